@@ -1,0 +1,11 @@
+// Stands in for the CUDA backend in builds without it.
+#include "cuda/cuda_backend.h"
+
+namespace tessera {
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType) {
+  return absl::UnimplementedError(
+      "this build has no CUDA backend; use --device cpu or build with the cuda preset");
+}
+
+}  // namespace tessera

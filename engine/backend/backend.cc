@@ -1,0 +1,347 @@
+// The device-independent half of every operation: checks dtypes and shapes, takes the result from
+// the step arena, then calls the device's kernel.
+#include "engine/backend/backend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/check.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+bool IsFloat(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16;
+}
+
+bool HasDims(const Tensor& x, std::initializer_list<int64_t> dims) {
+  return x.rank == static_cast<int>(dims.size()) &&
+         std::equal(dims.begin(), dims.end(), x.dims.begin());
+}
+
+void CheckTensor(const Tensor& x, DType dtype, std::initializer_list<int64_t> dims) {
+  TESSERA_CHECK_MSG(x.dtype == dtype, fmt::format("dtype is {}", DTypeName(x.dtype)));
+  TESSERA_CHECK_MSG(HasDims(x, dims), fmt::format("rank {} dims [{}]", x.rank,
+                                                  fmt::join(x.dims.begin(), x.dims.end(), ", ")));
+}
+
+absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
+
+// Checks that the pieces stack to one [out, in] matrix, and returns these two.
+absl::StatusOr<std::pair<int64_t, int64_t>> StackedDims(const LinearWeights& source) {
+  if (source.weights.empty()) return Invalid("linear layer without weights");
+  if (!source.biases.empty() && source.biases.size() != source.weights.size()) {
+    return Invalid(fmt::format("linear layer of {} weights has {} biases", source.weights.size(),
+                               source.biases.size()));
+  }
+  int64_t in = -1;
+  int64_t out = 0;
+  for (size_t i = 0; i < source.weights.size(); ++i) {
+    const HostTensor& weight = source.weights[i];
+    if (weight.dims.size() != 2 || weight.dims[0] <= 0 || weight.dims[1] <= 0) {
+      return Invalid(fmt::format("weight {} has shape {}, not [out, in]", i, weight.ShapeString()));
+    }
+    if (!IsFloat(weight.dtype)) {
+      return Invalid(fmt::format("weight {} is {}", i, DTypeName(weight.dtype)));
+    }
+    if (in >= 0 && weight.dims[1] != in) {
+      return Invalid(fmt::format("weight {} has shape {}, the ones before it take {} inputs", i,
+                                 weight.ShapeString(), in));
+    }
+    in = weight.dims[1];
+    out += weight.dims[0];
+    if (source.biases.empty()) continue;
+    const HostTensor& bias = source.biases[i];
+    if (!IsFloat(bias.dtype) || bias.elements() != weight.dims[0]) {
+      return Invalid(fmt::format("bias {} is {} {}, its weight is {}", i, DTypeName(bias.dtype),
+                                 bias.ShapeString(), weight.ShapeString()));
+    }
+  }
+  return std::make_pair(out, in);
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> AllocateLike(Backend& backend,
+                                                     const std::vector<int64_t>& dims,
+                                                     DType dtype) {
+  switch (dims.size()) {
+    case 0:
+      return backend.Allocate(dtype, {});
+    case 1:
+      return backend.Allocate(dtype, {dims[0]});
+    case 2:
+      return backend.Allocate(dtype, {dims[0], dims[1]});
+    case 3:
+      return backend.Allocate(dtype, {dims[0], dims[1], dims[2]});
+    default:
+      return backend.Allocate(dtype, {dims[0], dims[1], dims[2], dims[3]});
+  }
+}
+
+void CheckNorm(const Tensor& x, const NormWeights& norm) {
+  CheckTensor(norm.weight, DType::kFloat32, {x.cols()});
+  if (!norm.bias.empty()) CheckTensor(norm.bias, DType::kFloat32, {x.cols()});
+}
+
+void CheckBatch(const PagedBatch& batch, int64_t rows) {
+  const int64_t sequences = batch.context_lengths.elements();
+  CheckTensor(batch.context_lengths, DType::kInt32, {sequences});
+  CheckTensor(batch.query_starts, DType::kInt32, {sequences + 1});
+  CheckTensor(batch.slots, DType::kInt32, {rows});
+  TESSERA_CHECK(batch.block_tables.rank == 2 && batch.block_tables.dims[0] == sequences);
+  TESSERA_CHECK(batch.positions.rank == 2 && batch.positions.dims[1] == rows);
+}
+
+void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLayer& kv,
+                    DType dtype) {
+  TESSERA_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
+  CheckTensor(qkv, dtype, {qkv.rows(), int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim});
+  TESSERA_CHECK(kv.keys.rank == 4 && kv.values.rank == 4);
+  CheckTensor(kv.keys, dtype, {kv.keys.dims[0], shape.kv_heads, kv.keys.dims[2], shape.head_dim});
+  CheckTensor(kv.values, dtype, {kv.keys.dims[0], shape.kv_heads, kv.keys.dims[2], shape.head_dim});
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Buffer>> Backend::Load(const HostTensor& source, DType dtype) {
+  if (source.dims.size() > kMaxRank) {
+    return Invalid(fmt::format("tensor of shape {} has too many dimensions", source.ShapeString()));
+  }
+  if (source.dtype != dtype && !(IsFloat(source.dtype) && IsFloat(dtype))) {
+    return Invalid(fmt::format("cannot load {} as {}", DTypeName(source.dtype), DTypeName(dtype)));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateLike(*this, source.dims, dtype));
+  DoLoad(source, buffer->tensor());
+  return buffer;
+}
+
+absl::StatusOr<std::unique_ptr<PackedLinear>> Backend::PackLinear(const LinearWeights& source) {
+  ASSIGN_OR_RETURN(const auto dims, StackedDims(source));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, DoPackLinear(source));
+  packed->out = dims.first;
+  packed->in = dims.second;
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const ExpertWeights& source) {
+  if (source.up.empty() || source.up.size() != source.down.size()) {
+    return Invalid(fmt::format("experts with {} up and {} down projections", source.up.size(),
+                               source.down.size()));
+  }
+  int64_t hidden = 0;
+  int64_t ffn = 0;
+  for (size_t e = 0; e < source.up.size(); ++e) {
+    ASSIGN_OR_RETURN(const auto up, StackedDims(source.up[e]));
+    ASSIGN_OR_RETURN(const auto down, StackedDims(source.down[e]));
+    if (e == 0) {
+      hidden = up.second;
+      ffn = down.second;
+    }
+    const int64_t up_rows = source.gated ? 2 * ffn : ffn;
+    if (up.second != hidden || up.first != up_rows || down.second != ffn || down.first != hidden) {
+      return Invalid(fmt::format(
+          "expert {}: up is [{}, {}] and down [{}, {}], expected [{}, {}] and [{}, {}]", e,
+          up.first, up.second, down.first, down.second, up_rows, hidden, hidden, ffn));
+    }
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, DoPackExperts(source));
+  packed->experts = static_cast<int64_t>(source.up.size());
+  packed->hidden = hidden;
+  packed->ffn = ffn;
+  return packed;
+}
+
+Tensor Backend::Upload(std::span<const int32_t> values, std::initializer_list<int64_t> dims) {
+  Tensor target = New(DType::kInt32, dims);
+  TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
+  DoUpload(values.data(), target);
+  return target;
+}
+
+Tensor Backend::Upload(std::span<const float> values, std::initializer_list<int64_t> dims) {
+  Tensor target = New(DType::kFloat32, dims);
+  TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
+  DoUpload(values.data(), target);
+  return target;
+}
+
+Tensor Backend::UploadActivations(std::span<const float> values,
+                                  std::initializer_list<int64_t> dims) {
+  Tensor target = New(activation_dtype_, dims);
+  TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
+  DoLoad({DType::kFloat32, {target.elements()}, values.data()}, target);
+  return target;
+}
+
+std::vector<float> Backend::DownloadFloats(Tensor source) {
+  TESSERA_CHECK(source.dtype == DType::kFloat32 || source.dtype == activation_dtype_);
+  std::vector<float> values(source.elements());
+  DoDownload(source, values.data());
+  return values;
+}
+
+std::vector<int32_t> Backend::DownloadInts(Tensor source) {
+  TESSERA_CHECK(source.dtype == DType::kInt32);
+  std::vector<int32_t> values(source.elements());
+  DoDownload(source, values.data());
+  return values;
+}
+
+void Backend::Copy(Tensor source, Tensor target) {
+  TESSERA_CHECK(source.dtype == target.dtype && source.rank == target.rank);
+  TESSERA_CHECK(source.dims == target.dims);
+  DoCopy(source, target);
+}
+
+Tensor Backend::Embed(Tensor table, Tensor ids) {
+  CheckTensor(table, activation_dtype_, {table.rows(), table.cols()});
+  CheckTensor(ids, DType::kInt32, {ids.elements()});
+  Tensor y = New(activation_dtype_, {ids.elements(), table.cols()});
+  DoEmbed(table, ids, y);
+  return y;
+}
+
+Tensor Backend::GatherRows(Tensor x, Tensor rows) {
+  TESSERA_CHECK(x.rank == 2);
+  CheckTensor(rows, DType::kInt32, {rows.elements()});
+  Tensor y = New(x.dtype, {rows.elements(), x.cols()});
+  DoGatherRows(x, rows, y);
+  return y;
+}
+
+void Backend::PutRows(Tensor x, Tensor source, Tensor rows) {
+  CheckTensor(rows, DType::kInt32, {rows.elements()});
+  CheckTensor(x, source.dtype, {x.rows(), x.cols()});
+  CheckTensor(source, x.dtype, {rows.elements(), x.cols()});
+  DoPutRows(x, source, rows);
+}
+
+void Backend::AddRows(Tensor x, Tensor source, Tensor rows) {
+  CheckTensor(rows, DType::kInt32, {rows.elements()});
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(source, activation_dtype_, {rows.elements(), x.cols()});
+  DoAddRows(x, source, rows);
+}
+
+Tensor Backend::Linear(Tensor x, const PackedLinear& weights, Activation activation) {
+  CheckTensor(x, activation_dtype_, {x.rows(), weights.in});
+  Tensor y = New(activation_dtype_, {x.rows(), weights.out});
+  DoLinear(x, weights, activation, y);
+  return y;
+}
+
+Tensor Backend::LinearFloat32(Tensor x, const PackedLinear& weights) {
+  CheckTensor(x, activation_dtype_, {x.rows(), weights.in});
+  Tensor y = New(DType::kFloat32, {x.rows(), weights.out});
+  DoLinear(x, weights, Activation::kNone, y);
+  return y;
+}
+
+Tensor Backend::Norm(Tensor x, const NormWeights& norm) {
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckNorm(x, norm);
+  Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
+  DoNorm(x, norm, y);
+  return y;
+}
+
+void Backend::Add(Tensor x, Tensor delta) {
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(delta, activation_dtype_, {x.rows(), x.cols()});
+  DoAdd(x, delta);
+}
+
+Tensor Backend::AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm) {
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  TESSERA_CHECK(deltas.size() <= 2);
+  for (const Tensor& delta : deltas) CheckTensor(delta, activation_dtype_, {x.rows(), x.cols()});
+  CheckNorm(x, norm);
+  Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
+  DoAddNorm(x, deltas, norm, y);
+  return y;
+}
+
+Tensor Backend::GatedActivate(Tensor x, Activation activation) {
+  TESSERA_CHECK(x.cols() % 2 == 0);
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  Tensor y = New(activation_dtype_, {x.rows(), x.cols() / 2});
+  DoGatedActivate(x, activation, y);
+  return y;
+}
+
+void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                          const PagedBatch& batch, const KvLayer& kv) {
+  CheckAttention(qkv, shape, kv, activation_dtype_);
+  CheckBatch(batch, qkv.rows());
+  const int64_t pairs = rope.pair_axis.elements();
+  TESSERA_CHECK(2 * pairs <= shape.head_dim);
+  if (pairs > 0) {
+    CheckTensor(rope.pair_axis, DType::kInt32, {pairs});
+    CheckTensor(rope.cosine, DType::kFloat32, {rope.cosine.rows(), pairs});
+    CheckTensor(rope.sine, DType::kFloat32, {rope.cosine.rows(), pairs});
+  }
+  DoRopeWriteKv(qkv, shape, rope, batch, kv);
+}
+
+Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                               const KvLayer& kv) {
+  CheckAttention(qkv, shape, kv, activation_dtype_);
+  CheckBatch(batch, qkv.rows());
+  Tensor y = New(activation_dtype_, {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
+  DoPagedAttention(qkv, shape, batch, kv, y);
+  return y;
+}
+
+Tensor Backend::FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
+                              int64_t max_span) {
+  TESSERA_CHECK(shape.heads > 0 && shape.kv_heads == shape.heads && shape.sliding_window == 0);
+  CheckTensor(qkv, activation_dtype_, {qkv.rows(), int64_t{3} * shape.heads * shape.head_dim});
+  CheckTensor(starts, DType::kInt32, {starts.elements()});
+  TESSERA_CHECK(starts.elements() >= 1);
+  Tensor y = New(activation_dtype_, {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
+  DoFullAttention(qkv, shape, starts, max_span, y);
+  return y;
+}
+
+Routing Backend::Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
+                       Tensor noise) {
+  const int64_t rows = x.rows();
+  const int64_t experts = router.rows();
+  const int64_t choices = config.experts_per_token;
+  CheckTensor(x, activation_dtype_, {rows, router.cols()});
+  CheckTensor(router, DType::kFloat32, {experts, x.cols()});
+  if (!bias.empty()) CheckTensor(bias, DType::kFloat32, {experts});
+  if (!noise.empty()) CheckTensor(noise, DType::kFloat32, {rows, experts});
+  TESSERA_CHECK(choices >= 1 && choices <= experts);
+  Routing result;
+  result.logits = New(DType::kFloat32, {rows, experts});
+  result.experts = New(DType::kInt32, {rows, choices});
+  result.weights = New(DType::kFloat32, {rows, choices});
+  result.expert_starts = New(DType::kInt32, {experts + 1});
+  result.sorted_rows = New(DType::kInt32, {rows * choices});
+  result.places = New(DType::kInt32, {rows, choices});
+  DoRoute(x, router, bias, config, noise, result);
+  return result;
+}
+
+Tensor Backend::ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing) {
+  CheckTensor(x, activation_dtype_, {x.rows(), experts.hidden});
+  CheckTensor(routing.expert_starts, DType::kInt32, {experts.experts + 1});
+  const int64_t places = routing.sorted_rows.elements();
+  CheckTensor(routing.sorted_rows, DType::kInt32, {places});
+  Tensor y = New(activation_dtype_, {places, experts.hidden});
+  DoExpertFfn(x, experts, routing, y);
+  return y;
+}
+
+Tensor Backend::Combine(Tensor y, const Routing& routing) {
+  const int64_t rows = routing.places.rows();
+  CheckTensor(y, activation_dtype_, {routing.places.elements(), y.cols()});
+  CheckTensor(routing.weights, DType::kFloat32, {rows, routing.places.cols()});
+  Tensor result = New(activation_dtype_, {rows, y.cols()});
+  DoCombine(y, routing, result);
+  return result;
+}
+
+}  // namespace tessera

@@ -1,0 +1,241 @@
+// What a device is: memory, weights packed as its kernels like them, and the closed list of operations in which models are
+// written. Public operations check shapes and take their results from the step arena; the private virtual kernels only compute.
+//
+// Two times:
+//   load   Allocate, Load, PackLinear, PackExperts: slow, may fail, results live until the backend ends or the object is freed.
+//   step   everything else: never fails (a wrong shape is a bug, CHECK), results live until ResetArena().
+//
+// Thread: one, the engine's. Dtypes: activations are float32 or bfloat16 (activation_dtype()); norms, softmax, routers and
+// accumulations are float32; logits are float32.
+//
+// Batch invariance: each row of a result has the same bits whatever other rows are computed beside it and however a sequence's
+// rows are cut into passes.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/tensor.h"
+
+namespace tessera {
+
+enum class Activation : uint8_t {
+  kNone,
+  kGeluErf,    // x · Φ(x)
+  kGeluTanh,   // its tanh approximation ("gelu_new", "gelu_pytorch_tanh")
+  kQuickGelu,  // x · σ(1.702 x)
+  kSilu,       // x · σ(x)
+};
+
+// Memory that outlives steps; freed with the object.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  virtual Tensor tensor() const = 0;
+};
+
+// Weights in the device's own layout.
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
+  int64_t in = 0;
+  int64_t out = 0;
+  size_t bytes = 0;
+};
+class PackedExperts {
+ public:
+  virtual ~PackedExperts() = default;
+  int64_t experts = 0;
+  int64_t hidden = 0;
+  int64_t ffn = 0;
+  size_t bytes = 0;
+};
+
+// y = x Wᵀ + b. Several pieces are stacked along `out` (fused query·key·value, gate·up).
+struct LinearWeights {
+  std::vector<HostTensor> weights;  // each [out_i, in]
+  std::vector<HostTensor> biases;   // none, or one [out_i] per piece
+};
+
+// Expert e: down(act(up(x))), or with `gated` down(act(gate) ⊙ up) where up[e] stacks gate, then up.
+struct ExpertWeights {
+  std::vector<LinearWeights> up;    // per expert, [ffn, hidden] or two of them
+  std::vector<LinearWeights> down;  // per expert, [hidden, ffn]
+  Activation activation = Activation::kNone;
+  bool gated = false;
+};
+
+enum class NormKind : uint8_t { kLayerNorm, kRmsNorm };
+struct NormWeights {
+  NormKind kind = NormKind::kLayerNorm;
+  float epsilon = 1e-5f;
+  Tensor weight;  // float32 [hidden]
+  Tensor bias;    // float32 [hidden], empty for none
+};
+
+// Rotary embedding of the first 2·pairs dims of each head, rotate-half (pair i is dims i and i + pairs).
+struct Rope {
+  Tensor cosine;     // float32 [max_position, pairs]
+  Tensor sine;       // float32 [max_position, pairs]
+  Tensor pair_axis;  // int32 [pairs]: which row of PagedBatch::positions turns pair i
+};
+
+struct AttentionShape {
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  float scale = 0;         // of the query·key products
+  int sliding_window = 0;  // keys further back than this are not seen; 0: all are
+};
+
+// One layer's paged cache. A slot is block · block_size + offset.
+struct KvLayer {
+  Tensor keys;    // [blocks, kv_heads, block_size, head_dim]
+  Tensor values;  // the same
+};
+
+// One pass over S sequences with T new rows in all, flattened. Worked example: sequences A (2 new rows after 3 cached) and B (1 new
+// row after none), block_size 4, A in blocks 7, 2 and B in block 5:
+//   query_starts [0, 2, 3]   context_lengths [5, 1]   block_tables [[7, 2], [5, -]]
+//   positions [[3, 4, 0]]    slots [7·4+3, 2·4+0, 5·4+0] = [31, 8, 20]
+struct PagedBatch {
+  Tensor query_starts;     // int32 [S + 1]
+  Tensor context_lengths;  // int32 [S], the new rows included
+  Tensor block_tables;     // int32 [S, max_blocks]
+  Tensor positions;        // int32 [axes, T]
+  Tensor slots;            // int32 [T]
+  int64_t max_query = 0;   // the longest of the query spans
+  int64_t max_context = 0;
+};
+
+enum class RouterScore : uint8_t { kSoftmax };
+struct RouterConfig {
+  int experts_per_token = 1;
+  RouterScore score = RouterScore::kSoftmax;
+  bool renormalize = false;  // chosen weights divided by their sum
+};
+
+// Who computes what. Worked example with T = 3 rows, k = 2, E = 3, experts [[0, 2], [2, 1], [0, 1]]: sorted by expert, then by row,
+//   expert_starts [0, 2, 4, 6]   sorted_rows [0, 2, 1, 2, 0, 1]   (row of each sorted place)
+//   places [[0, 4], [5, 2], [1, 3]]   (sorted place of each choice)
+struct Routing {
+  Tensor logits;         // float32 [T, E]
+  Tensor experts;        // int32 [T, k], best first
+  Tensor weights;        // float32 [T, k]
+  Tensor expert_starts;  // int32 [E + 1]
+  Tensor sorted_rows;    // int32 [T · k]
+  Tensor places;         // int32 [T, k]
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string name() const = 0;  // "cpu", "cuda"
+  DType activation_dtype() const { return activation_dtype_; }
+
+  // --- load time ---
+  // Zeroed memory that outlives steps. RESOURCE_EXHAUSTED when there is not enough.
+  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(
+      DType dtype, std::initializer_list<int64_t> dims) = 0;
+  // A copy of a host tensor, converted to `dtype`.
+  absl::StatusOr<std::unique_ptr<Buffer>> Load(const HostTensor& source, DType dtype);
+  // INVALID_ARGUMENT when pieces do not fit together.
+  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(const LinearWeights& source);
+  absl::StatusOr<std::unique_ptr<PackedExperts>> PackExperts(const ExpertWeights& source);
+
+  // --- step time: memory ---
+  virtual void ResetArena() = 0;
+  // Uninitialised memory of this step.
+  virtual Tensor New(DType dtype, std::initializer_list<int64_t> dims) = 0;
+  // Host → arena; `values` may be freed after the call.
+  Tensor Upload(std::span<const int32_t> values, std::initializer_list<int64_t> dims);
+  Tensor Upload(std::span<const float> values, std::initializer_list<int64_t> dims);
+  // The same, rounded to the activations' dtype.
+  Tensor UploadActivations(std::span<const float> values, std::initializer_list<int64_t> dims);
+  // Device → host, waits for the result. Activations are widened to float32.
+  std::vector<float> DownloadFloats(Tensor source);
+  std::vector<int32_t> DownloadInts(Tensor source);
+  // target = source, same dims and dtype; both on the device.
+  void Copy(Tensor source, Tensor target);
+
+  // --- step time: rows ---
+  // table [V, hidden], ids int32 [T] → [T, hidden].
+  Tensor Embed(Tensor table, Tensor ids);
+  // x [T, hidden], rows int32 [n] → [n, hidden].
+  Tensor GatherRows(Tensor x, Tensor rows);
+  // x[rows[i]] = source[i];  x[rows[i]] += source[i]. Rows must differ.
+  void PutRows(Tensor x, Tensor source, Tensor rows);
+  void AddRows(Tensor x, Tensor source, Tensor rows);
+
+  // --- step time: dense ---
+  // x [T, in] → act(x Wᵀ + b) [T, out] in `result` (the activations' dtype, or float32 for logits).
+  Tensor Linear(Tensor x, const PackedLinear& weights, Activation activation = Activation::kNone);
+  Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
+  // [T, hidden] → [T, hidden].
+  Tensor Norm(Tensor x, const NormWeights& norm);
+  // x += delta in place; both [T, hidden].
+  void Add(Tensor x, Tensor delta);
+  // x += Σ deltas in place (each [T, hidden], at most two), then Norm(x).
+  Tensor AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm);
+  // x [T, 2·ffn] (gate, then up) → act(gate) ⊙ up [T, ffn].
+  Tensor GatedActivate(Tensor x, Activation activation);
+
+  // --- step time: attention ---
+  // qkv [T, (heads + 2·kv_heads)·head_dim]: turns queries and keys in place and writes keys and values to their slots.
+  void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                   const PagedBatch& batch, const KvLayer& kv);
+  // Causal attention of the turned queries over the cache → [T, heads·head_dim].
+  Tensor PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                        const KvLayer& kv);
+  // Attention of each ragged span over itself, no mask: qkv [T, 3·heads·head_dim], starts int32 [S + 1] → [T, heads·head_dim].
+  Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span);
+
+  // --- step time: experts ---
+  // x [T, hidden], router float32 [E, hidden], bias float32 [E] or empty. Computed in float32; ties go to the lower expert.
+  // `noise` float32 [T, E] or empty is added to the logits when the choices after the first are made (not to the weights).
+  Routing Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise);
+  // x [T, hidden] → [T · k, hidden] in sorted order.
+  Tensor ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing);
+  // y [T · k, hidden] → Σ_j weights[t, j] · y[places[t, j]] [T, hidden], summed in float32 in the order of j, rounded once.
+  Tensor Combine(Tensor y, const Routing& routing);
+
+ protected:
+  explicit Backend(DType activation_dtype) : activation_dtype_(activation_dtype) {}
+
+ private:
+  virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
+  virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
+  virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
+  virtual void DoUpload(const void* source, Tensor target) = 0;
+  virtual void DoDownload(Tensor source, void* target) = 0;
+  virtual void DoCopy(Tensor source, Tensor target) = 0;
+  virtual void DoEmbed(Tensor table, Tensor ids, Tensor y) = 0;
+  virtual void DoGatherRows(Tensor x, Tensor rows, Tensor y) = 0;
+  virtual void DoPutRows(Tensor x, Tensor source, Tensor rows) = 0;
+  virtual void DoAddRows(Tensor x, Tensor source, Tensor rows) = 0;
+  virtual void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) = 0;
+  virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
+  virtual void DoAdd(Tensor x, Tensor delta) = 0;
+  virtual void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                         Tensor y) = 0;
+  virtual void DoGatedActivate(Tensor x, Activation activation, Tensor y) = 0;
+  virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                             const PagedBatch& batch, const KvLayer& kv) = 0;
+  virtual void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                                const KvLayer& kv, Tensor y) = 0;
+  virtual void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
+                               int64_t max_span, Tensor y) = 0;
+  virtual void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
+                       Tensor noise, const Routing& result) = 0;
+  virtual void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
+                           Tensor y) = 0;
+  virtual void DoCombine(Tensor y, const Routing& routing, Tensor result) = 0;
+
+  DType activation_dtype_;
+};
+
+}  // namespace tessera

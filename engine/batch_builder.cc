@@ -1,0 +1,69 @@
+#include "engine/batch_builder.h"
+
+#include <algorithm>
+
+#include "engine/check.h"
+
+namespace tessera {
+namespace {
+
+// Rows of the span that lie in this chunk, mapped to rows of the encoded picture.
+void AddImageRows(const PlannedRows& planned, const ImageSpan& span, int32_t first_row,
+                  BuiltBatch& built) {
+  const int32_t begin = std::max(planned.begin, span.begin);
+  const int32_t end = std::min(planned.begin + planned.count, span.begin + span.rows);
+  if (begin >= end) return;
+  const EncodedPicturePtr& picture =
+      planned.sequence->owner->pictures[static_cast<size_t>(span.image)];
+  TESSERA_CHECK(picture != nullptr);
+  ImageRows& rows = built.batch.images.emplace_back();
+  rows.features = picture->features->tensor();
+  for (int32_t row = begin; row < end; ++row) {
+    const int32_t target = first_row + row - planned.begin;
+    rows.source.push_back(picture->first_row + row - span.begin);
+    rows.target.push_back(target);
+    built.image_row[static_cast<size_t>(target)] = true;
+  }
+}
+
+void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_seeds,
+             BuiltBatch& built) {
+  Batch& batch = built.batch;
+  const Sequence& sequence = *planned.sequence;
+  const int32_t first_row = static_cast<int32_t>(batch.rows());
+  for (int32_t row = planned.begin; row < planned.begin + planned.count; ++row) {
+    const BlockId block = sequence.blocks[static_cast<size_t>(row / block_size)];
+    batch.ids.push_back(std::max(0, sequence.tokens[static_cast<size_t>(row)]));
+    batch.positions.push_back(row);
+    batch.slots.push_back(block * block_size + row % block_size);
+    built.image_row.push_back(false);
+    if (with_router_seeds) batch.router_seeds.push_back(sequence.sampling.seed);
+  }
+  for (const ImageSpan& span : sequence.prompt.spans) AddImageRows(planned, span, first_row, built);
+  batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
+  batch.context_lengths.push_back(planned.begin + planned.count);
+  if (planned.samples) {
+    batch.logit_rows.push_back(static_cast<int32_t>(batch.rows()) - 1);
+    built.sampling.push_back(planned.sequence->owner);
+  }
+}
+
+}  // namespace
+
+BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, bool with_router_seeds) {
+  BuiltBatch built;
+  Batch& batch = built.batch;
+  for (const PlannedRows& planned : plan.rows) {
+    batch.max_blocks = std::max(batch.max_blocks, static_cast<int64_t>(planned.sequence->blocks.size()));
+  }
+  for (const PlannedRows& planned : plan.rows) {
+    AddRows(planned, block_size, with_router_seeds, built);
+    const std::vector<BlockId>& blocks = planned.sequence->blocks;
+    batch.block_tables.insert(batch.block_tables.end(), blocks.begin(), blocks.end());
+    batch.block_tables.insert(batch.block_tables.end(),
+                              static_cast<size_t>(batch.max_blocks) - blocks.size(), 0);
+  }
+  return built;
+}
+
+}  // namespace tessera

@@ -1,0 +1,21 @@
+// A step's plan → the flat arrays of one forward pass.
+#pragma once
+
+#include <vector>
+
+#include "engine/live_request.h"
+#include "engine/model/batch.h"
+#include "engine/scheduler.h"
+
+namespace tessera {
+
+struct BuiltBatch {
+  Batch batch;
+  std::vector<LiveRequest*> sampling;  // whose logits are batch.logit_rows, in order
+  std::vector<bool> image_row;         // [T]
+};
+
+// `with_router_seeds`: for RouterMode::kGumbel.
+BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, bool with_router_seeds);
+
+}  // namespace tessera

@@ -1,0 +1,50 @@
+// Reads JSON files of a model directory and their fields, with errors that name file, field and value.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace tessera {
+
+// At most 64 MiB, at most 64 levels deep.
+absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path);
+
+// Fields of one object. The first wrong one is remembered and every later getter returns its default, so that a reader is a plain
+// list of assignments followed by one look at status().
+class JsonFields {
+ public:
+  // `place` begins every error, e.g. "model/config.json".
+  JsonFields(const nlohmann::json& object, std::string place);
+
+  int64_t Int(const std::string& key, int64_t low, int64_t high);
+  int64_t IntOr(const std::string& key, int64_t fallback, int64_t low, int64_t high);
+  double NumberOr(const std::string& key, double fallback, double low, double high);
+  bool BoolOr(const std::string& key, bool fallback);
+  std::string StringOr(const std::string& key, const std::string& fallback);
+  std::string String(const std::string& key);
+  std::vector<int64_t> Ints(const std::string& key, int64_t low, int64_t high);
+  // Present and not null.
+  bool Has(const std::string& key) const;
+  // The object under `key`; an empty one (and an error) if it is not there.
+  JsonFields Object(const std::string& key);
+  // Remembers a complaint about a field's value.
+  void Refuse(const std::string& key, const std::string& why);
+
+  const nlohmann::json& object() const { return *object_; }
+  absl::Status status() const { return status_; }
+  // Takes over another's complaint, e.g. a nested object's.
+  void Merge(const JsonFields& nested);
+
+ private:
+  const nlohmann::json* Find(const std::string& key, bool required);
+
+  const nlohmann::json* object_;
+  std::string place_;
+  absl::Status status_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,37 @@
+#include "engine/cpu/cpu_backend.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <oneapi/dnnl/dnnl.hpp>
+
+#include "engine/cpu/operations.h"
+
+namespace tessera {
+
+CpuBackend::CpuBackend(DType dtype, int threads)
+    : Backend(dtype), threads_(threads), product_(dtype, threads) {}
+
+bool CpuHasNativeBFloat16() {
+  const auto isa = dnnl::get_effective_cpu_isa();
+  return isa == dnnl::cpu_isa::avx512_core_bf16 || isa == dnnl::cpu_isa::avx512_core_amx;
+}
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
+  if (options.dtype != DType::kFloat32 && options.dtype != DType::kBFloat16) {
+    return absl::InvalidArgumentError(
+        fmt::format("the CPU computes in float32 or bfloat16, not in {}; use --dtype float32",
+                    DTypeName(options.dtype)));
+  }
+  if (options.dtype == DType::kBFloat16 && !CpuHasNativeBFloat16()) {
+    return absl::FailedPreconditionError(
+        "this processor has no instructions for bfloat16 products; use --dtype float32");
+  }
+  if (options.threads < 0) {
+    return absl::InvalidArgumentError(fmt::format("{} threads", options.threads));
+  }
+  const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  return std::make_unique<CpuBackend>(options.dtype, threads);
+}
+
+}  // namespace tessera

@@ -1,0 +1,238 @@
+#include "engine/cpu/matrix.h"
+
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "engine/check.h"
+#include "engine/cpu/parallel.h"
+#include "engine/cpu/row_kernels.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+using DnnlType = dnnl::memory::data_type;
+using DnnlTag = dnnl::memory::format_tag;
+
+constexpr int64_t kLayoutRows = 64;     // number of rows for which layouts are chosen
+constexpr size_t kMaxPrimitives = 512;  // made ones that are kept
+
+DnnlType ToDnnl(DType dtype) {
+  TESSERA_CHECK(dtype == DType::kFloat32 || dtype == DType::kBFloat16);
+  return dtype == DType::kFloat32 ? DnnlType::f32 : DnnlType::bf16;
+}
+
+void AppendActivation(Activation activation, dnnl::post_ops& ops) {
+  switch (activation) {
+    case Activation::kNone:
+      return;
+    case Activation::kGeluErf:
+      return ops.append_eltwise(1, dnnl::algorithm::eltwise_gelu_erf, 0, 0);
+    case Activation::kGeluTanh:
+      return ops.append_eltwise(1, dnnl::algorithm::eltwise_gelu_tanh, 0, 0);
+    case Activation::kQuickGelu:
+      return ops.append_eltwise(1, dnnl::algorithm::eltwise_swish, 1.702f, 0);
+    case Activation::kSilu:
+      return ops.append_eltwise(1, dnnl::algorithm::eltwise_swish, 1.0f, 0);
+  }
+}
+
+// oneDNN takes its number of threads from OpenMP's setting for the calling thread.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) {
+    omp_set_num_threads(threads);
+  }
+  ~ThreadLimit() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+// The stacked rows of all pieces as one dense [out, in] matrix of `dtype`.
+absl::StatusOr<AlignedMemory> Stack(const LinearWeights& source, DType dtype, int64_t in,
+                                    int64_t out, int threads) {
+  ASSIGN_OR_RETURN(AlignedMemory dense, AlignedMemory::Allocate(in * out * DTypeBytes(dtype)));
+  ASSIGN_OR_RETURN(AlignedMemory scratch, AlignedMemory::Allocate(threads * in * sizeof(float)));
+  auto* target = static_cast<char*>(dense.data());
+  for (const HostTensor& weight : source.weights) {
+    const auto* from = static_cast<const char*>(weight.data);
+    ParallelSpans(threads, weight.dims[0], 64, weight.elements(),
+                  [&](int64_t begin, int64_t end, int thread) {
+                    float* row = static_cast<float*>(scratch.data()) + thread * in;
+                    for (int64_t i = begin; i < end; ++i) {
+                      rows::Widen(from + i * in * DTypeBytes(weight.dtype), weight.dtype, in, row);
+                      rows::Narrow(row, dtype, in, target + i * in * DTypeBytes(dtype));
+                    }
+                  });
+    target += weight.elements() * DTypeBytes(dtype);
+  }
+  return dense;
+}
+
+absl::StatusOr<AlignedMemory> StackBiases(const LinearWeights& source, int64_t out) {
+  ASSIGN_OR_RETURN(AlignedMemory biases, AlignedMemory::Allocate(out * sizeof(float)));
+  auto* target = static_cast<float*>(biases.data());
+  std::memset(target, 0, out * sizeof(float));
+  for (const HostTensor& bias : source.biases) {
+    rows::Widen(bias.data, bias.dtype, bias.elements(), target);
+    target += bias.elements();
+  }
+  return biases;
+}
+
+}  // namespace
+
+MatrixProduct::MatrixProduct(DType dtype, int threads)
+    : dtype_(dtype),
+      threads_(threads),
+      kernel_(Choose(dtype)),
+      engine_(dnnl::engine::kind::cpu, 0),
+      stream_(engine_) {}
+
+MatrixProduct::Kernel MatrixProduct::Choose(DType dtype) {
+  if (dtype == DType::kBFloat16) return AmxAvailable() ? Kernel::kAmx : Kernel::kOneDnn;
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::avx512_core:
+    case dnnl::cpu_isa::avx512_core_vnni:
+    case dnnl::cpu_isa::avx512_core_bf16:
+    case dnnl::cpu_isa::avx512_core_amx:
+      return Kernel::kOneDnn;
+    default:
+      return Kernel::kPanels;
+  }
+}
+
+absl::StatusOr<Matrix> MatrixProduct::Pack(const LinearWeights& source) {
+  Matrix matrix;
+  matrix.in_ = source.weights[0].dims[1];
+  for (const HostTensor& weight : source.weights) matrix.out_ += weight.dims[0];
+  ASSIGN_OR_RETURN(matrix.bias_, StackBiases(source, matrix.out_));
+  if (kernel_ == Kernel::kPanels) {
+    ASSIGN_OR_RETURN(matrix.panels_, PackPanels(source, threads_));
+    return matrix;
+  }
+  if (kernel_ == Kernel::kAmx) {
+    ASSIGN_OR_RETURN(matrix.amx_, PackAmx(source, threads_));
+    return matrix;
+  }
+  AlignedMemory stacked;
+  const void* dense = source.weights[0].data;
+  if (source.weights.size() > 1 || source.weights[0].dtype != dtype_) {
+    ASSIGN_OR_RETURN(stacked, Stack(source, dtype_, matrix.in_, matrix.out_, threads_));
+    dense = stacked.data();
+  }
+  RETURN_IF_ERROR(PackDense(dense, matrix));
+  return matrix;
+}
+
+absl::Status MatrixProduct::PackDense(const void* dense, Matrix& matrix) try {
+  const ThreadLimit limit(threads_);
+  const dnnl::memory::desc layout = Layout(matrix.in_, matrix.out_);
+  ASSIGN_OR_RETURN(matrix.dense_, AlignedMemory::Allocate(layout.get_size()));
+  const dnnl::memory::desc transposed({matrix.in_, matrix.out_}, ToDnnl(dtype_),
+                                      dnnl::memory::dims{1, matrix.in_});
+  dnnl::memory source(transposed, engine_, const_cast<void*>(dense));
+  dnnl::memory target(layout, engine_, matrix.dense_.data());
+  dnnl::reorder(source, target).execute(stream_, source, target);
+  stream_.wait();
+  return absl::OkStatus();
+} catch (const dnnl::error& error) {
+  const std::string message =
+      fmt::format("cannot pack a weight of [{}, {}]: {}", matrix.out_, matrix.in_, error.message);
+  return error.status == dnnl_out_of_memory ? absl::ResourceExhaustedError(message)
+                                            : absl::InternalError(message);
+}
+
+dnnl::memory::desc MatrixProduct::Layout(int64_t in, int64_t out) const {
+  const dnnl::memory::desc x({kLayoutRows, in}, ToDnnl(dtype_), DnnlTag::ab);
+  const dnnl::memory::desc y({kLayoutRows, out}, ToDnnl(dtype_), DnnlTag::ab);
+  const dnnl::memory::desc weights({in, out}, ToDnnl(dtype_), DnnlTag::any);
+  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), engine_).weights_desc();
+}
+
+MatrixProduct::Primitive MatrixProduct::Make(const Key& key) const {
+  const double work = 2.0 * key.rows * key.in * key.out;
+  const ThreadLimit limit(work < kParallelWork ? 1 : threads_);
+  const dnnl::memory::desc x({key.rows, key.in}, ToDnnl(dtype_), DnnlTag::ab);
+  const dnnl::memory::desc bias({1, key.out}, DnnlType::f32, DnnlTag::ab);
+  const dnnl::memory::desc y({key.rows, key.out}, ToDnnl(key.result), DnnlTag::ab);
+  dnnl::post_ops ops;
+  AppendActivation(key.activation, ops);
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  attributes.set_post_ops(ops);
+  const dnnl::matmul::primitive_desc desc(dnnl::matmul::desc(x, Layout(key.in, key.out), bias, y),
+                                          attributes, engine_);
+  return {desc, dnnl::matmul(desc)};
+}
+
+const MatrixProduct::Primitive& MatrixProduct::Find(const Key& key) {
+  if (auto found = primitives_.find(key); found != primitives_.end()) {
+    recent_.splice(recent_.begin(), recent_, found->second);
+    return found->second->second;
+  }
+  if (recent_.size() == kMaxPrimitives) {
+    primitives_.erase(recent_.back().first);
+    recent_.pop_back();
+  }
+  recent_.emplace_front(key, Make(key));
+  primitives_[key] = recent_.begin();
+  return recent_.front().second;
+}
+
+void MatrixProduct::RunOneDnn(const Matrix& matrix, Tensor x, Activation activation, Tensor y,
+                              Arena& arena) {
+  const Primitive& primitive = Find({x.rows(), matrix.in(), matrix.out(), activation, y.dtype});
+  const auto& desc = primitive.desc;
+  const auto memory = [&](const dnnl::memory::desc& part, void* data) {
+    return dnnl::memory(part, engine_, data);
+  };
+  primitive.primitive.execute(
+      stream_, {{DNNL_ARG_SRC, memory(desc.src_desc(), x.data)},
+                {DNNL_ARG_WEIGHTS, memory(desc.weights_desc(), matrix.dense_.data())},
+                {DNNL_ARG_BIAS, memory(desc.bias_desc(), matrix.bias_.data())},
+                {DNNL_ARG_DST, memory(desc.dst_desc(), y.data)},
+                {DNNL_ARG_SCRATCHPAD, memory(desc.scratchpad_desc(),
+                                             arena.Allocate(desc.scratchpad_desc().get_size()))}});
+  stream_.wait();
+}
+
+void MatrixProduct::Run(std::span<const MatrixRows> groups, Tensor x, Tensor sources,
+                        Activation activation, Tensor y, Arena& arena) {
+  if (kernel_ == Kernel::kAmx) {
+    std::vector<AmxGroup> parts;
+    for (const MatrixRows& group : groups) {
+      parts.push_back({&group.matrix->amx_, static_cast<const float*>(group.matrix->bias_.data()),
+                       group.begin, group.rows});
+    }
+    return RunAmx(parts, x, sources.as<int32_t>(), activation, y, threads_, arena);
+  }
+  if (!sources.empty()) {
+    const size_t row_bytes = x.cols() * DTypeBytes(x.dtype);
+    auto* gathered = arena.New<char>(sources.elements() * row_bytes);
+    for (int64_t i = 0; i < sources.elements(); ++i) {
+      std::memcpy(gathered + i * row_bytes, x.as<char>() + sources.as<int32_t>()[i] * row_bytes,
+                  row_bytes);
+    }
+    x = Tensor(x.dtype, {sources.elements(), x.cols()}, gathered);
+  }
+  const ThreadLimit limit(threads_);
+  for (const MatrixRows& group : groups) {
+    if (group.rows == 0) continue;
+    const Tensor from = x.Rows(group.begin, group.rows);
+    const Tensor to = y.Rows(group.begin, group.rows);
+    if (kernel_ == Kernel::kPanels) {
+      RunPanels(group.matrix->panels_, static_cast<const float*>(group.matrix->bias_.data()), from,
+                activation, to, threads_);
+    } else {
+      RunOneDnn(*group.matrix, from, activation, to, arena);
+    }
+  }
+}
+
+}  // namespace tessera

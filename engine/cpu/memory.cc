@@ -1,0 +1,79 @@
+// Memory of the CPU backend: everything lies in host memory, so transfers are copies and
+// conversions.
+#include <cstring>
+
+#include "engine/check.h"
+#include "engine/cpu/operations.h"
+#include "engine/cpu/parallel.h"
+#include "engine/cpu/row_kernels.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+class CpuBuffer : public Buffer {
+ public:
+  CpuBuffer(AlignedMemory memory, Tensor tensor) : memory_(std::move(memory)), tensor_(tensor) {}
+  Tensor tensor() const override { return tensor_; }
+
+ private:
+  AlignedMemory memory_;
+  Tensor tensor_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype,
+                                                             std::initializer_list<int64_t> dims) {
+  size_t bytes = DTypeBytes(dtype);
+  for (int64_t dim : dims) {
+    if (dim < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) {
+      return absl::ResourceExhaustedError("cannot allocate a tensor of more than 2^64 bytes");
+    }
+  }
+  ASSIGN_OR_RETURN(AlignedMemory memory, AlignedMemory::Allocate(bytes));
+  std::memset(memory.data(), 0, bytes);
+  const Tensor tensor(dtype, dims, memory.data());
+  return std::make_unique<CpuBuffer>(std::move(memory), tensor);
+}
+
+Tensor CpuBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
+  Tensor tensor(dtype, dims, nullptr);
+  tensor.data = arena_.Allocate(tensor.bytes());
+  return tensor;
+}
+
+void CpuBackend::DoLoad(const HostTensor& source, Tensor target) {
+  const int64_t elements = source.elements();
+  TESSERA_CHECK(elements == target.elements());
+  if (source.dtype == target.dtype) {
+    std::memcpy(target.data, source.data, source.bytes());
+    return;
+  }
+  constexpr int64_t kSpan = 4096;
+  ParallelSpans(threads_, elements, kSpan, elements, [&](int64_t begin, int64_t end, int) {
+    float values[kSpan];
+    const auto* from = static_cast<const char*>(source.data) + begin * DTypeBytes(source.dtype);
+    rows::Widen(from, source.dtype, end - begin, values);
+    rows::Narrow(values, target.dtype, end - begin,
+                 target.as<char>() + begin * DTypeBytes(target.dtype));
+  });
+}
+
+void CpuBackend::DoUpload(const void* source, Tensor target) {
+  std::memcpy(target.data, source, target.bytes());
+}
+
+void CpuBackend::DoDownload(Tensor source, void* target) {
+  if (source.dtype == DType::kInt32) {
+    std::memcpy(target, source.data, source.bytes());
+  } else {
+    rows::Widen(source.data, source.dtype, source.elements(), static_cast<float*>(target));
+  }
+}
+
+void CpuBackend::DoCopy(Tensor source, Tensor target) {
+  std::memmove(target.data, source.data, source.bytes());
+}
+
+}  // namespace tessera

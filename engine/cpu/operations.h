@@ -1,0 +1,69 @@
+// The class behind MakeCpuBackend(): one private method per operation, implemented in the file
+// named beside it.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "engine/backend/backend.h"
+#include "engine/cpu/arena.h"
+#include "engine/cpu/matrix.h"
+
+namespace tessera {
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend(DType dtype, int threads);
+
+  std::string name() const override { return "cpu"; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
+                                                   std::initializer_list<int64_t> dims) override;
+  void ResetArena() override { arena_.Reset(); }
+  Tensor New(DType dtype, std::initializer_list<int64_t> dims) override;
+
+ private:
+  // memory.cc
+  void DoLoad(const HostTensor& source, Tensor target) override;
+  void DoUpload(const void* source, Tensor target) override;
+  void DoDownload(Tensor source, void* target) override;
+  void DoCopy(Tensor source, Tensor target) override;
+  // rows.cc
+  void DoEmbed(Tensor table, Tensor ids, Tensor y) override;
+  void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
+  void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
+  void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
+  void DoAdd(Tensor x, Tensor delta) override;
+  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                 Tensor y) override;
+  // linear.cc
+  absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
+  void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) override;
+  // attention.cc
+  void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                     const PagedBatch& batch, const KvLayer& kv) override;
+  void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                        const KvLayer& kv, Tensor y) override;
+  void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
+                       Tensor y) override;
+  // route.cc
+  void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
+               const Routing& result) override;
+  // experts.cc
+  absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) override;
+  void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
+                   Tensor y) override;
+  void DoCombine(Tensor y, const Routing& routing, Tensor result) override;
+
+  // y[row] = f(row as float32 [cols], in place), widened before and rounded once after, over all
+  // rows on all cores. `cost` is the work per element.
+  void MapRows(Tensor x, Tensor y, double cost,
+               const std::function<void(int64_t row, float* values)>& f);
+
+  const int threads_;
+  Arena arena_;
+  MatrixProduct product_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,122 @@
+// Operations that treat every row by itself: lookups, norms, gated activation.
+#include <cstring>
+
+#include "engine/check.h"
+#include "engine/cpu/operations.h"
+#include "engine/cpu/parallel.h"
+#include "engine/cpu/row_kernels.h"
+
+namespace tessera {
+namespace {
+
+constexpr int64_t kGrain = 8;  // rows per work item
+
+char* Row(Tensor x, int64_t row) {
+  return x.as<char>() + static_cast<size_t>(row * x.cols()) * DTypeBytes(x.dtype);
+}
+
+size_t RowBytes(Tensor x) { return x.cols() * DTypeBytes(x.dtype); }
+
+int64_t CheckedRow(Tensor x, Tensor places, int64_t i) {
+  const int64_t row = places.as<int32_t>()[i];
+  TESSERA_CHECK(row >= 0 && row < x.rows());
+  return row;
+}
+
+// x += delta of `cols` elements, through float32 scratch [2 · cols].
+void AddRow(char* x, const char* delta, DType dtype, int64_t cols, float* scratch) {
+  rows::Widen(x, dtype, cols, scratch);
+  rows::Widen(delta, dtype, cols, scratch + cols);
+  rows::Add(scratch + cols, cols, scratch);
+  rows::Narrow(scratch, dtype, cols, x);
+}
+
+}  // namespace
+
+void CpuBackend::MapRows(Tensor x, Tensor y, double cost,
+                         const std::function<void(int64_t, float*)>& f) {
+  const int64_t cols = x.cols();
+  float* scratch = arena_.New<float>(threads_ * cols);
+  ParallelSpans(threads_, x.rows(), kGrain, cost * x.elements(),
+                [&](int64_t begin, int64_t end, int thread) {
+                  float* values = scratch + thread * cols;
+                  for (int64_t row = begin; row < end; ++row) {
+                    rows::Widen(Row(x, row), x.dtype, cols, values);
+                    f(row, values);
+                    rows::Narrow(values, y.dtype, y.cols(), Row(y, row));
+                  }
+                });
+}
+
+void CpuBackend::DoEmbed(Tensor table, Tensor ids, Tensor y) { DoGatherRows(table, ids, y); }
+
+void CpuBackend::DoGatherRows(Tensor x, Tensor rows, Tensor y) {
+  for (int64_t i = 0; i < rows.elements(); ++i) {
+    std::memcpy(Row(y, i), Row(x, CheckedRow(x, rows, i)), RowBytes(x));
+  }
+}
+
+void CpuBackend::DoPutRows(Tensor x, Tensor source, Tensor rows) {
+  for (int64_t i = 0; i < rows.elements(); ++i) {
+    std::memcpy(Row(x, CheckedRow(x, rows, i)), Row(source, i), RowBytes(x));
+  }
+}
+
+void CpuBackend::DoAddRows(Tensor x, Tensor source, Tensor rows) {
+  const int64_t cols = x.cols();
+  float* values = arena_.New<float>(2 * cols);
+  for (int64_t i = 0; i < rows.elements(); ++i) {
+    AddRow(Row(x, CheckedRow(x, rows, i)), Row(source, i), x.dtype, cols, values);
+  }
+}
+
+void CpuBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
+  const int64_t ffn = y.cols();
+  MapRows(x, y, 8, [&](int64_t, float* values) {
+    rows::GatedActivate(activation, values + ffn, ffn, values);
+  });
+}
+
+void CpuBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
+  MapRows(x, y, 6, [&](int64_t, float* values) {
+    rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), x.cols(),
+               values);
+  });
+}
+
+void CpuBackend::DoAdd(Tensor x, Tensor delta) {
+  const int64_t cols = x.cols();
+  float* scratch = arena_.New<float>(2 * threads_ * cols);
+  ParallelSpans(threads_, x.rows(), kGrain, 2.0 * x.elements(),
+                [&](int64_t begin, int64_t end, int thread) {
+                  float* values = scratch + 2 * thread * cols;
+                  for (int64_t row = begin; row < end; ++row) {
+                    AddRow(Row(x, row), Row(delta, row), x.dtype, cols, values);
+                  }
+                });
+}
+
+void CpuBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                           Tensor y) {
+  const int64_t cols = x.cols();
+  float* scratch = arena_.New<float>(2 * threads_ * cols);
+  ParallelSpans(
+      threads_, x.rows(), kGrain, 8.0 * x.elements(), [&](int64_t begin, int64_t end, int thread) {
+        float* values = scratch + 2 * thread * cols;
+        float* delta_values = values + cols;
+        for (int64_t row = begin; row < end; ++row) {
+          rows::Widen(Row(x, row), x.dtype, cols, values);
+          for (const Tensor& delta : deltas) {
+            rows::Widen(Row(delta, row), delta.dtype, cols, delta_values);
+            rows::Add(delta_values, cols, values);
+          }
+          rows::Narrow(values, x.dtype, cols, Row(x, row));
+          rows::Widen(Row(x, row), x.dtype, cols, values);  // the norm is of the rounded sum
+          rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), cols,
+                     values);
+          rows::Narrow(values, y.dtype, cols, Row(y, row));
+        }
+      });
+}
+
+}  // namespace tessera

@@ -1,0 +1,195 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+
+#include "engine/admission_gate.h"
+#include "engine/inbox.h"
+#include "engine/input_pool.h"
+#include "engine/loaded_model.h"
+#include "engine/sampler.h"
+#include "engine/status.h"
+#include "engine/step_loop.h"
+#include "engine/system_memory.h"
+#include "engine/telemetry.h"
+
+namespace tessera {
+namespace {
+
+constexpr std::chrono::milliseconds kHeartbeat(500);
+
+std::vector<int32_t> RoutedLayers(const DecoderSpec& decoder) {
+  std::vector<int32_t> layers;
+  for (size_t i = 0; i < decoder.experts.size(); ++i) {
+    if (decoder.experts[i] > 0) layers.push_back(static_cast<int32_t>(i));
+  }
+  return layers;
+}
+
+absl::Status ShutdownStatus() {
+  return RequestError(absl::StatusCode::kUnavailable, ErrorReason::kShutdownAborted, "",
+                      "the server shut down before the answer was complete");
+}
+
+class ModelEngine final : public Engine {
+ public:
+  ModelEngine(std::unique_ptr<Backend> backend, std::unique_ptr<LoadedModel> model,
+              const EngineOptions& options)
+      : backend_(std::move(backend)),
+        model_(std::move(model)),
+        options_(options),
+        preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
+                  {options.max_images, {}, model_->info.max_context}),
+        gate_(options.max_waiting, options.max_inflight_bytes),
+        telemetry_(RoutedLayers(model_->spec.decoder), model_->info.experts) {}
+
+  ~ModelEngine() override { Shutdown(); }
+
+  absl::Status Start(const ModelOptions& model_options) {
+    ASSIGN_OR_RETURN(loop_, StepLoop::Create(*backend_, *model_, model_options, options_, gate_,
+                                             telemetry_));
+    RETURN_IF_ERROR(loop_->WarmUp());
+    loop_->PublishGauges();
+    pool_ = std::make_unique<InputPool>(preparer_, inbox_, options_.input_threads);
+    thread_ = std::jthread([this] { Run(); });
+    return absl::OkStatus();
+  }
+
+  const ModelInfo& model() const override { return model_->info; }
+  absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) override;
+  void Cancel(Ticket ticket) override { inbox_.Push(CancelMessage{ticket}); }
+  absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
+  EngineStats Stats() const override;
+  void Drain() override { gate_.Close(); }
+  void Shutdown() override;
+
+ private:
+  void Run();
+  absl::StatusOr<std::shared_ptr<LiveRequest>> Accept(Request request,
+                                                      std::shared_ptr<OutputSink> sink);
+
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<LoadedModel> model_;
+  const EngineOptions options_;
+  Preparer preparer_;
+  AdmissionGate gate_;
+  Telemetry telemetry_;
+  Inbox inbox_;
+  std::atomic<Ticket> next_ticket_ = 1;
+  std::unique_ptr<StepLoop> loop_;  // the engine thread's, once it runs
+  std::unique_ptr<InputPool> pool_;
+  std::mutex shutdown_mutex_;
+  std::jthread thread_;
+};
+
+absl::StatusOr<std::shared_ptr<LiveRequest>> ModelEngine::Accept(Request request,
+                                                                 std::shared_ptr<OutputSink> sink) {
+  RETURN_IF_ERROR(CheckSampling(request.sampling, model_->info.vocabulary));
+  RETURN_IF_ERROR(preparer_.Check(request));
+  if (request.image_mode == ImageMode::kStretch) {
+    return InvalidField("image_mode", "pad and crop are the modes of this model");
+  }
+  const std::vector<std::string>& stops =
+      request.sampling.stop.empty() ? model_->stop_strings : request.sampling.stop;
+  auto answer = Answer::Create(*model_->tokenizer, stops);
+  if (!answer.ok()) {
+    return AtField(answer.status(), "sampling.stop", ErrorReason::kInvalidParameter);
+  }
+  auto live = std::make_shared<LiveRequest>();
+  live->charged_bytes = InputBytes(request.input);
+  RETURN_IF_ERROR(gate_.Enter(live->charged_bytes));
+  live->ticket = next_ticket_.fetch_add(1);
+  live->request = std::move(request);
+  live->sink = std::move(sink);
+  live->answer = *std::move(answer);
+  return live;
+}
+
+absl::StatusOr<Ticket> ModelEngine::Submit(Request request, std::shared_ptr<OutputSink> sink) {
+  auto live = Accept(std::move(request), std::move(sink));
+  if (!live.ok()) {
+    const bool invalid = live.status().code() == absl::StatusCode::kInvalidArgument;
+    telemetry_.Write([&](EngineStats& stats) {
+      ++stats.outcomes[static_cast<size_t>(invalid ? Outcome::kInvalid : Outcome::kRejected)];
+    });
+    return live.status();
+  }
+  const Ticket ticket = (*live)->ticket;
+  if (!inbox_.Push(AcceptedMessage{*live})) {
+    gate_.Leave((*live)->charged_bytes);
+    return ShutdownStatus();
+  }
+  pool_->Add(*std::move(live));
+  return ticket;
+}
+
+absl::StatusOr<PromptInfo> ModelEngine::CountTokens(const Request& request) {
+  RETURN_IF_ERROR(preparer_.Check(request));
+  ASSIGN_OR_RETURN(PreparedPrompt prompt, preparer_.Tokenize(request));
+  const int32_t image_rows = prompt.image_rows();
+  return PromptInfo{std::move(prompt.ids), static_cast<int32_t>(prompt.rows.size()) - image_rows,
+                    image_rows};
+}
+
+EngineStats ModelEngine::Stats() const {
+  EngineStats stats = telemetry_.Read();
+  stats.waiting = gate_.waiting();
+  stats.inflight_bytes = gate_.bytes();
+  stats.draining = gate_.closed();
+  return stats;
+}
+
+void ModelEngine::Run() {
+  bool busy = false;
+  while (!inbox_.stopped()) {
+    const Clock::time_point now = Clock::now();
+    const Clock::time_point until = busy ? now : loop_->NextDeadline(now + kHeartbeat);
+    for (InboxMessage& message : inbox_.Take(until)) loop_->Handle(std::move(message));
+    loop_->ExpireDeadlines(Clock::now());
+    busy = loop_->Step();
+    loop_->PublishGauges();
+    telemetry_.Beat();
+  }
+  for (InboxMessage& message : inbox_.Close()) loop_->Handle(std::move(message));
+  loop_->AbortAll(ShutdownStatus());
+  loop_->PublishGauges();
+}
+
+void ModelEngine::Shutdown() {
+  const std::lock_guard lock(shutdown_mutex_);
+  gate_.Close();
+  if (pool_ != nullptr) pool_->Stop();
+  inbox_.Stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
+    std::unique_ptr<Backend> backend, const ModelOptions& model_options,
+    const EngineOptions& options, const std::function<void(int64_t, int64_t)>& progress) {
+  ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
+                   LoadModel(*backend, model_options, progress));
+  EngineOptions resolved = options;
+  if (options.max_context > 0) {
+    if (options.max_context > model->info.max_context) {
+      return absl::InvalidArgumentError(
+          fmt::format("a context of {} tokens is asked for, the model's is {}", options.max_context,
+                      model->info.max_context));
+    }
+    model->info.max_context = options.max_context;
+  }
+  const int64_t context_bytes = model->info.kv_bytes_per_token * model->info.max_context;
+  if (resolved.kv_cache_bytes == 0) {
+    resolved.kv_cache_bytes = std::max(context_bytes, SystemMemoryBytes() / 8);
+  }
+  auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(model), resolved);
+  RETURN_IF_ERROR(engine->Start(model_options));
+  return engine;
+}
+
+}  // namespace tessera

@@ -1,0 +1,100 @@
+// Start here. The engine takes Requests from any thread and runs them all on one model: an input pool decodes pictures and
+// tokenizes, one engine thread plans, encodes, forwards, samples and delivers, step after step.
+//
+// Invariants: every accepted request gets exactly one OnFinish; all scheduler, KV and model state belongs to the engine thread;
+// cancel and deadline take effect within one step, at any stage; a request that can never fit is refused, it never waits.
+// Tests: tests/engine/engine_test.cc.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
+#include "engine/model/router_mode.h"
+#include "engine/request.h"
+#include "engine/stats.h"
+
+namespace tessera {
+
+// How a model is read.
+struct ModelOptions {
+  std::filesystem::path model_dir;
+  std::filesystem::path vision_tower_dir;  // empty: the published geometry of the tower that config.json names
+  RouterMode router = RouterMode::kDeterministic;
+};
+
+// What bounds the engine. Every limit is a refusal with a reason or a delay, never a crash.
+struct EngineOptions {
+  int32_t block_size = 16;            // KV rows per block
+  int64_t kv_cache_bytes = 0;         // 0: an eighth of the memory, at least one full context
+  int32_t max_running = 64;           // sequences in a step
+  int32_t max_waiting = 256;          // requests queued before RESOURCE_EXHAUSTED
+  int64_t max_inflight_bytes = int64_t{512} << 20;  // of pictures of requests that wait
+  int32_t step_tokens = 512;          // rows per step: decoding ones first, then prefill
+  double step_seconds = 0.25;         // estimated time of prefill and vision work in a step, at most
+  double stall_ratio = 1.0;           // the same relative to the time of the decoding rows beside it
+  int32_t max_context = 0;            // 0: the model's own
+  int64_t image_cache_bytes = int64_t{256} << 20;  // encoded pictures kept for reuse
+  int32_t max_images = 16;            // per request
+  int32_t input_threads = 1;
+  bool prefix_cache = true;
+};
+
+// Facts of the loaded model, for GetModel.
+struct ModelInfo {
+  std::string name;          // last part of the directory's path
+  std::string architecture;  // config.json's model_type
+  std::string dtype;
+  std::string device;
+  int32_t max_context = 0;
+  int32_t vocabulary = 0;
+  int32_t image_tokens = 0;  // per picture; 0: depends on its size, or none
+  int64_t parameters = 0;
+  int64_t active_parameters = 0;  // used per token
+  int64_t weight_bytes = 0;
+  int64_t kv_bytes_per_token = 0;
+  int32_t kv_block_size = 16;  // tokens per KV block
+  int32_t max_images = 16;     // per request
+  int32_t layers = 0;
+  int32_t moe_layers = 0;
+  int32_t experts = 0;
+  int32_t experts_per_token = 0;
+  bool takes_images = false;
+  ImageMode image_mode = ImageMode::kPad;
+  std::vector<int32_t> eos_ids;
+};
+
+// Identifies an accepted request to Cancel().
+using Ticket = uint64_t;
+
+// The interface that the server knows; tests of the server implement it with canned answers.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  virtual const ModelInfo& model() const = 0;
+  // Accepts or refuses at once, never blocks. RESOURCE_EXHAUSTED when the queue or the byte budget is full, INVALID_ARGUMENT for
+  // what can be seen without decoding, UNAVAILABLE when draining. What only decoding shows arrives at OnFinish.
+  virtual absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) = 0;
+  // The request ends with kCancelled within one step. Unknown tickets are ignored.
+  virtual void Cancel(Ticket ticket) = 0;
+  // Token counts of an input, without running it. Blocks for decoding the headers of pictures and tokenizing.
+  virtual absl::StatusOr<PromptInfo> CountTokens(const Request& request) = 0;
+  virtual EngineStats Stats() const = 0;
+  // No new requests from now on; those accepted run on.
+  virtual void Drain() = 0;
+  // Ends every request still there with UNAVAILABLE / SHUTDOWN_ABORTED, then stops the threads. Implies Drain().
+  virtual void Shutdown() = 0;
+};
+
+// Reads the model, allocates the KV cache and runs one warm-up step. `progress` is called with (done, total) bytes of weights.
+absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
+    std::unique_ptr<Backend> backend, const ModelOptions& model, const EngineOptions& options,
+    const std::function<void(int64_t, int64_t)>& progress = nullptr);
+
+}  // namespace tessera

@@ -1,0 +1,65 @@
+// Byte-pair encoding over bytes (Sennrich et al. 2016, "Neural Machine Translation of Rare Words
+// with Subword Units"; bytes as the first symbols: Radford et al. 2019).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/input/pretokenizer.h"
+#include "engine/input/segmenter.h"
+
+namespace tessera {
+
+// The merges of a vocabulary: which neighbours become one token, the lowest rank first. Immutable
+// once filled.
+class MergeTable {
+ public:
+  static constexpr uint32_t kNoRank = UINT32_MAX;
+
+  // The next merge, one rank after the last one. A pair that was added before takes the later rank.
+  void Add(int32_t left, int32_t right, int32_t merged);
+
+  // A merge at a given rank. Pairs that merge to the same token may share one.
+  void AddAtRank(uint32_t rank, int32_t left, int32_t right, int32_t merged);
+
+  // kNoRank: the two never merge.
+  uint32_t Rank(int32_t left, int32_t right) const;
+  int32_t Merged(uint32_t rank) const { return merged_[rank]; }
+
+ private:
+  absl::flat_hash_map<uint64_t, uint32_t> ranks_;
+  std::vector<int32_t> merged_;  // by rank
+};
+
+// Cuts text into words, then merges each word's bytes.
+class BytePairSegmenter : public Segmenter {
+ public:
+  // `byte_ids`: the token of each single byte. `whole_words`: words that are one token without
+  // regard to merges (tiktoken's ranks, tokenizer.json with ignore_merges).
+  BytePairSegmenter(PreTokenizer splitter, std::array<int32_t, 256> byte_ids, MergeTable merges,
+                    absl::flat_hash_map<std::string, int32_t> whole_words)
+      : splitter_(std::move(splitter)),
+        byte_ids_(byte_ids),
+        merges_(std::move(merges)),
+        whole_words_(std::move(whole_words)) {}
+
+  // O(n log n) in the longest word.
+  void Segment(std::string_view text, std::vector<int32_t>* ids) const override;
+
+ private:
+  struct Scratch;
+
+  void MergeWord(std::string_view word, Scratch* scratch, std::vector<int32_t>* ids) const;
+
+  PreTokenizer splitter_;
+  std::array<int32_t, 256> byte_ids_;
+  MergeTable merges_;
+  absl::flat_hash_map<std::string, int32_t> whole_words_;
+};
+
+}  // namespace tessera

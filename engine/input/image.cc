@@ -1,0 +1,81 @@
+#include "engine/input/image.h"
+
+#include <fmt/format.h>
+
+#include "engine/input/image_codecs.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+using Decoder = absl::StatusOr<Image> (*)(std::string_view, const ImageLimits&);
+
+struct Format {
+  std::string_view mime_type;
+  Decoder decode;
+};
+
+absl::Status TooLarge(const std::string& message) {
+  return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kImageTooLarge, "", message);
+}
+
+absl::Status Undecodable(const std::string& message) {
+  return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kImageDecodeFailed, "",
+                      message);
+}
+
+absl::StatusOr<Format> RecogniseFormat(std::string_view bytes) {
+  using std::string_view_literals::operator""sv;
+  if (bytes.starts_with("\xff\xd8\xff"sv)) return Format{"image/jpeg", DecodeJpeg};
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return Format{"image/png", DecodePng};
+  if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) {
+    return Format{"image/webp", DecodeWebp};
+  }
+  return Undecodable("the bytes are no JPEG, PNG or WebP file; convert the picture to one of them");
+}
+
+}  // namespace
+
+absl::Status BrokenImage(std::string_view format, std::string_view reason) {
+  return Undecodable(fmt::format(
+      "{} file cannot be decoded: {}; check that it is whole, or save it again", format, reason));
+}
+
+absl::Status CheckImageSize(std::string_view format, int64_t width, int64_t height,
+                            const ImageLimits& limits) {
+  if (width <= 0 || height <= 0) {
+    return BrokenImage(format, fmt::format("its header says {}x{} pixels", width, height));
+  }
+  if (width > limits.max_side || height > limits.max_side) {
+    return TooLarge(fmt::format("{} picture is {}x{}, limit {} a side; send a smaller one", format,
+                                width, height, limits.max_side));
+  }
+  if (width * height > limits.max_pixels) {
+    return TooLarge(fmt::format("{} picture is {}x{} = {} pixels, limit {}; send a smaller one",
+                                format, width, height, width * height, limits.max_pixels));
+  }
+  return absl::OkStatus();
+}
+
+Image AllocateImage(int width, int height) {
+  return {width, height, std::vector<uint8_t>(size_t{3} * width * height)};
+}
+
+absl::StatusOr<Image> DecodeImage(std::string_view bytes, std::string_view mime_type,
+                                  const ImageLimits& limits) {
+  if (bytes.empty()) return Undecodable("the picture has no bytes");
+  if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
+    return TooLarge(
+        fmt::format("picture file has {} bytes, limit {}; compress it or make it smaller",
+                    bytes.size(), limits.max_bytes));
+  }
+  ASSIGN_OR_RETURN(const Format format, RecogniseFormat(bytes));
+  if (!mime_type.empty() && mime_type != format.mime_type) {
+    return Undecodable(fmt::format(
+        "mime type is '{}', but the bytes are {}; set the one that fits, or leave it empty",
+        mime_type, format.mime_type));
+  }
+  return format.decode(bytes, limits);
+}
+
+}  // namespace tessera

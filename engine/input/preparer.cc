@@ -1,0 +1,235 @@
+#include "engine/input/preparer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/check.h"
+#include "engine/input/patches.h"
+#include "engine/input/prompt.h"
+#include "engine/input/utf8.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+template <typename... Cases>
+struct Overloaded : Cases... {
+  using Cases::operator()...;
+};
+template <typename... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;
+
+struct PlacedText {
+  const std::string* text;
+  std::string field;
+};
+
+std::string PartField(size_t message, size_t part, const char* kind) {
+  return fmt::format("conversation.messages[{}].parts[{}].{}", message, part, kind);
+}
+
+std::vector<PlacedText> TextsOf(const Input& input) {
+  std::vector<PlacedText> texts;
+  if (const auto* messages = std::get_if<std::vector<Message>>(&input)) {
+    for (size_t m = 0; m < messages->size(); ++m) {
+      for (size_t p = 0; p < (*messages)[m].parts.size(); ++p) {
+        if (const auto* text = std::get_if<std::string>(&(*messages)[m].parts[p])) {
+          texts.push_back({text, PartField(m, p, "text")});
+        }
+      }
+    }
+  } else if (const auto* raw = std::get_if<RawPrompt>(&input)) {
+    texts.push_back({&raw->text, "raw_prompt.text"});
+  }
+  return texts;
+}
+
+// The conversation as the prompt builder takes it: pictures by number.
+std::vector<PromptMessage> NumberImages(const std::vector<Message>& messages) {
+  std::vector<PromptMessage> numbered;
+  int next = 0;
+  for (const Message& message : messages) {
+    PromptMessage& target = numbered.emplace_back();
+    target.role = message.role;
+    for (const auto& part : message.parts) {
+      if (const auto* text = std::get_if<std::string>(&part)) {
+        target.parts.emplace_back(std::in_place_type<std::string>, *text);
+      } else {
+        target.parts.emplace_back(std::in_place_type<ImageRef>, next++);
+      }
+    }
+  }
+  return numbered;
+}
+
+}  // namespace
+
+std::vector<PlacedImage> ImagesOf(const Input& input) {
+  std::vector<PlacedImage> images;
+  const auto add = [&](const std::vector<EncodedImage>& list, const char* field) {
+    for (size_t i = 0; i < list.size(); ++i) {
+      images.push_back({&list[i], fmt::format("{}.images[{}]", field, i)});
+    }
+  };
+  std::visit(Overloaded{[&](const std::vector<Message>& messages) {
+                          for (size_t m = 0; m < messages.size(); ++m) {
+                            for (size_t p = 0; p < messages[m].parts.size(); ++p) {
+                              if (const auto* image = std::get_if<EncodedImage>(&messages[m].parts[p])) {
+                                images.push_back({image, PartField(m, p, "image")});
+                              }
+                            }
+                          }
+                        },
+                        [&](const RawPrompt& raw) { add(raw.images, "raw_prompt"); },
+                        [&](const TokenPrompt& tokens) { add(tokens.images, "token_prompt"); }},
+             input);
+  return images;
+}
+
+int64_t InputBytes(const Input& input) {
+  size_t bytes = 0;
+  for (const PlacedText& text : TextsOf(input)) bytes += text.text->size();
+  for (const PlacedImage& image : ImagesOf(input)) bytes += image.image->bytes.size();
+  if (const auto* tokens = std::get_if<TokenPrompt>(&input)) bytes += tokens->ids.size() * sizeof(int32_t);
+  return static_cast<int64_t>(bytes);
+}
+
+Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
+                   const InputLimits& limits)
+    : tokenizer_(tokenizer), format_(format), pictures_(pictures), limits_(limits) {
+  size_t longest = 1;
+  for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
+    longest = std::max(longest, tokenizer.TokenBytes(id).size());
+  }
+  max_text_bytes_ = static_cast<int64_t>(longest) * limits.max_context;
+}
+
+absl::Status Preparer::Check(const Request& request) const {
+  const std::vector<PlacedImage> images = ImagesOf(request.input);
+  if (!images.empty() && pictures_.rows == 0) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kModalityNotSupported,
+                        images[0].field, "this model takes no pictures");
+  }
+  if (static_cast<int64_t>(images.size()) > limits_.max_images) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kTooManyImages,
+                        images[static_cast<size_t>(limits_.max_images)].field,
+                        fmt::format("{} pictures, at most {} are taken", images.size(),
+                                    limits_.max_images));
+  }
+  int64_t bytes = 0;
+  for (const PlacedText& text : TextsOf(request.input)) {
+    RETURN_IF_ERROR(AtField(ValidateUtf8(*text.text), text.field, ErrorReason::kInvalidParameter));
+    bytes += static_cast<int64_t>(text.text->size());
+    if (bytes > max_text_bytes_) {
+      return RequestError(
+          absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded, text.field,
+          fmt::format("{} bytes of text cannot fit into a context of {} tokens", bytes,
+                      limits_.max_context));
+    }
+  }
+  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return CheckTokenIds(*tokens);
+  if (const auto* messages = std::get_if<std::vector<Message>>(&request.input)) {
+    if (messages->empty()) return InvalidField("conversation.messages", "at least one message is needed");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
+  if (prompt.ids.empty()) return InvalidField("token_prompt.ids", "at least one id is needed");
+  if (static_cast<int64_t>(prompt.ids.size()) > limits_.max_context) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded,
+                        "token_prompt.ids",
+                        fmt::format("{} ids do not fit into a context of {} tokens",
+                                    prompt.ids.size(), limits_.max_context));
+  }
+  for (size_t i = 0; i < prompt.ids.size(); ++i) {
+    const int32_t id = prompt.ids[i];
+    if (id != kImagePlaceholder && (id < 0 || id >= tokenizer_.vocabulary())) {
+      return InvalidField(fmt::format("token_prompt.ids[{}]", i),
+                          fmt::format("id {} is not in the vocabulary of {}", id,
+                                      tokenizer_.vocabulary()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) const {
+  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return tokens->ids;
+  const SpecialTokens special =
+      request.parse_special_tokens ? SpecialTokens::kParse : SpecialTokens::kText;
+  if (const auto* raw = std::get_if<RawPrompt>(&request.input)) {
+    auto prompt = SplitRawPrompt(raw->text, special);
+    if (!prompt.ok()) {
+      return AtField(prompt.status(), "raw_prompt", ErrorReason::kInvalidParameter);
+    }
+    return EncodePrompt(tokenizer_, *prompt);
+  }
+  const auto& messages = std::get<std::vector<Message>>(request.input);
+  auto prompt = BuildPrompt(TemplateOf(format_), NumberImages(messages), special);
+  if (!prompt.ok()) {
+    return AtField(prompt.status(), "conversation", ErrorReason::kInvalidParameter);
+  }
+  return EncodePrompt(tokenizer_, *prompt);
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {
+  PreparedPrompt prompt;
+  ASSIGN_OR_RETURN(prompt.ids, TokenIds(request));
+  const size_t images = ImagesOf(request.input).size();
+  for (const int32_t id : prompt.ids) {
+    if (id != kImagePlaceholder) {
+      prompt.rows.push_back(id);
+      continue;
+    }
+    const int32_t image = static_cast<int32_t>(prompt.spans.size());
+    prompt.spans.push_back({static_cast<int32_t>(prompt.rows.size()), pictures_.rows, image});
+    prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(pictures_.rows), kImagePlaceholder);
+  }
+  if (prompt.spans.size() != images) {
+    return InvalidField(std::holds_alternative<RawPrompt>(request.input) ? "raw_prompt.images"
+                                                                         : "token_prompt.images",
+                        fmt::format("{} pictures for {} places in the prompt", images,
+                                    prompt.spans.size()));
+  }
+  if (prompt.rows.empty()) {
+    return InvalidField("input", "the prompt has no tokens");
+  }
+  return prompt;
+}
+
+absl::StatusOr<PreparedImage> Preparer::PrepareImage(const EncodedImage& image,
+                                                     ImageMode mode) const {
+  ASSIGN_OR_RETURN(const Image decoded, DecodeImage(image.bytes, image.mime_type, limits_.image));
+  const Image fitted = FitImage(decoded, pictures_.processor, mode);
+  PreparedImage prepared;
+  prepared.rows = pictures_.rows;
+  Sha256Stream digest;
+  digest.Add(&fitted.width, sizeof(fitted.width));
+  digest.Add(&fitted.height, sizeof(fitted.height));
+  digest.AddSpan(std::span<const uint8_t>(fitted.rgb));
+  prepared.digest = digest.Finish();
+  prepared.patches = CutPatches(NormalizeImage(fitted, pictures_.processor),
+                                pictures_.processor.size, pictures_.patch_size);
+  return prepared;
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
+  const auto begin = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(PreparedPrompt prompt, Tokenize(request));
+  ImageMode mode = request.image_mode.value_or(pictures_.mode);
+  if (mode == ImageMode::kCrop) mode = pictures_.processor.unpadded;
+  for (const PlacedImage& placed : ImagesOf(request.input)) {
+    auto image = PrepareImage(*placed.image, mode);
+    if (!image.ok()) {
+      return AtField(image.status(), placed.field, ErrorReason::kImageDecodeFailed);
+    }
+    prompt.images.push_back(std::make_shared<const PreparedImage>(*std::move(image)));
+  }
+  prompt.preprocess_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return prompt;
+}
+
+}  // namespace tessera

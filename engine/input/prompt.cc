@@ -1,0 +1,153 @@
+#include "engine/input/prompt.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "engine/input/utf8.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+constexpr std::string_view kImagePlace = "<image>";
+
+class PromptBuilder {
+ public:
+  void AddText(std::string_view text, SpecialTokens special) {
+    if (!text.empty()) prompt_.chunks.back().push_back({std::string(text), special});
+  }
+  void AddTemplate(std::string_view text) { AddText(text, SpecialTokens::kParse); }
+  void AddImage(int index) {
+    prompt_.images.push_back(index);
+    prompt_.chunks.emplace_back();
+  }
+  Prompt Take() && { return std::move(prompt_); }
+
+ private:
+  Prompt prompt_{.chunks = {{}}, .images = {}};
+};
+
+bool IsEmpty(const PromptMessage& message) {
+  return std::all_of(message.parts.begin(), message.parts.end(), [](const PromptPart& part) {
+    const auto* text = std::get_if<std::string>(&part);
+    return text != nullptr && text->empty();
+  });
+}
+
+absl::Status CheckTexts(std::span<const PromptMessage> messages) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    for (size_t j = 0; j < messages[i].parts.size(); ++j) {
+      const auto* text = std::get_if<std::string>(&messages[i].parts[j]);
+      const std::string field = fmt::format("messages[{}].parts[{}]", i, j);
+      if (text == nullptr) {
+        if (messages[i].role != Role::kSystem) continue;
+        return InvalidField(field, "a system message holds text only, no image");
+      }
+      if (const absl::Status valid = ValidateUtf8(*text); !valid.ok()) {
+        return InvalidField(field + ".text", std::string(StatusMessage(valid)));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRoles(std::span<const PromptMessage> messages) {
+  const size_t first = !messages.empty() && messages[0].role == Role::kSystem ? 1 : 0;
+  for (size_t i = first; i < messages.size(); ++i) {
+    const Role expected = (i - first) % 2 == 0 ? Role::kUser : Role::kAssistant;
+    if (messages[i].role == expected) continue;
+    return InvalidField(
+        fmt::format("messages[{}].role", i),
+        "messages must be: at most one system message, then user and assistant in turn");
+  }
+  if ((messages.size() - first) % 2 == 1) return absl::OkStatus();
+  return InvalidField("messages", "the last message must be a user's");
+}
+
+void AddSystem(const PromptTemplate& text, const PromptMessage* message, SpecialTokens special,
+               PromptBuilder* builder) {
+  if (message == nullptr ? text.system.empty() : IsEmpty(*message)) return;
+  builder->AddTemplate(text.before_system);
+  if (message == nullptr) builder->AddTemplate(text.system);
+  if (message != nullptr) {
+    for (const PromptPart& part : message->parts) {
+      builder->AddText(std::get<std::string>(part), special);
+    }
+  }
+  builder->AddTemplate(text.after_system);
+}
+
+void AddTurn(const PromptTemplate& text, const PromptMessage& message, SpecialTokens special,
+             PromptBuilder* builder) {
+  const PromptTemplate::Turn& turn = message.role == Role::kUser ? text.user : text.assistant;
+  if (IsEmpty(message)) {
+    builder->AddTemplate(turn.empty);
+    return;
+  }
+  builder->AddTemplate(turn.before);
+  for (const PromptPart& part : message.parts) {
+    if (const auto* image = std::get_if<ImageRef>(&part)) {
+      builder->AddTemplate(text.before_image);
+      builder->AddImage(image->index);
+      builder->AddTemplate(text.after_image);
+    } else {
+      builder->AddText(std::get<std::string>(part), special);
+    }
+  }
+  builder->AddTemplate(turn.after);
+}
+
+}  // namespace
+
+absl::StatusOr<Prompt> BuildPrompt(const PromptTemplate& text,
+                                   std::span<const PromptMessage> messages, SpecialTokens special) {
+  RETURN_IF_ERROR(CheckRoles(messages));
+  RETURN_IF_ERROR(CheckTexts(messages));
+  PromptBuilder builder;
+  const bool has_system = messages[0].role == Role::kSystem;
+  AddSystem(text, has_system ? &messages[0] : nullptr, special, &builder);
+  for (const PromptMessage& message : messages.subspan(has_system ? 1 : 0)) {
+    AddTurn(text, message, special, &builder);
+  }
+  builder.AddTemplate(text.open_answer);
+  return std::move(builder).Take();
+}
+
+absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special) {
+  if (const absl::Status valid = ValidateUtf8(raw); !valid.ok()) {
+    return InvalidField("prompt", std::string(StatusMessage(valid)));
+  }
+  PromptBuilder builder;
+  int images = 0;
+  for (size_t place = raw.find(kImagePlace); place != std::string_view::npos;
+       place = raw.find(kImagePlace)) {
+    builder.AddText(raw.substr(0, place), special);
+    builder.AddImage(images++);
+    raw.remove_prefix(place + kImagePlace.size());
+  }
+  builder.AddText(raw, special);
+  return std::move(builder).Take();
+}
+
+std::string PromptText(const Prompt& prompt, std::string_view image) {
+  std::string text;
+  for (size_t i = 0; i < prompt.chunks.size(); ++i) {
+    if (i > 0) text.append(image);
+    for (const TextSpan& span : prompt.chunks[i]) text.append(span.text);
+  }
+  return text;
+}
+
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt) {
+  std::vector<int32_t> ids;
+  if (tokenizer.adds_bos() && tokenizer.bos().has_value()) ids.push_back(*tokenizer.bos());
+  for (size_t i = 0; i < prompt.chunks.size(); ++i) {
+    if (i > 0) ids.push_back(kImagePlaceholder);
+    const std::vector<int32_t> chunk = tokenizer.Encode(prompt.chunks[i]);
+    ids.insert(ids.end(), chunk.begin(), chunk.end());
+  }
+  return ids;
+}
+
+}  // namespace tessera

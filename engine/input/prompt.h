@@ -1,0 +1,63 @@
+// From a conversation to token ids with places for images.
+//
+// A prompt is cut at its images and each chunk is tokenized on its own, as LLaVA's
+// tokenizer_image_token does; that gives other ids than tokenizing the whole string would. Inside a
+// chunk the template's words and the user's are one text, but only the template's may hold control
+// tokens, unless the request asks otherwise: what a user types stays text, "<image>" included.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/input/marked_text.h"
+#include "engine/input/prompt_template.h"
+#include "engine/input/tokenizer.h"
+
+namespace tessera {
+
+enum class Role { kSystem, kUser, kAssistant };
+
+// A picture of the request, by its place among them.
+struct ImageRef {
+  int index = 0;
+};
+
+using PromptPart = std::variant<std::string, ImageRef>;
+
+struct PromptMessage {
+  Role role = Role::kUser;
+  std::vector<PromptPart> parts;
+};
+
+// Chunk, image, chunk, …, chunk: one more chunk than images.
+struct Prompt {
+  std::vector<std::vector<TextSpan>> chunks;
+  std::vector<int> images;  // ImageRef::index of each, in the order of the prompt
+};
+
+// Stands for an image among token ids.
+inline constexpr int32_t kImagePlaceholder = -200;
+
+// Puts messages into a template: perhaps a system message, then user and assistant in turn, a user
+// last. `special`: what may be found in the messages' own texts. Errors name the field, e.g.
+// "messages[2].parts[0].text".
+absl::StatusOr<Prompt> BuildPrompt(const PromptTemplate& text,
+                                   std::span<const PromptMessage> messages, SpecialTokens special);
+
+// A prompt as it stands; each "<image>" in it is the place of the next image. The error names the
+// field "prompt".
+absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special);
+
+// The prompt as text, with `image` where images go.
+std::string PromptText(const Prompt& prompt, std::string_view image = "<image>");
+
+// The ids of each chunk with kImagePlaceholder between them, after bos where the tokenizer adds
+// one.
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt);
+
+}  // namespace tessera

@@ -1,0 +1,44 @@
+// Prompt templates: what stands around the messages of a conversation, as each model was trained
+// with it. Data only; the strings are those of the conversation templates of LLaVA and MoE-LLaVA
+// (conversation.py) and of Qwen3-VL.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace tessera {
+
+enum class PromptFormat {
+  kPhi,
+  kQwen,
+  kStableLm,
+  kOpenChat,
+  kMistral,
+  kMiniCpm,
+  kVicunaV1,
+  kLlavaV1,
+  kQwen3Vl,
+};
+
+struct PromptTemplate {
+  // One message of one role.
+  struct Turn {
+    std::string_view before, after;
+    std::string_view empty;  // stands for the whole turn if the message is empty
+  };
+
+  std::string_view name;
+  std::string_view system;         // when the conversation brings no system message of its own
+  std::string_view before_system;  // these two are left out where the system text is empty
+  std::string_view after_system;
+  Turn user, assistant;
+  std::string_view open_answer;  // ends the prompt: the model goes on from here
+  std::string_view before_image, after_image;
+};
+
+const PromptTemplate& TemplateOf(PromptFormat format);
+
+// By the template's name or one of LLaVA's aliases, e.g. "phi", "v1".
+std::optional<PromptFormat> FindPromptFormat(std::string_view name);
+
+}  // namespace tessera

@@ -1,0 +1,100 @@
+#include "engine/input/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+#include <utility>
+
+#include "engine/check.h"
+#include "engine/input/tiktoken_ranks.h"
+#include "engine/input/tokenizer_json.h"
+#include "engine/input/utf8.h"
+#include "engine/input/vocab_and_merges.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory) {
+  const auto has = [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(directory / name, ignored);
+  };
+  ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(directory));
+  if (has("tokenizer.json")) return ReadTokenizerJson(directory / "tokenizer.json", config);
+  if (has("vocab.json") && has("merges.txt"))
+    return ReadVocabAndMerges(directory, std::move(config));
+  std::error_code error;
+  for (const auto& file : fs::directory_iterator(directory, error)) {
+    if (file.path().extension() == ".tiktoken")
+      return ReadTiktokenRanks(file.path(), std::move(config));
+  }
+  if (has("tokenizer.model")) {
+    return absl::UnimplementedError(fmt::format("{}: SentencePiece is not supported yet",
+                                                (directory / "tokenizer.model").string()));
+  }
+  return absl::NotFoundError(fmt::format(
+      "{}: no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, nor *.tiktoken",
+      directory.string()));
+}
+
+// Gives the parts of `view` between added tokens to `plain`, and each added token's id to `ids`.
+template <typename Plain>
+void Cut(const AddedTokens& added, MarkedView view, std::vector<int32_t>* ids, const Plain& plain) {
+  size_t done = 0;
+  while (done < view.text.size()) {
+    const auto match = added.Find(view, done);
+    const size_t end = match.has_value() ? match->begin : view.text.size();
+    if (end > done) plain(view.Slice(done, end));
+    if (!match.has_value()) return;
+    ids->push_back(match->id);
+    done = match->end;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const fs::path& model_directory) {
+  ASSIGN_OR_RETURN(TokenizerParts parts, ReadParts(model_directory));
+  return std::make_unique<Tokenizer>(std::move(parts));
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::string_view text, SpecialTokens special) const {
+  const std::string marks(text.size(), static_cast<char>(special));
+  return Encode(MarkedView{text, marks});
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::span<const TextSpan> spans) const {
+  MarkedText joined;
+  for (const TextSpan& span : spans) joined.Append(span.text, span.special);
+  return Encode(joined.view());
+}
+
+std::vector<int32_t> Tokenizer::Encode(MarkedView view) const {
+  TESSERA_CHECK_MSG(ValidateUtf8(view.text).ok(), "text to encode must be valid UTF-8");
+  std::vector<int32_t> ids;
+  Cut(parts_.raw_added, view, &ids, [&](MarkedView part) { EncodeWithoutRaw(part, &ids); });
+  return ids;
+}
+
+void Tokenizer::EncodeWithoutRaw(MarkedView view, std::vector<int32_t>* ids) const {
+  std::optional<MarkedText> normalized;
+  if (parts_.normal_form == NormalForm::kNfc) normalized = NormalizeNfc(view);
+  Cut(parts_.added, normalized.has_value() ? normalized->view() : view, ids,
+      [&](MarkedView part) { parts_.segmenter->Segment(part.text, ids); });
+}
+
+std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t id : ids) {
+    if (!(skip_special && IsSpecial(id))) bytes.append(TokenBytes(id));
+  }
+  std::string text;
+  text.reserve(bytes.size());
+  if (AppendRepairedUtf8(bytes, &text) < bytes.size()) text.append(kReplacementCharacter);
+  return text;
+}
+
+}  // namespace tessera

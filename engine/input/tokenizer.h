@@ -1,0 +1,73 @@
+// Text to token ids and back, as the tokenizer of a checkpoint does it.
+//
+// A tokenizer is made of stages (tokenizer_parts.h), which the files of a model directory describe:
+// added tokens are cut out, what remains is normalized and given to a segmenter. Immutable after
+// loading, used by any number of threads.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/input/marked_text.h"
+#include "engine/input/tokenizer_parts.h"
+
+namespace tessera {
+
+class Tokenizer {
+ public:
+  // Reads tokenizer.json, or else vocab.json and merges.txt, or else *.tiktoken, with the files
+  // beside them. NotFound when there is no vocabulary, Unimplemented for a kind that is not
+  // supported, InvalidArgument with file and entry for a broken one.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(
+      const std::filesystem::path& model_directory);
+
+  explicit Tokenizer(TokenizerParts parts) : parts_(std::move(parts)) {}
+
+  // The ids of `text`, which must be valid UTF-8 (ValidateUtf8). Adds no bos.
+  std::vector<int32_t> Encode(std::string_view text, SpecialTokens special) const;
+
+  // The ids of the spans' texts joined. A control token is found only where all its bytes come from
+  // kParse spans.
+  std::vector<int32_t> Encode(std::span<const TextSpan> spans) const;
+
+  // What the ids write, as valid UTF-8: bytes that form no character become U+FFFD, one for each
+  // maximal part of one. Ids that no token has write nothing. `skip_special`: neither do control
+  // tokens.
+  std::string Decode(std::span<const int32_t> ids, bool skip_special) const;
+
+  // Rows in use: the highest id plus one, added tokens included.
+  int32_t vocabulary() const { return parts_.tokens.size(); }
+
+  // The raw bytes an id writes, maybe half a character; empty for an id that no token has.
+  std::string_view TokenBytes(int32_t id) const { return parts_.tokens.Bytes(id); }
+  bool IsSpecial(int32_t id) const { return parts_.tokens.IsControl(id); }
+
+  // The id of the token that writes `content`, e.g. "<|endoftext|>"; an added token rather than an
+  // ordinary one.
+  std::optional<int32_t> FindToken(std::string_view content) const {
+    return parts_.tokens.Find(content);
+  }
+
+  std::optional<int32_t> bos() const { return parts_.bos; }
+  std::optional<int32_t> eos() const { return parts_.eos; }
+  std::optional<int32_t> unk() const { return parts_.unk; }
+  std::optional<int32_t> pad() const { return parts_.pad; }
+
+  // Whether a prompt begins with bos.
+  bool adds_bos() const { return parts_.adds_bos; }
+
+ private:
+  std::vector<int32_t> Encode(MarkedView view) const;
+  void EncodeWithoutRaw(MarkedView view, std::vector<int32_t>* ids) const;
+
+  TokenizerParts parts_;
+};
+
+}  // namespace tessera

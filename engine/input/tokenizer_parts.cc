@@ -1,0 +1,59 @@
+#include "engine/input/tokenizer_parts.h"
+
+#include <string_view>
+
+#include "absl/container/flat_hash_set.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+absl::flat_hash_set<std::string> ControlContents(const TokenizerConfig& config) {
+  absl::flat_hash_set<std::string> contents(config.other_special.begin(),
+                                            config.other_special.end());
+  for (const auto* role : {&config.bos, &config.eos, &config.unk, &config.pad}) {
+    if (role->has_value()) contents.insert(**role);
+  }
+  return contents;
+}
+
+absl::Status AddToken(const AddedTokenEntry& entry, bool control, AddedTokenSearch search,
+                      TokenizerParts* parts) {
+  RETURN_IF_ERROR(parts->tokens.AddAdded(entry.id, entry.content, control));
+  const bool raw = search == AddedTokenSearch::kAsTheTokenSays && !entry.normalized;
+  (raw ? parts->raw_added : parts->added).Add(entry.content, entry.id, control);
+  return absl::OkStatus();
+}
+
+std::optional<int32_t> IdOf(const std::optional<std::string>& content, const TokenTable& tokens) {
+  return content.has_value() ? tokens.Find(*content) : std::nullopt;
+}
+
+}  // namespace
+
+absl::Status AddTokens(const std::vector<AddedTokenEntry>& added, const TokenizerConfig& config,
+                       AddedTokenSearch search, TokenizerParts* parts) {
+  const absl::flat_hash_set<std::string> control = ControlContents(config);
+  absl::flat_hash_set<std::string> done;
+  for (const AddedTokenEntry& entry : added) {
+    RETURN_IF_ERROR(
+        AddToken(entry, entry.special || control.contains(entry.content), search, parts));
+    done.insert(entry.content);
+  }
+  const auto add_named = [&](const std::string& content) -> absl::Status {
+    if (!done.insert(content).second) return absl::OkStatus();
+    const int32_t id = parts->tokens.Find(content).value_or(parts->tokens.size());
+    return AddToken({content, id, /*special=*/true, /*normalized=*/false}, true, search, parts);
+  };
+  for (const auto* role : {&config.bos, &config.eos, &config.unk, &config.pad}) {
+    if (role->has_value()) RETURN_IF_ERROR(add_named(**role));
+  }
+  for (const std::string& content : config.other_special) RETURN_IF_ERROR(add_named(content));
+  parts->bos = IdOf(config.bos, parts->tokens);
+  parts->eos = IdOf(config.eos, parts->tokens);
+  parts->unk = IdOf(config.unk, parts->tokens);
+  parts->pad = IdOf(config.pad, parts->tokens);
+  return absl::OkStatus();
+}
+
+}  // namespace tessera

@@ -1,0 +1,137 @@
+#include "engine/loaded_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/model/architectures.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr size_t kMaxNamedTensors = 5;
+
+// End tokens: generation_config.json's, else config.json's, else the tokenizer's.
+absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Tokenizer& tokenizer) {
+  for (const char* file : {"generation_config.json", "config.json"}) {
+    std::error_code ignored;
+    if (!fs::exists(dir / file, ignored)) continue;
+    ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(dir / file));
+    JsonFields fields(json, (dir / file).string());
+    if (!fields.Has("eos_token_id")) continue;
+    std::vector<int64_t> ids;
+    if (json["eos_token_id"].is_array()) {
+      ids = fields.Ints("eos_token_id", 0, tokenizer.vocabulary() - 1);
+    } else {
+      ids.push_back(fields.Int("eos_token_id", 0, tokenizer.vocabulary() - 1));
+    }
+    RETURN_IF_ERROR(fields.status());
+    return std::vector<int32_t>(ids.begin(), ids.end());
+  }
+  if (tokenizer.eos()) return std::vector<int32_t>{*tokenizer.eos()};
+  return absl::InvalidArgumentError(
+      fmt::format("{}: neither generation_config.json, config.json nor the tokenizer names an end token",
+                  dir.string()));
+}
+
+// Parameters that one token uses: all but the experts it is not routed to.
+int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
+  const int64_t matrices = decoder.gated_ffn ? 3 : 2;
+  const int64_t biases = decoder.ffn_bias ? decoder.ffn * (matrices - 1) + decoder.hidden : 0;
+  const int64_t per_expert = matrices * decoder.hidden * decoder.ffn + biases;
+  int64_t idle = 0;
+  for (const int experts : decoder.experts) {
+    if (experts > 0) idle += (experts - decoder.router.experts_per_token) * per_expert;
+  }
+  return total - idle;
+}
+
+void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoader& loader,
+                   LoadedModel& model) {
+  const DecoderSpec& decoder = model.spec.decoder;
+  ModelInfo& info = model.info;
+  const fs::path named = dir.has_filename() ? dir : dir.parent_path();
+  info.name = named.filename().string();
+  info.architecture = model.spec.architecture;
+  info.dtype = DTypeName(backend.activation_dtype());
+  info.device = backend.name();
+  info.max_context = model.spec.max_context;
+  info.vocabulary = model.tokenizer->vocabulary();
+  info.image_tokens = model.spec.vision ? model.spec.vision->tokens() : 0;
+  info.parameters = loader.parameters();
+  info.active_parameters = ActiveParameters(decoder, info.parameters);
+  info.weight_bytes = loader.packed_bytes();
+  info.kv_bytes_per_token = KvCache::BlockBytes(decoder, 1, backend.activation_dtype());
+  info.layers = decoder.layers;
+  info.moe_layers = decoder.moe_layers();
+  info.experts = decoder.max_experts();
+  info.experts_per_token = info.experts > 0 ? decoder.router.experts_per_token : 0;
+  info.takes_images = model.spec.vision.has_value();
+  info.image_mode = model.spec.image_mode;
+  info.eos_ids = model.eos_ids;
+}
+
+std::string NameSome(const std::vector<std::string>& names) {
+  std::string text;
+  for (size_t i = 0; i < std::min(kMaxNamedTensors, names.size()); ++i) {
+    text += (i == 0 ? "" : ", ") + names[i];
+  }
+  return names.size() > kMaxNamedTensors
+             ? text + fmt::format(" and {} more", names.size() - kMaxNamedTensors)
+             : text;
+}
+
+}  // namespace
+
+PictureFormat LoadedModel::picture_format() const {
+  PictureFormat format;
+  format.processor = spec.image_processor;
+  format.mode = spec.image_mode;
+  if (spec.vision) {
+    format.patch_size = spec.vision->patch_size;
+    format.rows = spec.vision->tokens();
+  }
+  return format;
+}
+
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
+    Backend& backend, const ModelOptions& options,
+    const std::function<void(int64_t, int64_t)>& progress) {
+  auto model = std::make_unique<LoadedModel>();
+  const fs::path& dir = options.model_dir;
+  ASSIGN_OR_RETURN(model->spec, ReadModelSpec(dir, options.vision_tower_dir));
+  ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(dir));
+  ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(dir, *model->tokenizer));
+  const std::string separator(TemplateOf(model->spec.prompt_format).assistant.after);
+  if (!separator.empty()) model->stop_strings.push_back(separator);
+
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(dir));
+  WeightLoader loader(backend, *checkpoint, progress);
+  ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
+                                                 options.router, loader));
+  if (model->spec.vision) {
+    ASSIGN_OR_RETURN(model->vision,
+                     VisionEncoder::Load(*model->spec.vision, model->spec.projector,
+                                         model->spec.decoder.hidden, loader));
+  }
+  if (model->tokenizer->vocabulary() > model->decoder->vocabulary_rows()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows", dir.string(),
+        model->tokenizer->vocabulary(), model->spec.decoder.names.head,
+        model->decoder->vocabulary_rows()));
+  }
+  model->warnings = model->spec.warnings;
+  if (const std::vector<std::string> unused = checkpoint->Unused(); !unused.empty()) {
+    model->warnings.push_back(
+        fmt::format("{} tensors are not used: {}", unused.size(), NameSome(unused)));
+  }
+  DescribeModel(dir, backend, loader, *model);
+  return model;
+}
+
+}  // namespace tessera

@@ -1,0 +1,11 @@
+// The readers of config.json, one per architecture, and what a family of them shares.
+#pragma once
+
+#include "engine/model/architectures.h"
+
+namespace tessera {
+
+absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const VisionTowerDir& tower);
+absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const VisionTowerDir& tower);
+
+}  // namespace tessera

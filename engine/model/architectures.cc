@@ -1,0 +1,41 @@
+#include "engine/model/architectures.h"
+
+#include <fmt/format.h>
+
+#include "engine/model/arch/arch.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+constexpr Architecture kArchitectures[] = {
+    {"moe_llava_phi", ReadMoeLlavaPhi},
+    {"moe_llava_stablelm", ReadMoeLlavaStableLm},
+};
+
+}  // namespace
+
+std::span<const Architecture> Architectures() { return kArchitectures; }
+
+absl::StatusOr<ModelSpec> ReadModelSpec(const std::filesystem::path& model_dir,
+                                        const VisionTowerDir& tower) {
+  const std::filesystem::path path = model_dir / "config.json";
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  JsonFields config(json, path.string());
+  const std::string model_type = config.String("model_type");
+  RETURN_IF_ERROR(config.status());
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    if (architecture.model_type == model_type) {
+      ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, tower));
+      RETURN_IF_ERROR(config.status());
+      spec.architecture = model_type;
+      return spec;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
+  }
+  return absl::UnimplementedError(fmt::format("{}: model_type \"{}\" is not served; known are {}",
+                                              path.string(), model_type, known));
+}
+
+}  // namespace tessera

@@ -1,0 +1,231 @@
+#include "engine/model/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/model/router_noise.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
+
+}  // namespace
+
+struct Decoder::Pass {
+  const Batch& batch;
+  const KvCache& cache;
+  PagedBatch paged;
+  Trace* trace;
+  DecoderOutput output;
+};
+
+// ---------------------------------------------------------------------------------------------------------------- load
+
+absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, int max_positions,
+                                                       RouterMode router_mode,
+                                                       WeightLoader& loader) {
+  std::unique_ptr<Decoder> decoder(new Decoder(spec, router_mode, loader.backend()));
+  decoder->attention_.heads = spec.heads;
+  decoder->attention_.kv_heads = spec.kv_heads;
+  decoder->attention_.head_dim = spec.head_dim;
+  decoder->attention_.scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
+  decoder->attention_.sliding_window = spec.sliding_window;
+  RETURN_IF_ERROR(decoder->LoadRope(max_positions, loader.backend()));
+
+  const std::string embedding = spec.names.embedding + ".weight";
+  int64_t rows = spec.vocabulary_rows;
+  if (rows < 0) {
+    ASSIGN_OR_RETURN(rows, loader.RowsOf(embedding));
+  }
+  ASSIGN_OR_RETURN(decoder->embedding_, loader.Tensor(embedding, {rows, spec.hidden},
+                                                      loader.backend().activation_dtype()));
+  for (int i = 0; i < spec.layers; ++i) RETURN_IF_ERROR(decoder->LoadLayer(loader, i));
+  ASSIGN_OR_RETURN(decoder->final_norm_,
+                   loader.Norm(spec.names.final_norm, spec.hidden, spec.norm, spec.norm_epsilon,
+                               BiasIf(spec.norm_bias), decoder->buffers_));
+  const std::string head =
+      spec.tied_head && !loader.checkpoint().Contains(spec.names.head + ".weight")
+          ? spec.names.embedding
+          : spec.names.head;
+  ASSIGN_OR_RETURN(decoder->head_, loader.Linear({head}, {rows}, spec.hidden, Bias::kNone));
+  return decoder;
+}
+
+// cos and sin of position · θ^(-2i/d), in float32 as the references compute them.
+absl::Status Decoder::LoadRope(int max_positions, Backend& backend) {
+  const int64_t pairs = spec_.rotary_dims / 2;
+  std::vector<float> cosine;
+  std::vector<float> sine;
+  std::vector<float> frequencies;
+  for (int64_t i = 0; i < pairs; ++i) {
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec_.rotary_dims);
+    frequencies.push_back(1.0f / std::pow(static_cast<float>(spec_.rope_theta), exponent));
+  }
+  for (int position = 0; position < max_positions; ++position) {
+    for (const float frequency : frequencies) {
+      const float angle = static_cast<float>(position) * frequency;
+      cosine.push_back(std::cos(angle));
+      sine.push_back(std::sin(angle));
+    }
+  }
+  const std::vector<int32_t> axes(static_cast<size_t>(pairs), 0);
+  const auto load = [&](const HostTensor& source, Tensor& target) -> absl::Status {
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Load(source, source.dtype));
+    target = buffer->tensor();
+    buffers_.push_back(std::move(buffer));
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(load({DType::kFloat32, {max_positions, pairs}, cosine.data()}, rope_.cosine));
+  RETURN_IF_ERROR(load({DType::kFloat32, {max_positions, pairs}, sine.data()}, rope_.sine));
+  return load({DType::kInt32, {pairs}, axes.data()}, rope_.pair_axis);
+}
+
+absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, index);
+  const int64_t query_width = static_cast<int64_t>(spec_.heads) * spec_.head_dim;
+  const int64_t kv_width = static_cast<int64_t>(spec_.kv_heads) * spec_.head_dim;
+  Layer layer;
+  ASSIGN_OR_RETURN(layer.attention_norm,
+                   loader.Norm(prefix + names.attention_norm, spec_.hidden, spec_.norm,
+                               spec_.norm_epsilon, BiasIf(spec_.norm_bias), buffers_));
+  std::vector<std::string> qkv;
+  for (const std::string& name : names.qkv) qkv.push_back(prefix + name);
+  const std::vector<int64_t> widths = qkv.size() == 1
+                                          ? std::vector<int64_t>{query_width + 2 * kv_width}
+                                          : std::vector<int64_t>{query_width, kv_width, kv_width};
+  ASSIGN_OR_RETURN(layer.qkv, loader.Linear(qkv, widths, spec_.hidden, BiasIf(spec_.qkv_bias)));
+  ASSIGN_OR_RETURN(layer.attention_out,
+                   loader.Linear({prefix + names.attention_out}, {spec_.hidden}, query_width,
+                                 BiasIf(spec_.attention_out_bias)));
+  if (spec_.residual == ResidualLayout::kSequential) {
+    ASSIGN_OR_RETURN(layer.ffn_norm,
+                     loader.Norm(prefix + names.ffn_norm, spec_.hidden, spec_.norm,
+                                 spec_.norm_epsilon, BiasIf(spec_.norm_bias), buffers_));
+  }
+  RETURN_IF_ERROR(LoadFfn(loader, index, layer));
+  layers_.push_back(std::move(layer));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, index);
+  const int experts = spec_.experts[static_cast<size_t>(index)];
+  const Bias bias = BiasIf(spec_.ffn_bias);
+  if (experts == 0) {
+    std::vector<std::string> up;
+    for (const std::string& name : names.ffn_up) up.push_back(prefix + names.mlp + name);
+    ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear(up, std::vector<int64_t>(up.size(), spec_.ffn),
+                                                 spec_.hidden, bias));
+    ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.mlp + names.ffn_down},
+                                                   {spec_.hidden}, spec_.ffn, bias));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
+                                               {experts, spec_.hidden}, DType::kFloat32));
+  std::vector<std::string> prefixes;
+  for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
+  ASSIGN_OR_RETURN(layer.experts, loader.Experts(prefixes, names.ffn_up, names.ffn_down,
+                                                 spec_.hidden, spec_.ffn, bias, spec_.activation));
+  return absl::OkStatus();
+}
+
+// ------------------------------------------------------------------------------------------------------------- forward
+
+// The norm that the rows pass before layer `index`, the final one after the last.
+const NormWeights& Decoder::NormBefore(int index) const {
+  return index < spec_.layers ? layers_[static_cast<size_t>(index)].attention_norm : final_norm_;
+}
+
+Tensor Decoder::EmbedRows(const Batch& batch) {
+  Tensor x = backend_.Embed(embedding_->tensor(), backend_.Upload(batch.ids, {batch.rows()}));
+  for (const ImageRows& image : batch.images) {
+    const int64_t rows = static_cast<int64_t>(image.target.size());
+    backend_.PutRows(
+        x, backend_.GatherRows(image.features, backend_.Upload(image.source, {rows})),
+        backend_.Upload(image.target, {rows}));
+  }
+  return x;
+}
+
+Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pass& pass) {
+  const KvLayer& kv = pass.cache.layer(index);
+  const Tensor qkv = backend_.Linear(normed, *layer.qkv);
+  backend_.RopeWriteKv(qkv, attention_, rope_, pass.paged, kv);
+  return backend_.Linear(backend_.PagedAttention(qkv, attention_, pass.paged, kv),
+                         *layer.attention_out);
+}
+
+Tensor Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
+  if (layer.experts == nullptr) {
+    if (!spec_.gated_ffn) {
+      return backend_.Linear(backend_.Linear(normed, *layer.ffn_up, spec_.activation),
+                             *layer.ffn_down);
+    }
+    return backend_.Linear(
+        backend_.GatedActivate(backend_.Linear(normed, *layer.ffn_up), spec_.activation),
+        *layer.ffn_down);
+  }
+  Tensor noise;
+  if (router_mode_ == RouterMode::kGumbel) {
+    const int64_t experts = layer.experts->experts;
+    noise = backend_.Upload(GumbelNoise(pass.batch.router_seeds, pass.batch.positions, index,
+                                        static_cast<int>(experts)),
+                            {pass.batch.rows(), experts});
+  }
+  const Routing routing =
+      backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
+  pass.output.expert_choices.push_back(routing.experts);
+  if (pass.trace != nullptr) {
+    pass.trace->router_logits.push_back(backend_.DownloadFloats(routing.logits));
+  }
+  return backend_.Combine(backend_.ExpertFfn(normed, *layer.experts, routing), routing);
+}
+
+DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* trace) {
+  const int64_t sequences = batch.sequences();
+  Pass pass{batch, cache, {}, trace, {}};
+  pass.paged.query_starts = backend_.Upload(batch.query_starts, {sequences + 1});
+  pass.paged.context_lengths = backend_.Upload(batch.context_lengths, {sequences});
+  pass.paged.block_tables = backend_.Upload(batch.block_tables, {sequences, batch.max_blocks});
+  pass.paged.positions = backend_.Upload(batch.positions, {1, batch.rows()});
+  pass.paged.slots = backend_.Upload(batch.slots, {batch.rows()});
+  for (size_t i = 0; i < batch.context_lengths.size(); ++i) {
+    pass.paged.max_query = std::max<int64_t>(
+        pass.paged.max_query, batch.query_starts[i + 1] - batch.query_starts[i]);
+    pass.paged.max_context = std::max<int64_t>(pass.paged.max_context, batch.context_lengths[i]);
+  }
+
+  const auto record = [&](Tensor rows) {
+    if (trace != nullptr) trace->hidden.push_back(backend_.DownloadFloats(rows));
+  };
+  Tensor x = EmbedRows(batch);
+  record(x);
+  Tensor normed = backend_.Norm(x, NormBefore(0));
+  for (int i = 0; i < spec_.layers; ++i) {
+    const Layer& layer = layers_[static_cast<size_t>(i)];
+    const Tensor attention = Attention(layer, i, normed, pass);
+    if (spec_.residual == ResidualLayout::kParallel) {
+      const Tensor ffn = Ffn(layer, i, normed, pass);
+      normed = backend_.AddNorm(x, std::array{attention, ffn}, NormBefore(i + 1));
+    } else {
+      normed = backend_.AddNorm(x, std::array{attention}, layer.ffn_norm);
+      normed = backend_.AddNorm(x, std::array{Ffn(layer, i, normed, pass)}, NormBefore(i + 1));
+    }
+    record(i + 1 < spec_.layers ? x : normed);
+  }
+  if (!batch.logit_rows.empty()) {
+    const Tensor last = backend_.GatherRows(
+        normed,
+        backend_.Upload(batch.logit_rows, {static_cast<int64_t>(batch.logit_rows.size())}));
+    pass.output.logits = backend_.LinearFloat32(last, *head_);
+  }
+  return std::move(pass.output);
+}
+
+}  // namespace tessera

@@ -1,0 +1,72 @@
+// The language model: token and image rows through attention and dense or routed feed-forward layers over a paged KV cache, to
+// logits. Written only in Backend operations.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/model/batch.h"
+#include "engine/model/kv_cache.h"
+#include "engine/model/model_spec.h"
+#include "engine/model/router_mode.h"
+#include "engine/model/trace.h"
+#include "engine/model/weight_loader.h"
+
+namespace tessera {
+
+struct DecoderOutput {
+  Tensor logits;                        // float32 [logit rows, vocabulary rows], in the step arena
+  std::vector<Tensor> expert_choices;   // per routed layer int32 [T, k], in the step arena
+};
+
+class Decoder {
+ public:
+  // `max_positions` bounds the rotary table.
+  static absl::StatusOr<std::unique_ptr<Decoder>> Load(const DecoderSpec& spec, int max_positions,
+                                                       RouterMode router_mode,
+                                                       WeightLoader& loader);
+
+  const DecoderSpec& spec() const { return spec_; }
+  // Rows of the head: logits per row.
+  int64_t vocabulary_rows() const { return head_->out; }
+
+  DecoderOutput Forward(const Batch& batch, const KvCache& cache, Trace* trace);
+
+ private:
+  struct Layer {
+    NormWeights attention_norm;
+    std::unique_ptr<PackedLinear> qkv;
+    std::unique_ptr<PackedLinear> attention_out;
+    NormWeights ffn_norm;                       // sequential layout only
+    std::unique_ptr<PackedLinear> ffn_up;       // dense layers only
+    std::unique_ptr<PackedLinear> ffn_down;
+    std::unique_ptr<Buffer> router;             // routed layers only: float32 [experts, hidden]
+    std::unique_ptr<PackedExperts> experts;
+  };
+  struct Pass;  // what the layers of one pass share
+
+  Decoder(const DecoderSpec& spec, RouterMode router_mode, Backend& backend)
+      : spec_(spec), router_mode_(router_mode), backend_(backend) {}
+  absl::Status LoadLayer(WeightLoader& loader, int index);
+  absl::Status LoadFfn(WeightLoader& loader, int index, Layer& layer);
+  absl::Status LoadRope(int max_positions, Backend& backend);
+  Tensor EmbedRows(const Batch& batch);
+  Tensor Attention(const Layer& layer, int index, Tensor normed, const Pass& pass);
+  Tensor Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  const NormWeights& NormBefore(int index) const;
+
+  DecoderSpec spec_;
+  RouterMode router_mode_;
+  Backend& backend_;
+  AttentionShape attention_;
+  Rope rope_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::unique_ptr<Buffer> embedding_;
+  std::vector<Layer> layers_;
+  NormWeights final_norm_;
+  std::unique_ptr<PackedLinear> head_;
+};
+
+}  // namespace tessera

@@ -1,0 +1,36 @@
+// The device memory behind KV blocks: for each layer keys and values [blocks, kv_heads, block_size, head_dim]. No policy: which
+// block belongs to whom is the block pool's business.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
+#include "engine/model/model_spec.h"
+
+namespace tessera {
+
+class KvCache {
+ public:
+  static absl::StatusOr<std::unique_ptr<KvCache>> Allocate(Backend& backend,
+                                                           const DecoderSpec& decoder,
+                                                           int64_t blocks, int64_t block_size);
+
+  const KvLayer& layer(int index) const { return layers_[static_cast<size_t>(index)]; }
+  // Copies the rows of one block over all layers; before the step's own writes.
+  void CopyBlock(Backend& backend, int32_t from, int32_t to) const;
+  int64_t blocks() const { return blocks_; }
+  int64_t block_size() const { return block_size_; }
+
+  // Of one block over all layers, keys and values.
+  static int64_t BlockBytes(const DecoderSpec& decoder, int64_t block_size, DType dtype);
+
+ private:
+  int64_t blocks_ = 0;
+  int64_t block_size_ = 0;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::vector<KvLayer> layers_;
+};
+
+}  // namespace tessera

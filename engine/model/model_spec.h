@@ -1,0 +1,110 @@
+// A model as data: numbers, enums and tensor names that an architecture (arch/<name>.cc) reads from config.json. The mathematics
+// asks for these, never for a model's name.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "engine/input/image_processor.h"
+#include "engine/input/prompt_template.h"
+
+namespace tessera {
+
+// How one tensor name becomes many: "{layer}" and "{expert}" are replaced by numbers.
+std::string ExpandName(std::string pattern, int layer, int expert = 0);
+
+// A vision transformer over square patches, pre-norm (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023).
+struct VisionSpec {
+  int image_size = 336;
+  int patch_size = 14;
+  int hidden = 1024;
+  int ffn = 4096;
+  int heads = 16;
+  int layers = 24;      // in the checkpoint
+  int run_layers = 23;  // computed; select layer -2 of 24 is 23
+  Activation activation = Activation::kQuickGelu;
+  float norm_epsilon = 1e-5f;
+  bool class_token = true;       // one row before the patches
+  bool patch_bias = false;       // of the patch convolution
+  bool embedding_norm = true;    // a norm before the first layer
+  int skip_rows = 1;             // leading rows that do not become image tokens
+  std::string prefix;            // of its tensors, with the trailing dot
+
+  int grid() const { return image_size / patch_size; }
+  int patches() const { return grid() * grid(); }
+  int rows() const { return patches() + (class_token ? 1 : 0); }
+  int tokens() const { return rows() - skip_rows; }
+};
+
+// Linear layers with an activation between each two, from vision features to the language model's width.
+struct ProjectorSpec {
+  std::vector<std::string> layers;  // tensor names without ".weight", ".bias"
+  Activation activation = Activation::kGeluErf;
+};
+
+enum class ResidualLayout : uint8_t {
+  kSequential,  // x += attention(norm1(x)); x += ffn(norm2(x))
+  kParallel,    // x += attention(norm(x)) + ffn(norm(x))
+};
+
+// Tensor names below a layer's prefix, without ".weight" and ".bias". Lists are stacked in order.
+struct DecoderNames {
+  std::string embedding;
+  std::string layer;  // "model.layers.{layer}."
+  std::string attention_norm;
+  std::string ffn_norm;  // empty where one norm feeds both
+  std::vector<std::string> qkv;
+  std::string attention_out;
+  std::string mlp;                      // prefix of a dense layer's matrices, "mlp."
+  std::vector<std::string> ffn_up;      // below the prefix of a dense layer or an expert
+  std::string ffn_down;
+  std::string router;
+  std::string expert;  // prefix of one expert: "…{expert}."
+  std::string final_norm;
+  std::string head;
+};
+
+struct DecoderSpec {
+  int hidden = 0;
+  int layers = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int ffn = 0;
+  int vocabulary_rows = 0;  // of embedding and head in the checkpoint; -1: as the tensor says
+  NormKind norm = NormKind::kLayerNorm;
+  bool norm_bias = true;
+  float norm_epsilon = 1e-5f;
+  ResidualLayout residual = ResidualLayout::kSequential;
+  bool qkv_bias = true;
+  bool attention_out_bias = true;
+  bool ffn_bias = true;
+  bool gated_ffn = false;
+  Activation activation = Activation::kSilu;
+  int rotary_dims = 0;  // first dims of each head that are turned
+  double rope_theta = 10000;
+  int sliding_window = 0;
+  bool tied_head = false;
+  std::vector<int> experts;  // per layer; 0: a dense layer
+  RouterConfig router;
+  DecoderNames names;
+
+  int max_experts() const;
+  int moe_layers() const;
+};
+
+struct ModelSpec {
+  std::string architecture;  // config.json's model_type
+  DecoderSpec decoder;
+  std::optional<VisionSpec> vision;
+  ProjectorSpec projector;
+  ImageProcessor image_processor;
+  ImageMode image_mode = ImageMode::kPad;
+  PromptFormat prompt_format = PromptFormat::kPhi;
+  int max_context = 0;
+  std::vector<std::string> warnings;  // told at load
+};
+
+}  // namespace tessera

@@ -1,0 +1,136 @@
+#include "engine/model/weight_loader.h"
+
+#include <fmt/format.h>
+
+#include "engine/backend/half.h"
+#include "engine/check.h"
+#include "engine/status.h"
+
+namespace tessera {
+
+std::vector<float> ToFloats(const HostTensor& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  for (size_t i = 0; i < values.size(); ++i) {
+    switch (tensor.dtype) {
+      case DType::kFloat32:
+        values[i] = static_cast<const float*>(tensor.data)[i];
+        break;
+      case DType::kBFloat16:
+        values[i] = BFloat16ToFloat(static_cast<const uint16_t*>(tensor.data)[i]);
+        break;
+      case DType::kFloat16:
+        values[i] = Float16ToFloat(static_cast<const uint16_t*>(tensor.data)[i]);
+        break;
+      default:
+        TESSERA_CHECK_MSG(false, "not a float tensor");
+    }
+  }
+  return values;
+}
+
+WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress)
+    : backend_(backend), checkpoint_(checkpoint), progress_(std::move(progress)),
+      total_(checkpoint.total_bytes()) {}
+
+absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
+                                              const std::vector<int64_t>& dims) {
+  ASSIGN_OR_RETURN(const HostTensor tensor, checkpoint_.Take(name, dims));
+  parameters_ += tensor.elements();
+  done_ += static_cast<int64_t>(tensor.bytes());
+  return tensor;
+}
+
+absl::StatusOr<int64_t> WeightLoader::RowsOf(const std::string& name) const {
+  const auto found = checkpoint_.tensors().find(name);
+  if (found == checkpoint_.tensors().end() || found->second.dims.empty()) {
+    return absl::NotFoundError(fmt::format("tensor \"{}\" is missing", name));
+  }
+  return found->second.dims[0];
+}
+
+absl::Status WeightLoader::Gather(const std::vector<std::string>& names,
+                                  const std::vector<int64_t>& outs, int64_t in, Bias bias,
+                                  LinearWeights& weights) {
+  for (size_t i = 0; i < names.size(); ++i) {
+    ASSIGN_OR_RETURN(HostTensor weight, Take(names[i] + ".weight", {outs[i], in}));
+    weights.weights.push_back(std::move(weight));
+    if (bias == Bias::kNone) continue;
+    ASSIGN_OR_RETURN(HostTensor values, Take(names[i] + ".bias", {outs[i]}));
+    weights.biases.push_back(std::move(values));
+  }
+  return absl::OkStatus();
+}
+
+void WeightLoader::Release(const LinearWeights& weights) {
+  for (const HostTensor& weight : weights.weights) checkpoint_.Release(weight);
+  if (progress_) progress_(done_, total_);
+}
+
+absl::StatusOr<std::unique_ptr<PackedLinear>> WeightLoader::Linear(
+    const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
+    Bias bias) {
+  LinearWeights weights;
+  RETURN_IF_ERROR(Gather(names, outs, in, bias, weights));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, backend_.PackLinear(weights));
+  packed_bytes_ += static_cast<int64_t>(packed->bytes);
+  Release(weights);
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Experts(
+    const std::vector<std::string>& prefixes, const std::vector<std::string>& up,
+    const std::string& down, int64_t hidden, int64_t ffn, Bias bias, Activation activation) {
+  ExpertWeights experts;
+  experts.activation = activation;
+  experts.gated = up.size() == 2;
+  for (const std::string& prefix : prefixes) {
+    std::vector<std::string> names;
+    for (const std::string& name : up) names.push_back(prefix + name);
+    RETURN_IF_ERROR(Gather(names, std::vector<int64_t>(up.size(), ffn), hidden, bias,
+                           experts.up.emplace_back()));
+    RETURN_IF_ERROR(Gather({prefix + down}, {hidden}, ffn, bias, experts.down.emplace_back()));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_.PackExperts(experts));
+  packed_bytes_ += static_cast<int64_t>(packed->bytes);
+  for (const LinearWeights& weights : experts.up) Release(weights);
+  for (const LinearWeights& weights : experts.down) Release(weights);
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Tensor(const std::string& name,
+                                                             const std::vector<int64_t>& dims,
+                                                             DType dtype) {
+  ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_.Load(tensor, dtype));
+  packed_bytes_ += static_cast<int64_t>(buffer->tensor().bytes());
+  checkpoint_.Release(tensor);
+  if (progress_) progress_(done_, total_);
+  return buffer;
+}
+
+absl::StatusOr<NormWeights> WeightLoader::Norm(const std::string& name, int64_t hidden,
+                                               NormKind kind, float epsilon, Bias bias,
+                                               std::vector<std::unique_ptr<Buffer>>& keep) {
+  NormWeights norm;
+  norm.kind = kind;
+  norm.epsilon = epsilon;
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> weight,
+                   Tensor(name + ".weight", {hidden}, DType::kFloat32));
+  norm.weight = weight->tensor();
+  keep.push_back(std::move(weight));
+  if (bias == Bias::kRequired) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> values,
+                     Tensor(name + ".bias", {hidden}, DType::kFloat32));
+    norm.bias = values->tensor();
+    keep.push_back(std::move(values));
+  }
+  return norm;
+}
+
+absl::StatusOr<std::vector<float>> WeightLoader::Floats(const std::string& name,
+                                                        const std::vector<int64_t>& dims) {
+  ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
+  return ToFloats(tensor);
+}
+
+}  // namespace tessera

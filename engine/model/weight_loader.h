@@ -1,0 +1,71 @@
+// Brings tensors of a checkpoint to the backend by name, counting parameters and telling progress.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
+#include "engine/checkpoint/checkpoint.h"
+
+namespace tessera {
+
+// Whether "<name>.bias" belongs to a matrix or norm.
+enum class Bias : uint8_t { kNone, kRequired };
+
+class WeightLoader {
+ public:
+  using Progress = std::function<void(int64_t done, int64_t total)>;  // bytes of the checkpoint
+
+  WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress);
+
+  // "<name>.weight" of each name stacked, each [outs[i], in].
+  absl::StatusOr<std::unique_ptr<PackedLinear>> Linear(const std::vector<std::string>& names,
+                                                       const std::vector<int64_t>& outs,
+                                                       int64_t in, Bias bias);
+  // Experts whose matrices are "<prefixes[e]><up>" and "<prefixes[e]><down>".
+  absl::StatusOr<std::unique_ptr<PackedExperts>> Experts(const std::vector<std::string>& prefixes,
+                                                         const std::vector<std::string>& up,
+                                                         const std::string& down, int64_t hidden,
+                                                         int64_t ffn, Bias bias,
+                                                         Activation activation);
+  // A tensor as it is, converted.
+  absl::StatusOr<std::unique_ptr<Buffer>> Tensor(const std::string& name,
+                                                 const std::vector<int64_t>& dims, DType dtype);
+  // Weight and bias of a norm; both buffers live in `keep`.
+  absl::StatusOr<NormWeights> Norm(const std::string& name, int64_t hidden, NormKind kind,
+                                   float epsilon, Bias bias,
+                                   std::vector<std::unique_ptr<Buffer>>& keep);
+  // A view of the checkpoint, counted.
+  absl::StatusOr<HostTensor> Take(const std::string& name, const std::vector<int64_t>& dims);
+  // The tensor in host memory, for the few that are changed before they are loaded.
+  absl::StatusOr<std::vector<float>> Floats(const std::string& name,
+                                            const std::vector<int64_t>& dims);
+
+  Checkpoint& checkpoint() { return checkpoint_; }
+  Backend& backend() { return backend_; }
+  // The rows that a vocabulary tensor has.
+  absl::StatusOr<int64_t> RowsOf(const std::string& name) const;
+  int64_t parameters() const { return parameters_; }
+  int64_t packed_bytes() const { return packed_bytes_; }
+
+ private:
+  absl::Status Gather(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
+                      int64_t in, Bias bias, LinearWeights& weights);
+  void Release(const LinearWeights& weights);
+
+  Backend& backend_;
+  Checkpoint& checkpoint_;
+  Progress progress_;
+  int64_t total_ = 0;
+  int64_t done_ = 0;
+  int64_t parameters_ = 0;
+  int64_t packed_bytes_ = 0;
+};
+
+// Widens a float tensor of any stored dtype.
+std::vector<float> ToFloats(const HostTensor& tensor);
+
+}  // namespace tessera

@@ -1,0 +1,54 @@
+#include "engine/pace.h"
+
+#include <algorithm>
+
+namespace tessera {
+namespace {
+
+constexpr double kWeight = 0.2;           // of the newest observation
+constexpr double kLeastAdded = 0.002;     // seconds that added work may always take
+constexpr int32_t kLeastPrefillRows = 16;
+
+void Learn(double& average, double value) {
+  average = average == 0 ? value : average + kWeight * (value - average);
+}
+
+}  // namespace
+
+double Pace::AddedSeconds(int decoding) const {
+  if (decoding == 0 || decode_seconds_ == 0) return options_.step_seconds;
+  return std::min(options_.step_seconds,
+                  std::max(kLeastAdded, options_.stall_ratio * decode_seconds_));
+}
+
+StepBudget Pace::Rows(int decoding, bool vision_waits) const {
+  StepBudget budget{options_.step_rows, options_.step_rows};
+  if (prefill_row_seconds_ == 0 || decoding == 0) return budget;
+  const double seconds = AddedSeconds(decoding) * (vision_waits ? 0.5 : 1.0);
+  const double rows = std::min<double>(options_.step_rows, seconds / prefill_row_seconds_);
+  budget.prefill_rows = std::max(std::min(kLeastPrefillRows, options_.step_rows),
+                                 static_cast<int32_t>(rows));
+  return budget;
+}
+
+int Pace::VisionLayers(int decoding, int pictures) const {
+  if (picture_layer_seconds_ == 0 || pictures == 0) return 1;
+  const double seconds = AddedSeconds(decoding) * 0.5;
+  return std::max(1, static_cast<int>(std::min(1000.0, seconds / (picture_layer_seconds_ * pictures))));
+}
+
+void Pace::LearnForward(const StepPlan& plan, double seconds) {
+  const int32_t prefill = plan.total_rows - plan.decoding_rows;
+  if (prefill <= 0) {
+    Learn(decode_seconds_, seconds);
+    return;
+  }
+  const double own = plan.decoding_rows > 0 ? decode_seconds_ : 0;
+  Learn(prefill_row_seconds_, std::max(1e-7, (seconds - own) / prefill));
+}
+
+void Pace::LearnVision(int picture_layers, double seconds) {
+  if (picture_layers > 0) Learn(picture_layer_seconds_, seconds / picture_layers);
+}
+
+}  // namespace tessera

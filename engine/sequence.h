@@ -1,0 +1,53 @@
+// The state of one accepted request, from its prepared prompt to its last token. Plain data: the scheduler moves it, the engine
+// thread owns it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/block_pool.h"
+#include "engine/input/prepared.h"
+#include "engine/request.h"
+
+namespace tessera {
+
+enum class SequenceState : uint8_t {
+  kWaiting,   // holds no blocks
+  kRunning,   // takes part in steps
+  kFinished,
+};
+
+struct LiveRequest;
+
+struct Sequence {
+  LiveRequest* owner = nullptr;  // the request it belongs to; null in tests of the scheduler
+  SamplingParams sampling;
+  PreparedPrompt prompt;
+  Digest salt = {};  // begins the chain of block hashes: cache salt and whatever else keys the KV's contents
+
+  // Rows of the prompt, then the answer. An image row holds kImagePlaceholder.
+  std::vector<int32_t> tokens;
+  int32_t max_rows = 0;  // tokens.size() never grows beyond: prompt and the longest answer
+
+  // Rows [0, computed) have keys and values in `blocks`; computed < tokens.size() while running.
+  int32_t computed = 0;
+  std::vector<BlockId> blocks;
+  std::vector<Digest> hashes;    // of the leading full blocks of `tokens`, as far as known
+  int32_t published = 0;         // leading blocks given to the pool's index
+
+  // Pictures whose encoded rows are at hand. The scheduler plans image rows only of ready ones.
+  std::vector<bool> image_ready;
+
+  SequenceState state = SequenceState::kWaiting;
+  bool cancelled = false;  // leaves the plan at once; its blocks go at the next commit
+  int32_t cached_rows = 0;   // taken from the prefix cache at the first admission
+  bool was_admitted = false;
+  int32_t preemptions = 0;
+
+  int32_t prompt_rows() const { return static_cast<int32_t>(prompt.rows.size()); }
+  int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_rows(); }
+  int32_t remaining() const { return static_cast<int32_t>(tokens.size()) - computed; }
+  bool decoding() const { return generated() > 0 && remaining() == 1; }
+};
+
+}  // namespace tessera

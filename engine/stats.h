@@ -1,0 +1,80 @@
+// What the engine tells about itself: counters since start, gauges of now, histograms with fixed bounds. The server turns them
+// into Prometheus metrics; the engine knows no metrics library.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tessera {
+
+// Cumulative-on-read histogram: counts[i] observations were <= bounds[i] and > bounds[i-1]; one more for the rest.
+struct Histogram {
+  explicit Histogram(std::span<const double> bounds = {})
+      : bounds(bounds.begin(), bounds.end()), counts(bounds.size() + 1) {}
+  void Observe(double value);
+
+  std::vector<double> bounds;
+  std::vector<uint64_t> counts;
+  double sum = 0;
+};
+
+enum class Modality : uint8_t { kText, kImage };
+enum class Stage : uint8_t { kQueue, kPreprocess, kEncode, kPrefill, kDecode };
+constexpr int kStages = 5;
+// How a request ended; the label `outcome`.
+enum class Outcome : uint8_t { kStop, kLength, kCancelled, kDeadline, kRejected, kInvalid, kAborted, kFailed };
+constexpr int kOutcomes = 8;
+std::string_view OutcomeName(Outcome outcome);
+std::string_view StageName(Stage stage);
+
+struct EngineStats {
+  // Gauges.
+  int64_t running = 0;           // sequences that hold KV blocks
+  int64_t waiting = 0;           // accepted, not yet running
+  int64_t kv_blocks_total = 0;
+  int64_t kv_blocks_used = 0;    // held by running sequences
+  int64_t kv_blocks_cached = 0;  // free, but with reusable contents
+  int64_t image_cache_bytes = 0;
+  int64_t inflight_bytes = 0;
+  double seconds_since_step = 0;  // heartbeat: since the engine thread last finished a loop; it beats when idle, too
+  bool draining = false;
+
+  // Counters.
+  uint64_t prompt_text_tokens = 0;
+  uint64_t prompt_image_tokens = 0;
+  uint64_t prompt_cached_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t prefix_queried_tokens = 0;
+  uint64_t prefix_hit_tokens = 0;
+  uint64_t preemptions = 0;
+  uint64_t images_encoded = 0;
+  uint64_t image_cache_hits = 0;
+  uint64_t image_cache_misses = 0;
+  uint64_t steps = 0;
+  double step_seconds_total = 0;
+  double backend_seconds_total = 0;  // of them, inside backend operations
+  std::array<uint64_t, kOutcomes> outcomes = {};
+  int32_t moe_layers = 0;
+  int32_t experts = 0;
+  std::vector<int32_t> moe_layer_index;  // [moe_layers] index of the layer in the model
+  // [moe_layers][experts][2: text, image] choices made, flattened.
+  std::vector<uint64_t> expert_tokens;
+
+  // Histograms.
+  Histogram time_to_first_token;
+  Histogram inter_token;
+  Histogram end_to_end;
+  std::array<Histogram, kStages> stages;
+  Histogram step_rows;     // rows per step
+  Histogram step_seconds;
+  Histogram prompt_tokens;
+  Histogram answer_tokens;
+
+  EngineStats();
+};
+
+}  // namespace tessera

@@ -1,0 +1,389 @@
+#include "engine/step_loop.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/check.h"
+#include "engine/sampler.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+PaceOptions PaceFrom(const EngineOptions& options) {
+  return {options.step_tokens, options.step_seconds, options.stall_ratio};
+}
+
+Outcome OutcomeOf(FinishReason reason, const absl::Status& status) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return Outcome::kStop;
+    case FinishReason::kLength:
+      return Outcome::kLength;
+    case FinishReason::kCancelled:
+      return Outcome::kCancelled;
+    case FinishReason::kDeadline:
+      return Outcome::kDeadline;
+    case FinishReason::kNone:
+      break;
+  }
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return Outcome::kInvalid;
+    case absl::StatusCode::kUnavailable:
+      return Outcome::kAborted;
+    default:
+      return Outcome::kFailed;
+  }
+}
+
+// Blocks for `kv_cache_bytes`, at most as many as `max_running` full contexts could use.
+int64_t CountBlocks(const DecoderSpec& decoder, const EngineOptions& options, DType dtype,
+                           int32_t max_context) {
+  const int64_t block_bytes = KvCache::BlockBytes(decoder, options.block_size, dtype);
+  const int64_t per_context = (max_context + options.block_size - 1) / options.block_size;
+  const int64_t wanted = options.kv_cache_bytes / block_bytes;
+  return std::max<int64_t>(1, std::min(wanted, per_context * options.max_running));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, LoadedModel& model,
+                                                           const ModelOptions& model_options,
+                                                           const EngineOptions& options,
+                                                           AdmissionGate& gate,
+                                                           Telemetry& telemetry) {
+  const int64_t blocks = CountBlocks(model.spec.decoder, options, backend.activation_dtype(),
+                                     model.info.max_context);
+  ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache,
+                   KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size));
+  return std::unique_ptr<StepLoop>(new StepLoop(backend, model, model_options, options, gate,
+                                                telemetry, std::move(cache)));
+}
+
+StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
+                   const EngineOptions& options, AdmissionGate& gate, Telemetry& telemetry,
+                   std::unique_ptr<KvCache> cache)
+    : backend_(backend),
+      model_(model),
+      model_options_(model_options),
+      options_(options),
+      gate_(gate),
+      telemetry_(telemetry),
+      cache_(std::move(cache)),
+      pool_(static_cast<int32_t>(cache_->blocks())),
+      scheduler_({options.block_size, options.max_running, options.prefix_cache}, pool_),
+      pictures_(model.vision.get(), options.image_cache_bytes),
+      pace_(PaceFrom(options)) {}
+
+absl::Status StepLoop::WarmUp() {
+  Batch batch;
+  batch.ids = {0};
+  batch.positions = {0};
+  batch.slots = {0};
+  batch.query_starts = {0, 1};
+  batch.context_lengths = {1};
+  batch.block_tables = {0};
+  batch.max_blocks = 1;
+  batch.logit_rows = {0};
+  if (model_options_.router == RouterMode::kGumbel) batch.router_seeds = {0};
+  model_.decoder->Forward(batch, *cache_, nullptr);
+  backend_.ResetArena();
+  if (model_.vision != nullptr) {
+    const VisionSpec& vision = model_.vision->spec();
+    const std::vector<float> blank(
+        static_cast<size_t>(vision.patches()) * 3 * vision.patch_size * vision.patch_size);
+    const std::vector<float>* const pictures[] = {&blank};
+    ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(pictures));
+    model_.vision->Advance(work, model_.vision->layers());
+    RETURN_IF_ERROR(model_.vision->Finish(work).status());
+    backend_.ResetArena();
+  }
+  return absl::OkStatus();
+}
+
+// ------------------------------------------------------------------------------------------------------------ messages
+
+void StepLoop::Handle(InboxMessage message) {
+  if (auto* accepted = std::get_if<AcceptedMessage>(&message)) {
+    const Ticket ticket = accepted->request->ticket;
+    live_.emplace(ticket, std::move(accepted->request));
+  } else if (auto* prepared = std::get_if<PreparedMessage>(&message)) {
+    OnPrepared(std::move(*prepared));
+  } else if (const auto found = live_.find(std::get<CancelMessage>(message).ticket);
+             found != live_.end()) {
+    Finish(*found->second, absl::CancelledError("the caller cancelled"), FinishReason::kCancelled,
+           Outcome::kCancelled);
+  }
+}
+
+void StepLoop::OnPrepared(PreparedMessage message) {
+  LiveRequest& request = *message.request;
+  if (!live_.contains(request.ticket)) return;  // cancelled or expired meanwhile
+  request.prepare_began = message.began;
+  absl::Status status = message.prompt.status();
+  if (status.ok()) {
+    status = CheckFit(request, static_cast<int32_t>(message.prompt->rows.size()));
+  }
+  if (!status.ok()) {
+    Finish(request, status, FinishReason::kNone, OutcomeOf(FinishReason::kNone, status));
+    return;
+  }
+  StartSequence(request, *std::move(message.prompt));
+}
+
+// Whether the prompt and the answer fit into the context and the KV cache; sets how long the answer may grow.
+absl::Status StepLoop::CheckFit(LiveRequest& request, int32_t rows) const {
+  const int64_t context = model_.info.max_context;
+  const int64_t capacity = scheduler_.capacity_rows() + int64_t{1};  // the last token needs no row
+  const int64_t wanted = std::max(1, request.request.sampling.max_tokens);
+  if (rows + wanted > context) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded,
+                        request.request.sampling.max_tokens > 0 ? "sampling.max_tokens" : "input",
+                        fmt::format("a prompt of {} tokens and an answer of {} do not fit into the "
+                                    "context of {}; shorten one of them",
+                                    rows, wanted, context));
+  }
+  if (rows + wanted > capacity) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kKvCapacityExceeded,
+                        "input",
+                        fmt::format("{} tokens can never fit into the KV cache of {}", rows + wanted,
+                                    capacity));
+  }
+  request.sequence.max_rows = static_cast<int32_t>(
+      request.request.sampling.max_tokens > 0 ? rows + wanted : std::min(context, capacity));
+  return absl::OkStatus();
+}
+
+void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
+  Sequence& sequence = request.sequence;
+  sequence.owner = &request;
+  sequence.sampling = request.request.sampling;
+  sequence.tokens = prompt.rows;
+  sequence.prompt = std::move(prompt);
+  sequence.image_ready.assign(sequence.prompt.images.size(), false);
+  request.pictures.resize(sequence.prompt.images.size());
+  request.looked_up.assign(sequence.prompt.images.size(), false);
+  request.request.input = TokenPrompt{};  // the pictures' bytes are not needed any more
+
+  Sha256Stream salt;
+  salt.Add(request.request.cache_salt.data(), request.request.cache_salt.size());
+  if (model_options_.router == RouterMode::kGumbel) {
+    salt.Add(&sequence.sampling.seed, sizeof(sequence.sampling.seed));
+  }
+  sequence.salt = salt.Finish();
+  if (!sequence.sampling.ignore_eos) request.end_ids = model_.eos_ids;
+  request.end_ids.insert(request.end_ids.end(), sequence.sampling.stop_ids.begin(),
+                         sequence.sampling.stop_ids.end());
+  request.prepared = true;
+  scheduler_.Add(&sequence);
+  request.sink->OnAdmitted({sequence.prompt.ids,
+                            sequence.prompt_rows() - sequence.prompt.image_rows(),
+                            sequence.prompt.image_rows()});
+}
+
+void StepLoop::ExpireDeadlines(Clock::time_point now) {
+  std::vector<LiveRequest*> expired;
+  for (const auto& [ticket, request] : live_) {
+    if (request->request.deadline && *request->request.deadline <= now) expired.push_back(request.get());
+  }
+  for (LiveRequest* request : expired) {
+    Finish(*request,
+           RequestError(absl::StatusCode::kDeadlineExceeded, ErrorReason::kDeadlineExceeded, "",
+                        "the deadline passed before the answer was complete"),
+           FinishReason::kDeadline, Outcome::kDeadline);
+  }
+}
+
+Clock::time_point StepLoop::NextDeadline(Clock::time_point otherwise) const {
+  for (const auto& [ticket, request] : live_) {
+    if (request->request.deadline) otherwise = std::min(otherwise, *request->request.deadline);
+  }
+  return otherwise;
+}
+
+void StepLoop::AbortAll(const absl::Status& status) {
+  while (!live_.empty()) {
+    Finish(*live_.begin()->second, status, FinishReason::kNone, OutcomeOf(FinishReason::kNone, status));
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------- step
+
+bool StepLoop::Step() {
+  const Clock::time_point begin = Clock::now();
+  backend_seconds_ = 0;
+  int decoding = 0;
+  for (const Sequence* sequence : scheduler_.running()) decoding += sequence->decoding() ? 1 : 0;
+  const StepPlan plan = scheduler_.Plan(pace_.Rows(decoding, pictures_.busy()));
+  NoteAdmitted(plan, begin);
+  if (!plan.rows.empty()) RunForward(plan);
+  const bool encoded = EncodePictures(decoding);
+  if (plan.rows.empty() && !encoded) return false;
+
+  const double seconds = Seconds(Clock::now() - begin);
+  telemetry_.Write([&](EngineStats& stats) {
+    ++stats.steps;
+    stats.step_seconds_total += seconds;
+    stats.backend_seconds_total += backend_seconds_;
+    stats.step_seconds.Observe(seconds);
+    if (plan.total_rows > 0) stats.step_rows.Observe(plan.total_rows);
+  });
+  return true;
+}
+
+void StepLoop::NoteAdmitted(const StepPlan& plan, Clock::time_point now) {
+  for (const Sequence* sequence : scheduler_.running()) {
+    LiveRequest& request = *sequence->owner;
+    if (request.admitted) continue;
+    request.admitted = now;
+    request.waiting = false;
+    gate_.Leave(request.charged_bytes);
+    request.queue_seconds =
+        Seconds(now - request.request.arrival) - sequence->prompt.preprocess_seconds;
+  }
+  for (const PlannedRows& rows : plan.rows) {
+    LiveRequest& request = *rows.sequence->owner;
+    if (!request.prefill_began) request.prefill_began = now;
+  }
+}
+
+void StepLoop::RunForward(const StepPlan& plan) {
+  const bool gumbel = model_options_.router == RouterMode::kGumbel;
+  const BuiltBatch built = BuildBatch(plan, options_.block_size, gumbel);
+  const Clock::time_point begin = Clock::now();
+  for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
+  const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
+  std::vector<float> logits;
+  if (!output.logits.empty()) logits = backend_.DownloadFloats(output.logits);
+  std::vector<std::vector<int32_t>> choices;
+  for (const Tensor layer : output.expert_choices) choices.push_back(backend_.DownloadInts(layer));
+  backend_.ResetArena();
+  const Clock::time_point end = Clock::now();
+  backend_seconds_ += Seconds(end - begin);
+  pace_.LearnForward(plan, Seconds(end - begin));
+
+  telemetry_.Write([&](EngineStats& stats) {
+    for (size_t layer = 0; layer < choices.size(); ++layer) {
+      CountExperts(choices[layer], built.image_row, static_cast<int32_t>(layer), stats);
+    }
+  });
+  const size_t row = static_cast<size_t>(model_.decoder->vocabulary_rows());
+  const size_t in_use = static_cast<size_t>(model_.info.vocabulary);
+  for (size_t i = 0; i < built.sampling.size(); ++i) {
+    AppendToken(*built.sampling[i], std::span(logits).subspan(i * row, in_use), end);
+  }
+  scheduler_.Commit(plan);
+  ReleasePictures(plan);
+  Deliver(built.sampling);
+}
+
+void StepLoop::AppendToken(LiveRequest& request, std::span<const float> logits,
+                           Clock::time_point now) {
+  Sequence& sequence = request.sequence;
+  const SampledToken token = SampleToken(
+      {logits, sequence.tokens, sequence.prompt_rows(), request.end_ids}, sequence.sampling);
+  request.chunk = Chunk();
+  request.finite = std::isfinite(logits[static_cast<size_t>(token.id)]);
+  sequence.tokens.push_back(token.id);
+  request.chunk.token_ids.push_back(token.id);
+  if (sequence.sampling.logprobs >= 0) {
+    const auto describe = [&](int32_t id, float logprob) {
+      return TokenLogprob{id, std::string(model_.tokenizer->TokenBytes(id)), logprob};
+    };
+    request.chunk.logprobs.push_back(describe(token.id, token.logprob));
+    std::vector<TokenLogprob>& top = request.chunk.top_logprobs.emplace_back();
+    for (const auto& [id, logprob] : token.top) top.push_back(describe(id, logprob));
+  }
+  const bool first = !request.first_token.has_value();
+  const double since = Seconds(now - (first ? request.request.arrival : *request.last_token));
+  if (first) request.first_token = now;
+  request.last_token = now;
+  telemetry_.Write([&](EngineStats& stats) {
+    ++stats.generated_tokens;
+    (first ? stats.time_to_first_token : stats.inter_token).Observe(since);
+  });
+}
+
+void StepLoop::Deliver(const std::vector<LiveRequest*>& sampled) {
+  for (LiveRequest* request : sampled) {
+    Sequence& sequence = request->sequence;
+    if (!request->finite) {
+      Finish(*request,
+             RequestError(absl::StatusCode::kInternal, ErrorReason::kEngineFailure, "",
+                          "the model's output is not finite"),
+             FinishReason::kNone, Outcome::kFailed);
+      continue;
+    }
+    const int32_t id = sequence.tokens.back();
+    const bool may_stop = sequence.generated() > sequence.sampling.min_tokens;
+    const bool ended = std::find(request->end_ids.begin(), request->end_ids.end(), id) !=
+                       request->end_ids.end();
+    const bool full = static_cast<int32_t>(sequence.tokens.size()) >= sequence.max_rows;
+    Answer::Text text = request->answer->Push(id, may_stop);
+    request->chunk.text = std::move(text.text);
+    const bool finished = text.stopped || ended || full;
+    if (finished) request->chunk.text += request->answer->Finish();
+    request->sink->OnChunk(std::move(request->chunk));
+    if (finished) {
+      const FinishReason reason =
+          text.stopped || ended ? FinishReason::kStop : FinishReason::kLength;
+      Finish(*request, absl::OkStatus(), reason, OutcomeOf(reason, absl::OkStatus()));
+    }
+  }
+}
+
+Usage StepLoop::UsageOf(const LiveRequest& request) const {
+  const Sequence& sequence = request.sequence;
+  Usage usage;
+  if (!request.prepared) return usage;
+  usage.prompt_tokens = sequence.prompt_rows();
+  usage.image_tokens = sequence.prompt.image_rows();
+  usage.text_tokens = usage.prompt_tokens - usage.image_tokens;
+  usage.cached_tokens = sequence.cached_rows;
+  usage.generated_tokens = sequence.generated();
+  usage.preemptions = sequence.preemptions;
+  usage.queue_ms = request.queue_seconds * 1e3;
+  usage.preprocess_ms = sequence.prompt.preprocess_seconds * 1e3;
+  usage.encode_ms = request.encode_seconds * 1e3;
+  if (request.first_token) {
+    usage.prefill_ms = Seconds(*request.first_token - *request.prefill_began) * 1e3;
+    usage.decode_ms = Seconds(*request.last_token - *request.first_token) * 1e3;
+  }
+  return usage;
+}
+
+void StepLoop::Finish(LiveRequest& request, absl::Status status, FinishReason reason,
+                      Outcome outcome) {
+  request.abandoned.store(true, std::memory_order_relaxed);
+  const Completion completion{std::move(status), reason, UsageOf(request)};
+  if (request.prepared) scheduler_.Remove(&request.sequence);
+  if (request.waiting) gate_.Leave(request.charged_bytes);
+  const Clock::time_point now = Clock::now();
+  telemetry_.Write([&](EngineStats& stats) { RecordFinish(request, completion, outcome, now, stats); });
+  request.sink->OnFinish(completion);
+  live_.erase(request.ticket);
+}
+
+void StepLoop::PublishGauges() {
+  const SchedulerCounts& counts = scheduler_.counts();
+  telemetry_.Write([&](EngineStats& stats) {
+    stats.running = static_cast<int64_t>(scheduler_.running().size());
+    stats.kv_blocks_total = pool_.total();
+    stats.kv_blocks_used = pool_.used();
+    stats.kv_blocks_cached = pool_.cached();
+    stats.image_cache_bytes = pictures_.cached_bytes();
+    stats.preemptions = counts.preemptions;
+    stats.prefix_queried_tokens = counts.queried_rows;
+    stats.prefix_hit_tokens = counts.hit_rows;
+    stats.images_encoded = pictures_.counts().encoded;
+    stats.image_cache_hits = pictures_.counts().hits;
+    stats.image_cache_misses = pictures_.counts().misses;
+  });
+}
+
+}  // namespace tessera

@@ -1,0 +1,87 @@
+// The step loop's work on pictures: which running sequences wait for which, and who holds the results.
+#include "engine/step_loop.h"
+
+#include <algorithm>
+
+namespace tessera {
+
+// Gives running sequences the encoded pictures that are at hand and tells the encoder which ones are wanted.
+void StepLoop::ResolvePictures() {
+  std::vector<std::shared_ptr<const PreparedImage>> wanted;
+  for (Sequence* sequence : scheduler_.running()) {
+    LiveRequest& request = *sequence->owner;
+    for (const ImageSpan& span : sequence->prompt.spans) {
+      const size_t image = static_cast<size_t>(span.image);
+      if (request.pictures[image] != nullptr || span.begin + span.rows <= sequence->computed) continue;
+      const std::shared_ptr<const PreparedImage>& prepared = sequence->prompt.images[image];
+      request.pictures[image] = request.looked_up[image] ? pictures_.Peek(prepared->digest)
+                                                         : pictures_.Find(prepared->digest);
+      request.looked_up[image] = true;
+      if (request.pictures[image] != nullptr) {
+        sequence->image_ready[image] = true;
+      } else {
+        wanted.push_back(prepared);
+      }
+    }
+  }
+  pictures_.Want(std::move(wanted));
+}
+
+// Advances the encoder by what the pace allows. False when no picture is waited for.
+bool StepLoop::EncodePictures(int decoding) {
+  ResolvePictures();
+  if (!pictures_.busy()) return false;
+  const std::vector<Digest> batch = pictures_.Pending();
+  const int pictures = static_cast<int>(batch.size());
+  const int layers = pace_.VisionLayers(decoding, pictures);
+  const Clock::time_point begin = Clock::now();
+  const absl::Status status = pictures_.Advance(layers);
+  backend_.ResetArena();
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  backend_seconds_ += seconds;
+  pace_.LearnVision(std::min(layers, model_.vision->layers()) * pictures, seconds);
+  for (Sequence* sequence : scheduler_.running()) {
+    for (const auto& image : sequence->prompt.images) {
+      if (std::find(batch.begin(), batch.end(), image->digest) == batch.end()) continue;
+      sequence->owner->encode_seconds += seconds;
+      break;
+    }
+  }
+  if (!status.ok()) FailPictureWaiters(batch, status);
+  ResolvePictures();
+  return true;
+}
+
+// Lets go of pictures all rows of which are computed; a preempted sequence looks them up again.
+void StepLoop::ReleasePictures(const StepPlan& plan) {
+  for (const PlannedRows& rows : plan.rows) {
+    LiveRequest& request = *rows.sequence->owner;
+    for (const ImageSpan& span : rows.sequence->prompt.spans) {
+      const size_t image = static_cast<size_t>(span.image);
+      if (span.begin + span.rows > rows.sequence->computed) continue;
+      request.pictures[image].reset();
+      request.looked_up[image] = false;
+      rows.sequence->image_ready[image] = false;
+    }
+  }
+}
+
+void StepLoop::FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status) {
+  std::vector<LiveRequest*> failed;
+  for (const Sequence* sequence : scheduler_.running()) {
+    for (size_t i = 0; i < sequence->prompt.images.size(); ++i) {
+      const bool waits = sequence->owner->pictures[i] == nullptr && !sequence->image_ready[i] &&
+                         std::find(digests.begin(), digests.end(),
+                                   sequence->prompt.images[i]->digest) != digests.end();
+      if (waits) {
+        failed.push_back(sequence->owner);
+        break;
+      }
+    }
+  }
+  for (LiveRequest* request : failed) {
+    Finish(*request, status, FinishReason::kNone, Outcome::kFailed);
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,20 @@
+// What may reach a terminal.
+#include "client/terminal.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+TEST(TerminalSafe, DropsControlCharacters) {
+  EXPECT_EQ(TerminalSafe("a\x1b[31mb\r\b\x7f\n\tc"), "a[31mb\n\tc");
+  // U+009B is CSI in one character.
+  EXPECT_EQ(TerminalSafe("a\xc2\x9b"
+                         "31m"),
+            "a31m");
+  EXPECT_EQ(TerminalSafe("é ü 中 🙂 \xc2\xa0"), "é ü 中 🙂 \xc2\xa0");
+  EXPECT_EQ(TerminalSafe(std::string("\0x", 2)), "x");
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,261 @@
+// Rotary positions, the paged cache and attention on every device; and equal bits however a prompt is cut.
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "tests/testing/backend_test.h"
+
+namespace tessera::testing {
+namespace {
+
+struct Span {
+  int64_t cached;  // keys before this pass
+  int64_t rows;    // new ones
+};
+
+// The cache of some sequences, and one pass over them.
+class AttentionTest : public BackendTest {
+ protected:
+  struct Setup {
+    AttentionShape shape;
+    int block_size = 16;
+    int64_t blocks_per_sequence = 0;
+    std::vector<int32_t> blocks;  // [sequences, blocks_per_sequence], scattered
+    std::unique_ptr<Buffer> keys, values;
+    KvLayer kv;
+  };
+
+  Setup MakeSetup(AttentionShape shape, int block_size, int64_t sequences, int64_t max_context) {
+    Setup setup;
+    setup.shape = shape;
+    setup.shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+    setup.block_size = block_size;
+    setup.blocks_per_sequence = (max_context + block_size - 1) / block_size;
+    const int64_t count = sequences * setup.blocks_per_sequence;
+    for (int64_t i = 0; i < count; ++i) {
+      setup.blocks.push_back(static_cast<int32_t>((i * 7919 + 3) % count));  // 7919 is prime
+    }
+    setup.keys =
+        *backend().Allocate(dtype(), {count, shape.kv_heads, block_size, shape.head_dim});
+    setup.values =
+        *backend().Allocate(dtype(), {count, shape.kv_heads, block_size, shape.head_dim});
+    setup.kv = {setup.keys->tensor(), setup.values->tensor()};
+    return setup;
+  }
+
+  PagedBatch MakeBatch(const Setup& setup, const std::vector<Span>& spans) {
+    std::vector<int32_t> starts = {0}, contexts, positions, slots;
+    PagedBatch batch;
+    for (size_t s = 0; s < spans.size(); ++s) {
+      starts.push_back(starts.back() + static_cast<int32_t>(spans[s].rows));
+      contexts.push_back(static_cast<int32_t>(spans[s].cached + spans[s].rows));
+      for (int64_t i = spans[s].cached; i < contexts.back(); ++i) {
+        positions.push_back(static_cast<int32_t>(i));
+        slots.push_back(setup.blocks[s * setup.blocks_per_sequence + i / setup.block_size] *
+                            setup.block_size +
+                        static_cast<int32_t>(i % setup.block_size));
+      }
+      batch.max_query = std::max(batch.max_query, spans[s].rows);
+      batch.max_context = std::max<int64_t>(batch.max_context, contexts.back());
+    }
+    const auto sequences = static_cast<int64_t>(spans.size());
+    const auto rows = static_cast<int64_t>(slots.size());
+    batch.query_starts = backend().Upload(starts, {sequences + 1});
+    batch.context_lengths = backend().Upload(contexts, {sequences});
+    batch.block_tables = backend().Upload(
+        std::span(setup.blocks).first(sequences * setup.blocks_per_sequence),
+        {sequences, setup.blocks_per_sequence});
+    batch.positions = backend().Upload(positions, {1, rows});
+    batch.slots = backend().Upload(slots, {rows});
+    return batch;
+  }
+
+  // Writes and attends the rows of `qkv` [T, width] without rotation.
+  std::vector<float> Pass(const Setup& setup, const std::vector<Span>& spans,
+                          std::span<const float> qkv) {
+    const AttentionShape& shape = setup.shape;
+    const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+    Tensor rows =
+        backend().UploadActivations(qkv, {static_cast<int64_t>(qkv.size()) / width, width});
+    const PagedBatch batch = MakeBatch(setup, spans);
+    Rope none;
+    none.pair_axis = backend().New(DType::kInt32, {0});
+    none.cosine = backend().New(DType::kFloat32, {1, 0});
+    none.sine = backend().New(DType::kFloat32, {1, 0});
+    backend().RopeWriteKv(rows, shape, none, batch, setup.kv);
+    return backend().DownloadFloats(backend().PagedAttention(rows, shape, batch, setup.kv));
+  }
+
+  // What row `row` of a sequence with qkv rows [context, width] gets.
+  static reference::Values Expected(const AttentionShape& shape, float scale,
+                                    const std::vector<float>& qkv, int64_t row, int64_t context,
+                                    bool causal) {
+    const int64_t dim = shape.head_dim;
+    const int64_t width = (shape.heads + 2 * shape.kv_heads) * dim;
+    reference::Values result;
+    for (int64_t h = 0; h < shape.heads; ++h) {
+      const int64_t kv_head = h / (shape.heads / shape.kv_heads);
+      reference::Values query, keys, values;
+      for (int64_t i = 0; i < dim; ++i) query.push_back(qkv[row * width + h * dim + i]);
+      for (int64_t j = 0; j < context; ++j) {
+        const float* key = &qkv[j * width + (shape.heads + kv_head) * dim];
+        const float* value = key + shape.kv_heads * dim;
+        keys.insert(keys.end(), key, key + dim);
+        values.insert(values.end(), value, value + dim);
+      }
+      const int64_t first =
+          shape.sliding_window > 0 ? std::max<int64_t>(0, row - shape.sliding_window) : 0;
+      const auto y = reference::AttendOne(query.data(), keys, values, dim, scale, first,
+                                          causal ? row : context - 1);
+      result.insert(result.end(), y.begin(), y.end());
+    }
+    return result;
+  }
+};
+
+TEST_P(AttentionTest, PagedMatchesReference) {
+  struct Case {
+    AttentionShape shape;
+    int block_size;
+    std::vector<int64_t> lengths;
+  };
+  const Case cases[] = {
+      {{2, 2, 40}, 4, {1, 2, 5}},      {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
+      {{3, 3, 80}, 4, {31, 32}},       {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
+      {{60, 1, 40}, 8, {3}},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.shape.head_dim);
+    const int64_t width = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
+    Setup setup = MakeSetup(c.shape, c.block_size, c.lengths.size(), 70);
+    std::vector<Span> spans;
+    std::vector<float> all;
+    reference::Values expected;
+    for (size_t s = 0; s < c.lengths.size(); ++s) {
+      const auto qkv = Random(c.lengths[s] * width, 10 + s, 2.0f);
+      all.insert(all.end(), qkv.begin(), qkv.end());
+      spans.push_back({0, c.lengths[s]});
+      for (int64_t row = 0; row < c.lengths[s]; ++row) {
+        const auto y = Expected(c.shape, setup.shape.scale, qkv, row, c.lengths[s], true);
+        expected.insert(expected.end(), y.begin(), y.end());
+      }
+    }
+    EXPECT_TRUE(Near(Pass(setup, spans, all), expected, tolerance()));
+  }
+}
+
+// One pass, 16 rows at a time, one by one, and beside another sequence: the same bits.
+TEST_P(AttentionTest, CutsDoNotMatter) {
+  for (const AttentionShape& shape :
+       {AttentionShape{4, 2, 80}, AttentionShape{2, 2, 64, 0, 21}, AttentionShape{16, 1, 40}}) {
+    const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+    const int64_t length = 150;
+    const auto qkv = Random(length * width, 1, 2.0f);
+    const auto other = Random(length * width, 2, 2.0f);
+    Setup whole = MakeSetup(shape, 16, 2, length);
+    const auto expected = Pass(whole, {{0, length}}, qkv);
+    for (const int64_t step : {16, 1, 37}) {
+      Setup cut = MakeSetup(shape, 4, 2, length);
+      std::vector<float> got;
+      for (int64_t begin = 0; begin < length; begin += step) {
+        const int64_t rows = std::min(step, length - begin);
+        std::vector<float> both(qkv.begin() + begin * width, qkv.begin() + (begin + rows) * width);
+        both.insert(both.end(), other.begin() + begin * width,
+                    other.begin() + (begin + rows) * width);
+        auto y = Pass(cut, {{begin, rows}, {begin, rows}}, both);
+        got.insert(got.end(), y.begin(), y.begin() + rows * shape.heads * shape.head_dim);
+        backend().ResetArena();
+      }
+      ASSERT_EQ(got.size(), expected.size());
+      EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0) << step;
+    }
+  }
+}
+
+TEST_P(AttentionTest, RotatesAndWrites) {
+  const AttentionShape shape = {2, 1, 40};
+  const int64_t pairs = 7;  // of a head's 20
+  const int64_t dim = shape.head_dim;
+  const int64_t width = 4 * dim;
+  Setup setup = MakeSetup(shape, 4, 2, 12);
+  const std::vector<Span> spans = {{3, 5}, {0, 2}};
+  PagedBatch batch = MakeBatch(setup, spans);
+  const std::vector<int32_t> positions = {3, 4, 5, 6, 7, 0, 1, 9, 9, 8, 8, 7, 7, 6};  // two axes
+  batch.positions = backend().Upload(positions, {2, 7});
+  const std::vector<int32_t> axes = {0, 1, 0, 1, 1, 0, 0};
+  const auto cosine = RandomFloats(10 * pairs, 5, 1.0f, DType::kFloat32);
+  const auto sine = RandomFloats(10 * pairs, 6, 1.0f, DType::kFloat32);
+  Rope rope;
+  rope.cosine = Keep(cosine, {10, pairs}, DType::kFloat32);
+  rope.sine = Keep(sine, {10, pairs}, DType::kFloat32);
+  rope.pair_axis = backend().Upload(axes, {pairs});
+  const auto qkv = Random(7 * width, 1);
+  Tensor rows = backend().UploadActivations(qkv, {7, width});
+  backend().RopeWriteKv(rows, shape, rope, batch, setup.kv);
+  auto expected = Widen(qkv);
+  for (int64_t t = 0; t < 7; ++t) {
+    reference::Values c, s;
+    for (int64_t i = 0; i < pairs; ++i) {
+      c.push_back(cosine[positions[axes[i] * 7 + t] * pairs + i]);
+      s.push_back(sine[positions[axes[i] * 7 + t] * pairs + i]);
+    }
+    for (int64_t h = 0; h < 3; ++h) {
+      reference::Rotate(&expected[t * width + h * dim], pairs, c.data(), s.data());
+    }
+  }
+  const auto turned = backend().DownloadFloats(rows);
+  EXPECT_TRUE(Near(turned, expected, tolerance()));
+  const auto slots = backend().DownloadInts(batch.slots);
+  const auto keys = backend().DownloadFloats(setup.kv.keys);
+  const auto values = backend().DownloadFloats(setup.kv.values);
+  for (int64_t t = 0; t < 7; ++t) {
+    for (int64_t i = 0; i < dim; ++i) {
+      EXPECT_EQ(keys[slots[t] * dim + i], turned[t * width + 2 * dim + i]);
+      EXPECT_EQ(values[slots[t] * dim + i], turned[t * width + 3 * dim + i]);
+    }
+  }
+}
+
+TEST_P(AttentionTest, FullMatchesReference) {
+  for (const int dim : {40, 64, 72}) {
+    const AttentionShape shape = {3, 3, dim, 0.125f};
+    const std::vector<int32_t> lengths = {1, 70, 33, 0, 5};
+    const int64_t width = 9 * dim;
+    std::vector<int32_t> starts = {0};
+    std::vector<float> all;
+    reference::Values expected;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      const auto qkv = Random(lengths[s] * width, 20 + s, 3.0f);
+      all.insert(all.end(), qkv.begin(), qkv.end());
+      starts.push_back(starts.back() + lengths[s]);
+      for (int64_t row = 0; row < lengths[s]; ++row) {
+        const auto y = Expected(shape, shape.scale, qkv, row, lengths[s], false);
+        expected.insert(expected.end(), y.begin(), y.end());
+      }
+    }
+    Tensor y = backend().FullAttention(backend().UploadActivations(all, {starts.back(), width}),
+                                       shape, backend().Upload(starts, {6}), 70);
+    EXPECT_TRUE(Near(backend().DownloadFloats(y), expected, tolerance()));
+  }
+}
+
+// Scores far apart and very large: no overflow, and the largest wins.
+TEST_P(AttentionTest, BearsLargeScores) {
+  const AttentionShape shape = {1, 1, 64, 1.0f};
+  std::vector<float> qkv(40 * 192, 0.0f);
+  for (int64_t t = 0; t < 40; ++t) {
+    qkv[t * 192] = 128;
+    qkv[t * 192 + 64] = (t == 11) ? 128.0f : -128.0f;
+    qkv[t * 192 + 128] = static_cast<float>(t);
+  }
+  const std::vector<int32_t> starts = {0, 40};
+  const auto y = backend().DownloadFloats(backend().FullAttention(
+      backend().UploadActivations(qkv, {40, 192}), shape, backend().Upload(starts, {2}), 40));
+  for (int64_t t = 0; t < 40; ++t) EXPECT_EQ(y[t * 64], 11.0f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, ::testing::ValuesIn(BackendCases()),
+                         BackendCaseName);
+
+}  // namespace
+}  // namespace tessera::testing

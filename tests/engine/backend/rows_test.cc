@@ -1,0 +1,173 @@
+// Row-wise operations and memory on every device.
+#include <cmath>
+#include <cstring>
+
+#include "tests/testing/backend_test.h"
+
+namespace tessera::testing {
+namespace {
+
+using RowsTest = BackendTest;
+
+TEST_P(RowsTest, UploadsAndDownloads) {
+  const auto x = Random(6 * 5, 1);
+  EXPECT_EQ(backend().DownloadFloats(backend().UploadActivations(x, {6, 5})), x);
+  const std::vector<int32_t> ids = {3, -1, 7};
+  EXPECT_EQ(backend().DownloadInts(backend().Upload(ids, {3})), ids);
+  Tensor copy = backend().New(dtype(), {6, 5});
+  backend().Copy(backend().UploadActivations(x, {6, 5}), copy);
+  EXPECT_EQ(backend().DownloadFloats(copy), x);
+}
+
+TEST_P(RowsTest, RoundsToNearestEven) {
+  const std::vector<float> x = {1.00390625f, 1.01171875f, -1.0041f, 3.0e38f, 1e-40f};
+  const auto y = backend().DownloadFloats(backend().UploadActivations(x, {1, 5}));
+  if (dtype() == DType::kFloat32) {
+    EXPECT_EQ(y, x);
+  } else if (dtype() == DType::kBFloat16) {
+    EXPECT_EQ(y[0], 1.0f);        // a tie: to even
+    EXPECT_EQ(y[1], 1.015625f);   // a tie: to even
+    EXPECT_EQ(y[2], -1.0078125f);
+    EXPECT_NEAR(y[3], 3.0e38f, 1e36f);
+    EXPECT_NEAR(y[4], 1e-40f, 1e-41f);
+  }
+}
+
+TEST_P(RowsTest, KeepsNotANumber) {
+  const std::vector<float> x = {std::nanf("0x3fffff"), INFINITY, -INFINITY};
+  const auto y = backend().DownloadFloats(backend().UploadActivations(x, {1, 3}));
+  EXPECT_TRUE(std::isnan(y[0]));
+  EXPECT_EQ(y[1], INFINITY);
+  EXPECT_EQ(y[2], -INFINITY);
+}
+
+TEST_P(RowsTest, AllocatesZeros) {
+  auto buffer = backend().Allocate(dtype(), {3, 4});
+  ASSERT_TRUE(buffer.ok());
+  EXPECT_EQ(backend().DownloadFloats((*buffer)->tensor()), std::vector<float>(12, 0.0f));
+}
+
+TEST_P(RowsTest, RefusesMoreThanThereIs) {
+  EXPECT_EQ(backend().Allocate(DType::kFloat32, {int64_t{1} << 45}).status().code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(backend().Allocate(DType::kFloat32, {int64_t{1} << 40, int64_t{1} << 40}).status().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST_P(RowsTest, EmbedsGathersPutsAndAdds) {
+  const int64_t cols = 37;
+  const auto table = Random(10 * cols, 1);
+  const std::vector<int32_t> ids = {9, 0, 9, 4};
+  Tensor kept = Keep(table, {10, cols}, dtype());
+  const auto row = [&](const std::vector<float>& values, int64_t i) {
+    return std::vector<float>(values.begin() + i * cols, values.begin() + (i + 1) * cols);
+  };
+  const auto embedded = backend().DownloadFloats(backend().Embed(kept, backend().Upload(ids, {4})));
+  const auto gathered =
+      backend().DownloadFloats(backend().GatherRows(kept, backend().Upload(ids, {4})));
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(row(embedded, i), row(table, ids[i]));
+  EXPECT_EQ(gathered, embedded);
+
+  const auto x = Random(5 * cols, 2);
+  const auto source = Random(2 * cols, 3);
+  const std::vector<int32_t> rows = {4, 1};
+  Tensor put = backend().UploadActivations(x, {5, cols});
+  Tensor added = backend().UploadActivations(x, {5, cols});
+  Tensor from = backend().UploadActivations(source, {2, cols});
+  backend().PutRows(put, from, backend().Upload(rows, {2}));
+  backend().AddRows(added, from, backend().Upload(rows, {2}));
+  const auto put_values = backend().DownloadFloats(put);
+  auto sums = Widen(x);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(row(put_values, rows[i]), row(source, i));
+    for (int64_t c = 0; c < cols; ++c) sums[rows[i] * cols + c] += source[i * cols + c];
+  }
+  for (int i : {0, 2, 3}) EXPECT_EQ(row(put_values, i), row(x, i));
+  EXPECT_TRUE(Near(backend().DownloadFloats(added), sums, tolerance()));
+}
+
+TEST_P(RowsTest, Norms) {
+  for (const int64_t cols : {1, 7, 80, 1024, 2561}) {
+    for (const NormKind kind : {NormKind::kLayerNorm, NormKind::kRmsNorm}) {
+      for (const bool biased : {false, true}) {
+        SCOPED_TRACE(cols);
+        const int64_t rows = 19;
+        auto x = Random(rows * cols, 1, 3.0f);
+        for (int64_t c = 0; c < cols; ++c) x[c] = 0;  // a row of zeros
+        const auto weight = RandomFloats(cols, 2, 1.0f, DType::kFloat32);
+        const auto bias = RandomFloats(cols, 3, 1.0f, DType::kFloat32);
+        NormWeights norm;
+        norm.kind = kind;
+        norm.epsilon = 1e-5f;
+        norm.weight = Keep(weight, {cols}, DType::kFloat32);
+        if (biased) norm.bias = Keep(bias, {cols}, DType::kFloat32);
+        const auto expected = reference::Norm(
+            Widen(x), Widen(weight), biased ? Widen(bias) : reference::Values(), kind, 1e-5f);
+        Tensor y = backend().Norm(backend().UploadActivations(x, {rows, cols}), norm);
+        EXPECT_TRUE(Near(backend().DownloadFloats(y), expected, tolerance()));
+      }
+    }
+  }
+}
+
+TEST_P(RowsTest, AddsThenNorms) {
+  const int64_t cols = 130;
+  const int64_t rows = 21;
+  const auto x = Random(rows * cols, 1);
+  const auto weight = RandomFloats(cols, 2, 1.0f, DType::kFloat32);
+  NormWeights norm;
+  norm.kind = NormKind::kRmsNorm;
+  norm.weight = Keep(weight, {cols}, DType::kFloat32);
+  for (int count = 0; count <= 2; ++count) {
+    auto sums = Widen(x);
+    std::vector<Tensor> deltas;
+    for (int i = 0; i < count; ++i) {
+      const auto delta = Random(rows * cols, 10 + i);
+      for (size_t j = 0; j < sums.size(); ++j) sums[j] += delta[j];
+      deltas.push_back(backend().UploadActivations(delta, {rows, cols}));
+    }
+    Tensor target = backend().UploadActivations(x, {rows, cols});
+    Tensor y = backend().AddNorm(target, deltas, norm);
+    EXPECT_TRUE(Near(backend().DownloadFloats(target), sums, tolerance()));
+    const auto rounded = Widen(backend().DownloadFloats(target));
+    EXPECT_TRUE(Near(backend().DownloadFloats(y),
+                     reference::Norm(rounded, Widen(weight), {}, norm.kind, norm.epsilon),
+                     tolerance()));
+    if (count != 1) continue;
+    Tensor added = backend().UploadActivations(x, {rows, cols});
+    backend().Add(added, deltas[0]);
+    EXPECT_EQ(backend().DownloadFloats(added), backend().DownloadFloats(target));
+  }
+}
+
+TEST_P(RowsTest, ActivatesGates) {
+  for (const Activation activation : {Activation::kNone, Activation::kGeluErf,
+                                      Activation::kGeluTanh, Activation::kQuickGelu,
+                                      Activation::kSilu}) {
+    for (const int64_t ffn : {1, 40, 333}) {
+      SCOPED_TRACE(static_cast<int>(activation));
+      const auto x = Random(17 * 2 * ffn, 1, 6.0f);
+      Tensor y =
+          backend().GatedActivate(backend().UploadActivations(x, {17, 2 * ffn}), activation);
+      EXPECT_TRUE(Near(backend().DownloadFloats(y),
+                       reference::GatedActivate(Widen(x), ffn, activation), tolerance()));
+    }
+  }
+}
+
+TEST_P(RowsTest, ActivationsBearExtremes) {
+  const std::vector<float> x = {-1e4f, -100, -30, 0, 30, 100, 1e4f, 1, 1, 1, 1, 1, 1, 1};
+  for (const Activation activation :
+       {Activation::kGeluErf, Activation::kGeluTanh, Activation::kQuickGelu, Activation::kSilu}) {
+    const auto y = backend().DownloadFloats(
+        backend().GatedActivate(backend().UploadActivations(x, {1, 14}), activation));
+    for (int i = 0; i < 7; ++i) {
+      EXPECT_NEAR(y[i], reference::Activate(activation, x[i]), std::abs(x[i]) * 4e-3 + 1e-6);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, RowsTest, ::testing::ValuesIn(BackendCases()), BackendCaseName);
+
+}  // namespace
+}  // namespace tessera::testing

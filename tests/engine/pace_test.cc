@@ -1,0 +1,102 @@
+#include "engine/pace.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+StepPlan Plan(int32_t decoding, int32_t prefill) {
+  StepPlan plan;
+  plan.decoding_rows = decoding;
+  plan.total_rows = decoding + prefill;
+  return plan;
+}
+
+// Steps of 10 ms with decoding rows only, 1 ms more for each row of prefill beside them.
+Pace Learned(const PaceOptions& options) {
+  Pace pace(options);
+  for (int i = 0; i < 50; ++i) {
+    pace.LearnForward(Plan(4, 0), 0.010);
+    pace.LearnForward(Plan(4, 20), 0.030);
+  }
+  return pace;
+}
+
+TEST(PaceTest, TakesWholeStepsBeforeItKnowsAnything) {
+  const Pace pace({.step_rows = 300});
+  for (const int decoding : {0, 1, 64}) {
+    EXPECT_EQ(pace.Rows(decoding, true).rows, 300);
+    EXPECT_EQ(pace.Rows(decoding, true).prefill_rows, 300);
+    EXPECT_EQ(pace.VisionLayers(decoding, 3), 1);
+  }
+}
+
+TEST(PaceTest, NobodyDecodesSoNobodyIsStalled) {
+  const Pace pace = Learned({.step_rows = 512, .step_seconds = 0.25, .stall_ratio = 1});
+  EXPECT_EQ(pace.Rows(0, false).prefill_rows, 512);
+  EXPECT_EQ(pace.Rows(0, true).prefill_rows, 512);
+}
+
+TEST(PaceTest, PrefillTakesAsLongAsTheDecodingRowsAllow) {
+  // 10 ms of stall · ratio, at 1 ms a row.
+  const struct {
+    PaceOptions options;
+    bool vision_waits;
+    int expected;
+  } cases[] = {
+      {{512, 0.25, 2.0}, false, 20},
+      {{512, 0.25, 2.0}, true, 16},    // half of it is the vision encoder's: 10, but never below 16
+      {{512, 0.25, 5.0}, false, 50},
+      {{512, 0.25, 5.0}, true, 25},
+      {{512, 0.025, 5.0}, false, 25},  // the bound in seconds
+      {{30, 0.25, 5.0}, false, 30},    // the bound in rows
+      {{8, 0.25, 0.001}, false, 8},    // steps smaller than the least
+      {{512, 0.25, 0.0}, false, 16},
+  };
+  for (const auto& test : cases) {
+    const StepBudget budget = Learned(test.options).Rows(4, test.vision_waits);
+    EXPECT_NEAR(budget.prefill_rows, test.expected, 1);
+    EXPECT_EQ(budget.rows, test.options.step_rows);
+  }
+}
+
+TEST(PaceTest, VisionTakesLayersByTheirTime) {
+  Pace pace = Learned({512, 0.25, 4.0});
+  EXPECT_EQ(pace.VisionLayers(4, 1), 1) << "nothing known yet";
+  for (int i = 0; i < 50; ++i) pace.LearnVision(6, 0.012);  // 2 ms per layer and picture
+  EXPECT_NEAR(pace.VisionLayers(4, 1), 10, 1);  // half of 4 · 10 ms
+  EXPECT_NEAR(pace.VisionLayers(4, 5), 2, 1);
+  EXPECT_EQ(pace.VisionLayers(4, 1000), 1) << "at least one, or pictures would never be encoded";
+  EXPECT_NEAR(pace.VisionLayers(0, 1), 62, 1);  // half of 0.25 s
+  EXPECT_EQ(pace.VisionLayers(4, 0), 1);
+}
+
+TEST(PaceTest, FollowsChangesAndForgetsOutliers) {
+  Pace pace = Learned({512, 0.25, 5.0});
+  const int before = pace.Rows(4, false).prefill_rows;
+  pace.LearnForward(Plan(4, 20), 0.050);
+  EXPECT_GT(pace.Rows(4, false).prefill_rows, before / 2) << "one slow step";
+  for (int i = 0; i < 50; ++i) pace.LearnForward(Plan(4, 20), 0.050);  // now 2 ms a row
+  EXPECT_NEAR(pace.Rows(4, false).prefill_rows, 25, 1);
+}
+
+TEST(PaceTest, StaysWithinBoundsWhateverTheClockSays) {
+  Pace pace({512, 0.25, 1.0});
+  for (const double seconds : {0.0, 1e9, 1e-12, 0.0}) {
+    pace.LearnForward(Plan(4, 0), seconds);
+    pace.LearnForward(Plan(4, 100), seconds);
+    pace.LearnForward(Plan(0, 100), seconds);
+    pace.LearnVision(3, seconds);
+    pace.LearnVision(0, seconds);
+    for (const int decoding : {0, 1, 100}) {
+      const StepBudget budget = pace.Rows(decoding, true);
+      EXPECT_GE(budget.prefill_rows, 16);
+      EXPECT_LE(budget.prefill_rows, 512);
+      EXPECT_GE(pace.VisionLayers(decoding, 2), 1);
+      EXPECT_LE(pace.VisionLayers(decoding, 2), 1000);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera

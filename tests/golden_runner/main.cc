@@ -1,0 +1,104 @@
+// tessera-golden DIR…: runs every golden case found under the directories: whole models (through the model's parts, through the
+// engine, and over gRPC), picture files, tokenizers. One line per check, then "N passed, N failed"; exit 1 on a failure or when
+// nothing was found.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <vector>
+
+#include "engine/status.h"
+#include "tests/golden_runner/checks.h"
+#include "tests/testing/tokenizer_cases.h"
+
+namespace tessera::golden {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kRoundingFactor = 1.5;  // of the official code's own cost of bfloat16
+
+struct Found {
+  std::vector<fs::path> models;
+  std::vector<fs::path> images;
+  std::vector<fs::path> tokenizers;
+};
+
+void Classify(const fs::path& directory, Found& found) {
+  if (fs::exists(directory / "expected.json")) {
+    (fs::is_directory(directory / "model") ? found.models : found.images).push_back(directory);
+  } else if (fs::exists(directory / "meta.json") && fs::exists(directory / "expected.jsonl.gz")) {
+    found.tokenizers.push_back(directory);
+  }
+}
+
+Found FindCases(const std::vector<fs::path>& roots) {
+  std::set<fs::path> directories;
+  for (const fs::path& root : roots) {
+    if (!fs::is_directory(root)) continue;
+    directories.insert(fs::canonical(root));
+    for (const auto& entry : fs::recursive_directory_iterator(root)) {
+      if (entry.is_directory()) directories.insert(fs::canonical(entry.path()));
+    }
+  }
+  Found found;
+  for (const fs::path& directory : directories) Classify(directory, found);
+  return found;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+void CheckModel(const fs::path& directory, RoundingCost& cost, Report& report) {
+  const auto golden = ReadModelCase(directory);
+  if (!golden.ok()) {
+    report.Fail(directory.string(), std::string(StatusMessage(golden.status())));
+    return;
+  }
+  CheckTensors(*golden, report);
+  MeasureRounding(*golden, cost, report);
+  CheckEngine(*golden, report);
+  CheckServer(*golden, report);
+}
+
+int Run(const std::vector<fs::path>& roots) {
+  const Found found = FindCases(roots);
+  Report report;
+  RoundingCost cost;
+  for (const fs::path& directory : found.images) CheckImages(directory, report);
+  for (const fs::path& directory : found.tokenizers) {
+    const auto result = tessera::testing::RunTokenizerCases(directory);
+    for (const std::string& failure : result.failures) {
+      report.Fail(directory.filename().string(), failure);
+    }
+    if (result.failures.empty()) {
+      report.Add(result.passed > 0, "tokenizer " + directory.filename().string(),
+                 fmt::format("{} cases", result.passed));
+    }
+  }
+  for (const fs::path& directory : found.models) CheckModel(directory, cost, report);
+  if (!cost.ours.empty()) {
+    report.Add(Median(cost.ours) <= kRoundingFactor * Median(cost.official),
+               "median cost of bfloat16 in first logits",
+               fmt::format("{:.2e}, official code {:.2e}", Median(cost.ours), Median(cost.official)));
+  }
+  if (report.passed() + report.failed() == 0) fmt::print("no golden case was found\n");
+  fmt::print("{} passed, {} failed\n", report.passed(), report.failed());
+  return report.failed() == 0 && report.passed() > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace tessera::golden
+
+int main(int argc, char** argv) {
+  const std::vector<std::filesystem::path> roots(argv + 1, argv + argc);
+  if (roots.empty()) {
+    fmt::print(stderr, "usage: tessera-golden DIR…\n");
+    return 2;
+  }
+  return tessera::golden::Run(roots);
+}

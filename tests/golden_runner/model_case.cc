@@ -1,0 +1,102 @@
+#include "tests/golden_runner/model_case.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "engine/checkpoint/json_file.h"
+#include "engine/model/weight_loader.h"
+#include "engine/status.h"
+
+namespace tessera::golden {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+absl::StatusOr<std::string> ReadFile(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return absl::NotFoundError(fmt::format("{}: cannot be read", path.string()));
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+Role RoleOf(const std::string& name) {
+  if (name == "system") return Role::kSystem;
+  return name == "assistant" ? Role::kAssistant : Role::kUser;
+}
+
+absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<EncodedImage>& images,
+                                    PromptMessage& prompt) {
+  Message message;
+  message.role = prompt.role = RoleOf(source.at("role").get<std::string>());
+  for (const json& part : source.at("content")) {
+    if (part.contains("image")) {
+      const size_t index = part["image"].get<size_t>();
+      if (index >= images.size()) return absl::InvalidArgumentError("no such picture");
+      message.parts.emplace_back(images[index]);
+      prompt.parts.emplace_back(ImageRef{static_cast<int>(index)});
+    } else {
+      message.parts.emplace_back(part.at("text").get<std::string>());
+      prompt.parts.emplace_back(part.at("text").get<std::string>());
+    }
+  }
+  return message;
+}
+
+absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const fs::path& directory) {
+  GoldenRequest golden;
+  golden.name = source.at("name").get<std::string>();
+  golden.prompt = source.at("prompt").get<std::string>();
+  golden.input_ids = source.at("input_ids").get<std::vector<int32_t>>();
+  golden.tokens = source.at("tokens").get<std::vector<int32_t>>();
+  golden.finish = source.at("finish").get<std::string>();
+  golden.text_exact = source.at("text_exact").get<std::string>();
+
+  std::vector<EncodedImage> images;
+  for (const json& name : source.at("images")) {
+    ASSIGN_OR_RETURN(std::string bytes, ReadFile(directory / "images" / name.get<std::string>()));
+    images.push_back({std::move(bytes), ""});
+  }
+  std::vector<Message> messages;
+  for (const json& item : source.at("messages")) {
+    ASSIGN_OR_RETURN(Message message, ReadMessage(item, images, golden.messages.emplace_back()));
+    messages.push_back(std::move(message));
+  }
+  Request& request = golden.request;
+  request.id = golden.name;
+  request.input = std::move(messages);
+  request.sampling.max_tokens = source.at("max_new_tokens").get<int32_t>();
+  request.image_mode =
+      source.at("image_mode").get<std::string>() == "crop" ? ImageMode::kCrop : ImageMode::kPad;
+  request.parse_special_tokens = source.value("special_tokens_in_text", "") == "parse";
+  return golden;
+}
+
+}  // namespace
+
+std::vector<float> ModelCase::Expected(const GoldenRequest& request,
+                                       const std::string& tensor) const {
+  const auto found = expected->tensors().find(request.name + "/" + tensor);
+  return found == expected->tensors().end() ? std::vector<float>() : ToFloats(found->second);
+}
+
+absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
+  ModelCase golden;
+  golden.name = directory.filename().string();
+  golden.options.model_dir = directory / "model";
+  if (fs::exists(directory / "vision_tower")) {
+    golden.options.vision_tower_dir = directory / "vision_tower";
+  }
+  ASSIGN_OR_RETURN(golden.expected, Safetensors::Open(directory / "expected.safetensors"));
+  ASSIGN_OR_RETURN(const json expected, ReadJsonFile(directory / "expected.json"));
+  for (const json& source : expected.at("requests")) {
+    ASSIGN_OR_RETURN(GoldenRequest request, ReadRequest(source, directory));
+    golden.requests.push_back(std::move(request));
+  }
+  return golden;
+}
+
+}  // namespace tessera::golden

@@ -1,0 +1,39 @@
+// A golden case of a whole model as it lies on disk: model/, vision_tower/, images/, expected.json, expected.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/safetensors.h"
+#include "engine/engine.h"
+
+namespace tessera::golden {
+
+struct GoldenRequest {
+  std::string name;
+  Request request;                 // greedy, with the case's image mode and token limit
+  std::vector<PromptMessage> messages;
+  std::string prompt;
+  std::vector<int32_t> input_ids;
+  std::vector<int32_t> tokens;
+  std::string finish;              // "stop", "length"
+  std::string text_exact;
+};
+
+struct ModelCase {
+  std::string name;
+  ModelOptions options;
+  std::vector<GoldenRequest> requests;
+  std::unique_ptr<Safetensors> expected;
+
+  // The expected tensor "<request>/<tensor>" as floats; empty when the case has none.
+  std::vector<float> Expected(const GoldenRequest& request, const std::string& tensor) const;
+};
+
+absl::StatusOr<ModelCase> ReadModelCase(const std::filesystem::path& directory);
+
+}  // namespace tessera::golden

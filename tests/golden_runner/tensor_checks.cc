@@ -1,0 +1,203 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/batch_builder.h"
+#include "engine/cpu/cpu_backend.h"
+#include "engine/input/patches.h"
+#include "engine/loaded_model.h"
+#include "engine/status.h"
+#include "tests/golden_runner/checks.h"
+
+namespace tessera::golden {
+namespace {
+
+constexpr double kPixelTolerance = 1e-6;     // absolute
+constexpr double kTensorTolerance = 2e-5;    // relative L2, float32
+constexpr int32_t kBlockSize = 16;
+
+// A model on a CPU backend of its own.
+struct RunningModel {
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<LoadedModel> model;
+};
+
+absl::StatusOr<RunningModel> Start(const ModelCase& golden, DType dtype) {
+  RunningModel running;
+  CpuOptions options;
+  options.dtype = dtype;
+  ASSIGN_OR_RETURN(running.backend, MakeCpuBackend(options));
+  ASSIGN_OR_RETURN(running.model, LoadModel(*running.backend, golden.options, nullptr));
+  return running;
+}
+
+double RelativeError(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size()) return INFINITY;
+  double difference = 0;
+  double norm = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    difference += std::pow(static_cast<double>(got[i]) - want[i], 2);
+    norm += std::pow(static_cast<double>(want[i]), 2);
+  }
+  return std::sqrt(difference / std::max(norm, 1e-300));
+}
+
+double LargestError(const std::vector<float>& got, const std::vector<float>& want) {
+  if (got.size() != want.size()) return INFINITY;
+  double largest = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    largest = std::max(largest, std::abs(static_cast<double>(got[i]) - want[i]));
+  }
+  return largest;
+}
+
+// The whole prompt in one pass, as the reference runs it.
+struct FirstStep {
+  std::vector<float> features;  // of all pictures
+  std::vector<float> logits;
+  Trace trace;
+};
+
+absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& request) {
+  LoadedModel& model = *running.model;
+  Backend& backend = *running.backend;
+  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
+                          {64, {}, 1 << 20});
+  ASSIGN_OR_RETURN(PreparedPrompt prompt, preparer.Prepare(request));
+  FirstStep step;
+
+  LiveRequest live;
+  Sequence& sequence = live.sequence;
+  sequence.owner = &live;
+  sequence.tokens = prompt.rows;
+  sequence.prompt = std::move(prompt);
+  if (!sequence.prompt.images.empty()) {
+    std::vector<const std::vector<float>*> patches;
+    for (const auto& image : sequence.prompt.images) patches.push_back(&image->patches);
+    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(patches));
+    model.vision->Advance(work, model.vision->layers());
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(work));
+    step.features = backend.DownloadFloats(rows->tensor());
+    const std::shared_ptr<Buffer> features = std::move(rows);
+    int32_t first = 0;
+    for (const auto& image : sequence.prompt.images) {
+      auto picture = std::make_shared<EncodedPicture>();
+      picture->features = features;
+      picture->first_row = first;
+      picture->rows = image->rows;
+      first += image->rows;
+      live.pictures.push_back(std::move(picture));
+    }
+    backend.ResetArena();
+  }
+  const int32_t rows = sequence.prompt_rows();
+  const int32_t blocks = (rows + kBlockSize - 1) / kBlockSize;
+  for (BlockId block = 0; block < blocks; ++block) sequence.blocks.push_back(block);
+  ASSIGN_OR_RETURN(const std::unique_ptr<KvCache> cache,
+                   KvCache::Allocate(backend, model.spec.decoder, blocks, kBlockSize));
+  StepPlan plan;
+  plan.rows.push_back({&sequence, 0, rows, true});
+  const BuiltBatch built = BuildBatch(plan, kBlockSize, false);
+  const DecoderOutput output = model.decoder->Forward(built.batch, *cache, &step.trace);
+  step.logits = backend.DownloadFloats(output.logits);
+  step.logits.resize(static_cast<size_t>(model.info.vocabulary));
+  backend.ResetArena();
+  return step;
+}
+
+std::vector<float> Joined(const std::vector<std::vector<float>>& parts) {
+  std::vector<float> all;
+  for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+absl::StatusOr<std::vector<float>> Pixels(const LoadedModel& model, const Request& request) {
+  std::vector<float> pixels;
+  for (const PlacedImage& placed : ImagesOf(request.input)) {
+    ASSIGN_OR_RETURN(const Image image, DecodeImage(placed.image->bytes, "", {}));
+    const ImageProcessor& processor = model.spec.image_processor;
+    const ImageMode mode =
+        request.image_mode == ImageMode::kCrop ? processor.unpadded : *request.image_mode;
+    const std::vector<float> one = NormalizeImage(FitImage(image, processor, mode), processor);
+    pixels.insert(pixels.end(), one.begin(), one.end());
+  }
+  return pixels;
+}
+
+void CheckInput(const ModelCase& golden, const GoldenRequest& request, const LoadedModel& model,
+                Report& report) {
+  const std::string what = fmt::format("{}/{}", golden.name, request.name);
+  const auto built = BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages,
+                                 SpecialTokens::kText);
+  report.Add(built.ok() && PromptText(*built) == request.prompt, what + " prompt");
+  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
+                          {64, {}, 1 << 20});
+  const auto prompt = preparer.Tokenize(request.request);
+  report.Add(prompt.ok() && prompt->ids == request.input_ids, what + " input_ids",
+             prompt.ok() ? "" : std::string(StatusMessage(prompt.status())));
+  const std::vector<float> expected = golden.Expected(request, "pixels");
+  if (expected.empty()) return;
+  const auto pixels = Pixels(model, request.request);
+  const double error = pixels.ok() ? LargestError(*pixels, expected) : INFINITY;
+  report.Add(error <= kPixelTolerance, what + " pixels", fmt::format("{:.1e} absolute", error));
+}
+
+}  // namespace
+
+void CheckTensors(const ModelCase& golden, Report& report) {
+  auto running = Start(golden, DType::kFloat32);
+  if (!running.ok()) {
+    report.Fail(golden.name + " load", std::string(StatusMessage(running.status())));
+    return;
+  }
+  for (const GoldenRequest& request : golden.requests) {
+    CheckInput(golden, request, *running->model, report);
+    const std::string what = fmt::format("{}/{}", golden.name, request.name);
+    const auto step = RunPrompt(*running, request.request);
+    if (!step.ok()) {
+      report.Fail(what + " forward", std::string(StatusMessage(step.status())));
+      continue;
+    }
+    const auto check = [&](const char* tensor, const std::vector<float>& got) {
+      const std::vector<float> want = golden.Expected(request, tensor);
+      if (want.empty()) return;
+      const double error = RelativeError(got, want);
+      report.Add(error <= kTensorTolerance, fmt::format("{} {}", what, tensor),
+                 fmt::format("{:.1e}", error));
+    };
+    check("image_features", step->features);
+    check("hidden", Joined(step->trace.hidden));
+    check("router_logits", Joined(step->trace.router_logits));
+    check("logits", step->logits);
+  }
+}
+
+void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report) {
+  const bool has_official = std::any_of(
+      golden.requests.begin(), golden.requests.end(),
+      [&](const GoldenRequest& request) { return !golden.Expected(request, "logits_bf16").empty(); });
+  if (!has_official || !CpuHasNativeBFloat16()) return;
+  auto running = Start(golden, DType::kBFloat16);
+  if (!running.ok()) {
+    report.Fail(golden.name + " load bfloat16", std::string(StatusMessage(running.status())));
+    return;
+  }
+  for (const GoldenRequest& request : golden.requests) {
+    const std::vector<float> official = golden.Expected(request, "logits_bf16");
+    if (official.empty()) continue;
+    const auto step = RunPrompt(*running, request.request);
+    if (!step.ok()) {
+      report.Fail(fmt::format("{}/{} bfloat16", golden.name, request.name),
+                  std::string(StatusMessage(step.status())));
+      continue;
+    }
+    const std::vector<float> exact = golden.Expected(request, "logits");
+    cost.ours.push_back(RelativeError(step->logits, exact));
+    cost.official.push_back(RelativeError(official, exact));
+    fmt::print("note {}/{} logits in bfloat16: {:.1e} from float32, official code {:.1e}\n",
+               golden.name, request.name, cost.ours.back(), cost.official.back());
+  }
+}
+
+}  // namespace tessera::golden

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds the release preset and runs every test. Can run twice. Prints "N passed, N failed" last.
+#   tests/run.sh            everything a clone can check; golden data beside the clone (../shared/golden) adds its cases
+set -uo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit 1
+passed=0
+failed=0
+
+# check NAME COMMAND…: one line per check, its output only when it fails.
+check() {
+  local name=$1 log
+  shift
+  log=$(mktemp)
+  local begin=$SECONDS
+  if "$@" >"$log" 2>&1; then
+    passed=$((passed + 1))
+    echo "ok   $name ($((SECONDS - begin)) s)"
+  else
+    failed=$((failed + 1))
+    echo "FAIL $name ($((SECONDS - begin)) s)"
+    tail -n 60 "$log"
+  fi
+  rm -f "$log"
+}
+
+deploy/install_packages.sh all || exit 1
+echo "== build"
+cmake --preset release >/dev/null && cmake --build --preset release || exit 1
+bin=build/release/bin
+
+echo "== test"
+check "include rules" cmake -DSOURCE_DIR="$root" -P tests/include_rules.cmake
+check "engine" $bin/engine_test
+check "server" $bin/server_test
+check "client" $bin/client_test
+check "golden data of the clone" $bin/tessera-golden tests/golden
+check "soak: 300 requests, cancels and deadlines" tests/soak/soak.sh 300
+check "deployment files" tests/deploy/deploy_test.sh
+check "monitoring: every query returns data" tests/deploy/monitoring_test.sh
+shared=../shared/golden
+if [[ -d $shared ]]; then
+  check "golden data beside the clone" $bin/tessera-golden $shared/images \
+    $shared/models/moe_llava_phi $shared/models/moe_llava_phi_top1 $shared/models/moe_llava_phi_336 \
+    $shared/tokenizers/gpt2like_phi $shared/tokenizers/gpt2like_phi_fast
+fi
+
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]

@@ -1,0 +1,112 @@
+#include "server/server_options.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace tessera {
+namespace {
+
+using std::chrono::seconds;
+
+// The parser's result and what it wrote.
+struct Parsed {
+  std::variant<ServerOptions, int> result;
+  std::string out;
+  std::string err;
+
+  bool ok() const { return std::holds_alternative<ServerOptions>(result); }
+  const ServerOptions& options() const { return std::get<ServerOptions>(result); }
+  int exit_code() const { return std::get<int>(result); }
+};
+
+Parsed Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "tessera-server");
+  std::ostringstream out;
+  std::ostringstream err;
+  auto result = ParseCommandLine(static_cast<int>(arguments.size()), arguments.data(), out, err);
+  return {std::move(result), out.str(), err.str()};
+}
+
+TEST(ServerOptionsTest, NeedsOnlyAModel) {
+  const Parsed parsed = Parse({"--model", "/"});
+  ASSERT_TRUE(parsed.ok()) << parsed.err;
+  EXPECT_EQ(ToString(parsed.options().grpc), "127.0.0.1:50051");
+  EXPECT_EQ(ToString(parsed.options().http), "127.0.0.1:8080");
+  EXPECT_EQ(parsed.options().device, DeviceChoice::kAuto);
+  EXPECT_EQ(parsed.options().drain_timeout, seconds(30));
+  EXPECT_EQ(parsed.options().engine.max_running, EngineOptions().max_running);
+}
+
+TEST(ServerOptionsTest, TakesEveryFlag) {
+  const Parsed parsed =
+      Parse({"--model=/", "--vision-tower=/", "--listen=[::1]:0", "--http-listen=localhost:9",
+             "--device=cpu", "--dtype=bfloat16", "--router=gumbel", "--drain-timeout=1m30s",
+             "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
+             "--max-context=77", "--threads=2", "--log-level=debug"});
+  ASSERT_TRUE(parsed.ok()) << parsed.err;
+  const ServerOptions& options = parsed.options();
+  EXPECT_EQ(options.model.model_dir, "/");
+  EXPECT_EQ(options.model.vision_tower_dir, "/");
+  EXPECT_EQ(options.model.router, RouterMode::kGumbel);
+  EXPECT_EQ(ToString(options.grpc), "[::1]:0");
+  EXPECT_EQ(ToString(options.http), "localhost:9");
+  EXPECT_EQ(options.device, DeviceChoice::kCpu);
+  EXPECT_EQ(options.dtype, DTypeChoice::kBFloat16);
+  EXPECT_EQ(options.drain_timeout, seconds(90));
+  EXPECT_EQ(options.engine.max_waiting, 7);
+  EXPECT_EQ(options.engine.max_running, 3);
+  EXPECT_EQ(options.engine.kv_cache_bytes, int64_t{64} << 20);
+  EXPECT_EQ(options.engine.step_tokens, 99);
+  EXPECT_EQ(options.engine.max_context, 77);
+  EXPECT_EQ(options.threads, 2);
+  EXPECT_EQ(options.log_level, "debug");
+}
+
+TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
+  const std::vector<std::pair<std::vector<const char*>, std::string>> cases = {
+      {{}, "--model"},
+      {{"--model", "/does/not/exist"}, "/does/not/exist"},
+      {{"--model", "/", "--listen", "50051"}, "--listen: \"50051\""},
+      {{"--model", "/", "--listen", "a:b"}, "a:b"},
+      {{"--model", "/", "--listen", "127.0.0.1:70000"}, "70000"},
+      {{"--model", "/", "--http-listen", "::1:80"}, "--http-listen: \"::1:80\""},
+      {{"--model", "/", "--http-listen", ":80"}, "\":80\""},
+      {{"--model", "/", "--device", "tpu"}, "tpu"},
+      {{"--model", "/", "--dtype", "float8"}, "float8"},
+      {{"--model", "/", "--router", "random"}, "random"},
+      {{"--model", "/", "--drain-timeout", "soon"}, "soon"},
+      {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},
+      {{"--model", "/", "--max-running", "0"}, "--max-running"},
+      {{"--model", "/", "--max-waiting", "x"}, "--max-waiting"},
+      {{"--model", "/", "--kv-cache-mib", "-5"}, "--kv-cache-mib"},
+      {{"--model", "/", "--log-level", "loud"}, "loud"},
+      {{"--model", "/", "--unknown"}, "--unknown"},
+  };
+  for (const auto& [arguments, told] : cases) {
+    const Parsed parsed = Parse(arguments);
+    ASSERT_FALSE(parsed.ok()) << told;
+    EXPECT_EQ(parsed.exit_code(), 2) << told;
+    EXPECT_NE(parsed.err.find(told), std::string::npos) << parsed.err;
+    EXPECT_EQ(std::ranges::count(parsed.err, '\n'), 1) << parsed.err;
+    EXPECT_TRUE(parsed.out.empty());
+  }
+}
+
+TEST(ServerOptionsTest, HelpAndVersionEndWith0) {
+  const Parsed help = Parse({"--help"});
+  ASSERT_FALSE(help.ok());
+  EXPECT_EQ(help.exit_code(), 0);
+  EXPECT_NE(help.out.find("--drain-timeout"), std::string::npos);
+  const Parsed version = Parse({"--version"});
+  ASSERT_FALSE(version.ok());
+  EXPECT_EQ(version.exit_code(), 0);
+  EXPECT_TRUE(version.out.starts_with("tessera-server ")) << version.out;
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,55 @@
+#include "server/submission.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/testing/fake_engine.h"
+
+namespace tessera {
+namespace {
+
+class NoSink : public OutputSink {
+ public:
+  void OnAdmitted(const PromptInfo&) override {}
+  void OnChunk(Chunk) override {}
+  void OnFinish(const Completion&) override {}
+};
+
+testing::Script Staying() {
+  testing::Script script;
+  script.stay = true;
+  return script;
+}
+
+TEST(SubmissionTest, CancelsAfterSubmit) {
+  testing::FakeEngine engine;
+  engine.SetScript(Staying());
+  Submission submission;
+  ASSERT_TRUE(
+      submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
+  submission.Cancel();
+  submission.Cancel();
+  EXPECT_TRUE(engine.WaitForFinish(FinishReason::kCancelled));
+}
+
+TEST(SubmissionTest, CancelBeforeSubmitIsNotLost) {
+  testing::FakeEngine engine;
+  engine.SetScript(Staying());
+  Submission submission;
+  submission.Cancel();
+  ASSERT_TRUE(
+      submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
+  EXPECT_TRUE(engine.WaitForFinish(FinishReason::kCancelled));
+}
+
+TEST(SubmissionTest, CancelOfARefusedRequestIsNothing) {
+  testing::FakeEngine engine;
+  engine.SetRefusal(absl::UnavailableError("no"));
+  Submission submission;
+  EXPECT_FALSE(
+      submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
+  submission.Cancel();
+  EXPECT_EQ(engine.cancels(), 0u);
+}
+
+}  // namespace
+}  // namespace tessera

@@ -1,0 +1,67 @@
+#include "tests/testing/backend_test.h"
+
+#include <cstring>
+#include <random>
+
+#include "engine/cpu/cpu_backend.h"
+
+namespace tessera::testing {
+namespace {
+
+// To nearest, ties to even.
+float RoundToBFloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  bits += 0x7FFF + ((bits >> 16) & 1);
+  bits &= 0xFFFF0000u;
+  std::memcpy(&value, &bits, sizeof(bits));
+  return value;
+}
+
+}  // namespace
+
+std::vector<BackendCase> BackendCases() {
+  return {
+      {"CpuFloat32", DType::kFloat32, 1e-6,
+       [] { return MakeCpuBackend({DType::kFloat32, 2}); }},
+      {"CpuBFloat16", DType::kBFloat16, 3e-3,
+       [] { return MakeCpuBackend({DType::kBFloat16, 2}); }},
+  };
+}
+
+std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info) {
+  return info.param.name;
+}
+
+std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale, DType dtype) {
+  std::mt19937 generator(seed);
+  std::vector<float> values(count);
+  for (float& value : values) {
+    const float unit = static_cast<float>(generator() >> 8) / (1 << 24);
+    value = scale * (2 * unit - 1);
+    if (dtype == DType::kBFloat16) value = RoundToBFloat16(value);
+  }
+  return values;
+}
+
+reference::Values Widen(const std::vector<float>& values) { return {values.begin(), values.end()}; }
+
+void BackendTest::SetUp() {
+  auto made = GetParam().make();
+  if (!made.ok()) GTEST_SKIP() << made.status().ToString();
+  backend_ = *std::move(made);
+}
+
+Tensor BackendTest::Keep(const std::vector<float>& values, std::vector<int64_t> dims,
+                         DType dtype) {
+  auto buffer = backend_->Load(Host(values, std::move(dims)), dtype);
+  EXPECT_TRUE(buffer.ok()) << buffer.status().ToString();
+  buffers_.push_back(*std::move(buffer));
+  return buffers_.back()->tensor();
+}
+
+HostTensor Host(const std::vector<float>& values, std::vector<int64_t> dims) {
+  return {DType::kFloat32, std::move(dims), values.data()};
+}
+
+}  // namespace tessera::testing

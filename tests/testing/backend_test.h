@@ -1,0 +1,52 @@
+// Tests of backend operations are written once and run for every device and dtype: BackendTest is parametrised by what to make, and
+// skips where that device is absent.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/backend/backend.h"
+#include "tests/testing/near.h"
+#include "tests/testing/reference_ops.h"
+
+namespace tessera::testing {
+
+struct BackendCase {
+  std::string name;
+  DType dtype;
+  double tolerance;  // relative, of one operation with one rounding
+  std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
+};
+std::vector<BackendCase> BackendCases();
+std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info);
+
+// Host values that a device of dtype `dtype` holds exactly.
+std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale, DType dtype);
+reference::Values Widen(const std::vector<float>& values);
+
+class BackendTest : public ::testing::TestWithParam<BackendCase> {
+ protected:
+  void SetUp() override;
+
+  Backend& backend() { return *backend_; }
+  DType dtype() const { return GetParam().dtype; }
+  double tolerance() const { return GetParam().tolerance; }
+  std::vector<float> Random(int64_t count, uint32_t seed, float scale = 1.0f) const {
+    return RandomFloats(count, seed, scale, dtype());
+  }
+  // float32 [n] or [rows, cols] that lives as long as the test.
+  Tensor Keep(const std::vector<float>& values, std::vector<int64_t> dims, DType dtype);
+
+ private:
+  std::unique_ptr<Backend> backend_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+};
+
+// A host tensor of float32 over `values`, which must outlive it.
+HostTensor Host(const std::vector<float>& values, std::vector<int64_t> dims);
+
+}  // namespace tessera::testing

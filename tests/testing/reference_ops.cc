@@ -1,0 +1,155 @@
+#include "tests/testing/reference_ops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numbers>
+
+namespace tessera::testing::reference {
+
+double Activate(Activation activation, double x) {
+  const auto sigmoid = [](double u) { return 1.0 / (1.0 + std::exp(-u)); };
+  switch (activation) {
+    case Activation::kNone:
+      return x;
+    case Activation::kGeluErf:
+      return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
+    case Activation::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+    case Activation::kQuickGelu:
+      return x * sigmoid(1.702 * x);
+    case Activation::kSilu:
+      return x * sigmoid(x);
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t in, int64_t out,
+              Activation activation) {
+  const int64_t rows = static_cast<int64_t>(x.size()) / in;
+  Values y(rows * out);
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t o = 0; o < out; ++o) {
+      double sum = bias.empty() ? 0 : bias[o];
+      for (int64_t i = 0; i < in; ++i) sum += x[t * in + i] * weight[o * in + i];
+      y[t * out + o] = Activate(activation, sum);
+    }
+  }
+  return y;
+}
+
+Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,
+            double epsilon) {
+  const size_t cols = weight.size();
+  Values y(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += cols) {
+    double mean = 0;
+    if (kind == NormKind::kLayerNorm) {
+      for (size_t i = 0; i < cols; ++i) mean += x[begin + i] / cols;
+    }
+    double variance = 0;
+    for (size_t i = 0; i < cols; ++i) variance += std::pow(x[begin + i] - mean, 2) / cols;
+    for (size_t i = 0; i < cols; ++i) {
+      y[begin + i] = (x[begin + i] - mean) / std::sqrt(variance + epsilon) * weight[i] +
+                     (bias.empty() ? 0 : bias[i]);
+    }
+  }
+  return y;
+}
+
+Values GatedActivate(const Values& x, int64_t ffn, Activation activation) {
+  Values y(x.size() / 2);
+  for (size_t i = 0; i < y.size(); ++i) {
+    const size_t gate = i / ffn * 2 * ffn + i % ffn;
+    y[i] = Activate(activation, x[gate]) * x[gate + ffn];
+  }
+  return y;
+}
+
+void Rotate(double* head, int64_t pairs, const double* cosine, const double* sine) {
+  for (int64_t i = 0; i < pairs; ++i) {
+    const double a = head[i];
+    const double b = head[i + pairs];
+    head[i] = a * cosine[i] - b * sine[i];
+    head[i + pairs] = b * cosine[i] + a * sine[i];
+  }
+}
+
+Values AttendOne(const double* query, const Values& keys, const Values& values, int64_t head_dim,
+                 double scale, int64_t first, int64_t last) {
+  Values scores;
+  for (int64_t key = first; key <= last; ++key) {
+    double dot = 0;
+    for (int64_t i = 0; i < head_dim; ++i) dot += query[i] * keys[key * head_dim + i];
+    scores.push_back(scale * dot);
+  }
+  const double most = *std::max_element(scores.begin(), scores.end());
+  double total = 0;
+  for (double score : scores) total += std::exp(score - most);
+  Values y(head_dim, 0.0);
+  for (int64_t key = first; key <= last; ++key) {
+    const double probability = std::exp(scores[key - first] - most) / total;
+    for (int64_t i = 0; i < head_dim; ++i) y[i] += probability * values[key * head_dim + i];
+  }
+  return y;
+}
+
+RoutingValues Route(const Values& x, const Values& router, const Values& bias, const Values& noise,
+                    int64_t hidden, int64_t experts, const RouterConfig& config) {
+  RoutingValues result;
+  result.logits = Linear(x, router, bias, hidden, experts, Activation::kNone);
+  const int64_t rows = static_cast<int64_t>(x.size()) / hidden;
+  for (int64_t t = 0; t < rows; ++t) {
+    const double* logits = &result.logits[t * experts];
+    double total = 0;
+    for (int64_t e = 0; e < experts; ++e) total += std::exp(logits[e]);
+    std::vector<int32_t> chosen;
+    double chosen_total = 0;
+    for (int j = 0; j < config.experts_per_token; ++j) {
+      int32_t best = -1;
+      double best_score = 0;
+      for (int32_t e = 0; e < experts; ++e) {
+        if (std::find(chosen.begin(), chosen.end(), e) != chosen.end()) continue;
+        const double score =
+            logits[e] + (j > 0 && !noise.empty() ? noise[t * experts + e] : 0.0);
+        if (best < 0 || score > best_score) {
+          best = e;
+          best_score = score;
+        }
+      }
+      chosen.push_back(best);
+      chosen_total += std::exp(logits[best]) / total;
+    }
+    for (int32_t e : chosen) {
+      const double probability = std::exp(logits[e]) / total;
+      result.experts.push_back(e);
+      result.weights.push_back(config.renormalize ? probability / chosen_total : probability);
+    }
+  }
+  result.places.resize(result.experts.size());
+  for (int32_t e = 0; e < experts; ++e) {
+    result.starts.push_back(static_cast<int32_t>(result.sorted.size()));
+    for (size_t i = 0; i < result.experts.size(); ++i) {
+      if (result.experts[i] != e) continue;
+      result.places[i] = static_cast<int32_t>(result.sorted.size());
+      result.sorted.push_back(static_cast<int32_t>(i) / config.experts_per_token);
+    }
+  }
+  result.starts.push_back(static_cast<int32_t>(result.sorted.size()));
+  return result;
+}
+
+Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
+                 Activation activation, bool gated) {
+  Values inner;
+  if (gated) {
+    const Values both =
+        Linear(x, expert.up, expert.up_bias, hidden, 2 * ffn, Activation::kNone);
+    inner = GatedActivate(both, ffn, activation);
+  } else {
+    inner = Linear(x, expert.up, expert.up_bias, hidden, ffn, activation);
+  }
+  return Linear(inner, expert.down, expert.down_bias, ffn, hidden, Activation::kNone);
+}
+
+}  // namespace tessera::testing::reference

@@ -1,0 +1,53 @@
+// The judge of every device: each backend operation in double precision, as plainly as its formula, from scratch. Matrices are row-major
+// vectors of double; shapes are those of engine/backend/backend.h.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "engine/backend/backend.h"
+
+namespace tessera::testing::reference {
+
+using Values = std::vector<double>;
+
+double Activate(Activation activation, double x);
+
+// x [rows, in], weight [out, in], bias [out] or empty → [rows, out].
+Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t in, int64_t out,
+              Activation activation);
+
+// x [rows, cols]; bias empty for none.
+Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,
+            double epsilon);
+
+// x [rows, 2·ffn] → [rows, ffn].
+Values GatedActivate(const Values& x, int64_t ffn, Activation activation);
+
+// Turns the first 2·pairs dims of `head`; angle i is (cosine[i], sine[i]).
+void Rotate(double* head, int64_t pairs, const double* cosine, const double* sine);
+
+// One query head against `keys` keys [keys, head_dim] and values → [head_dim]; it sees those in [first, last].
+Values AttendOne(const double* query, const Values& keys, const Values& values, int64_t head_dim,
+                 double scale, int64_t first, int64_t last);
+
+struct RoutingValues {
+  Values logits;                   // [rows, experts]
+  std::vector<int32_t> experts;    // [rows, k]
+  Values weights;                  // [rows, k]
+  std::vector<int32_t> starts;     // [experts + 1]
+  std::vector<int32_t> sorted;     // [rows · k]
+  std::vector<int32_t> places;     // [rows, k]
+};
+// noise [rows, experts] or empty.
+RoutingValues Route(const Values& x, const Values& router, const Values& bias, const Values& noise,
+                    int64_t hidden, int64_t experts, const RouterConfig& config);
+
+// One expert: down(act(up x)) or, gated, down(act(gate) ⊙ up) with up [2·ffn, hidden].
+struct Expert {
+  Values up, up_bias, down, down_bias;
+};
+Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
+                 Activation activation, bool gated);
+
+}  // namespace tessera::testing::reference

@@ -1,0 +1,58 @@
+// Runs a Scheduler as the engine does, but for the model: what would be keys and values of a row is a hash of the sequence's history
+// up to that row. After every step each planned sequence's slots must hold exactly its own history, so that a wrong reuse, copy,
+// eviction or preemption shows at once. Sampled tokens are a function of the history, too.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "engine/scheduler.h"
+
+namespace tessera::testing {
+
+// A sequence without rows. AddText and AddPicture append to its prompt.
+std::unique_ptr<Sequence> MakeSequence(std::string_view salt = "");
+void AddText(Sequence& sequence, std::span<const int32_t> tokens);
+// `picture` stands for the digest. Not ready.
+void AddPicture(Sequence& sequence, int picture, int32_t rows);
+// A text prompt of `rows` ids that begin with `first` and count up, and its answer's length.
+std::unique_ptr<Sequence> MakeText(int32_t first, int32_t rows, int32_t answer);
+
+class SimulatedSteps {
+ public:
+  SimulatedSteps(const SchedulerOptions& options, int32_t blocks);
+
+  void Add(Sequence* sequence);
+  void Remove(Sequence* sequence);
+  // Plans, checks the plan against every invariant of scheduler.h, computes it, commits it; sequences that are complete leave.
+  StepPlan Step(const StepBudget& budget);
+  // Steps until all sequences are complete; false when that takes more than `limit` steps.
+  bool Finish(const StepBudget& budget, int limit);
+
+  Scheduler& scheduler() { return scheduler_; }
+  BlockPool& pool() { return pool_; }
+  bool idle() const { return live_.empty(); }
+
+ private:
+  struct Before {
+    std::vector<Sequence*> decoding;
+    std::vector<int32_t> preemptions;  // of each of `decoding`
+  };
+  void CheckPlan(const StepPlan& plan, const StepBudget& budget, const Before& before) const;
+  void CheckRows(const PlannedRows& rows) const;
+  void CheckOrder() const;
+  void CheckBlocks() const;
+  void Compute(const StepPlan& plan);
+  uint64_t& Slot(const Sequence& sequence, int32_t row);
+
+  SchedulerOptions options_;
+  BlockPool pool_;
+  Scheduler scheduler_;
+  std::vector<uint64_t> slots_;    // by block, then row in the block
+  std::vector<Sequence*> live_;    // in the order of arrival
+};
+
+}  // namespace tessera::testing
