@@ -1,0 +1,21 @@
+// Which device runs the model.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
+
+namespace tessera {
+
+enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
+enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16 };
+
+// kAuto: CUDA where the build and the machine have it, else the CPU; bfloat16 where the device
+// computes it natively, else float32. `threads` of the CPU, 0 for all. An explicit choice that
+// cannot be had is an error.
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(DeviceChoice device, DTypeChoice dtype,
+                                                     int threads);
+
+}  // namespace tessera

@@ -1,0 +1,51 @@
+#include "server/engine_slot.h"
+
+#include <fmt/format.h>
+
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+constexpr double kStalledSeconds = 10;
+
+}  // namespace
+
+void EngineSlot::SetProgress(int64_t done_bytes, int64_t total_bytes) {
+  done_bytes_ = done_bytes;
+  total_bytes_ = total_bytes;
+}
+
+void EngineSlot::Publish(Engine* engine, double load_seconds) {
+  load_seconds_ = load_seconds;
+  engine_ = engine;
+}
+
+std::string EngineSlot::LoadingText() const {
+  return fmt::format("the model is loading: {} of {} MiB read", done_bytes_ >> 20,
+                     total_bytes_ >> 20);
+}
+
+absl::StatusOr<Engine*> EngineSlot::Get() const {
+  if (draining_) {
+    return RequestError(absl::StatusCode::kUnavailable, ErrorReason::kDraining, "",
+                        "the server is about to stop; try another one");
+  }
+  if (Engine* engine = engine_) return engine;
+  return RequestError(absl::StatusCode::kUnavailable, ErrorReason::kModelLoading, "",
+                      LoadingText());
+}
+
+Readiness EngineSlot::CheckReadiness() const {
+  if (draining_) return {.ready = false, .reason = "draining"};
+  const Engine* engine = engine_;
+  if (engine == nullptr) return {.ready = false, .reason = LoadingText()};
+  const double seconds = engine->Stats().seconds_since_step;
+  if (seconds > kStalledSeconds) {
+    return {.ready = false,
+            .reason = fmt::format("the engine has not finished a step for {:.1f} s", seconds)};
+  }
+  return {.ready = true, .reason = "ready"};
+}
+
+}  // namespace tessera

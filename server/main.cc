@@ -1,0 +1,113 @@
+// tessera-server: reads the command line, opens the ports, loads the model, serves until a signal,
+// drains.
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/support/log.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "engine/status.h"
+#include "server/device.h"
+#include "server/server.h"
+#include "server/server_options.h"
+#include "server/signals.h"
+#include "server/version.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kExitFailure = 1;
+
+void StartLog(const std::string& level) {
+  spdlog::set_default_logger(spdlog::stderr_color_mt("tessera"));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(level));
+  // The libraries' own lines are about their insides; what a user must know we say ourselves.
+  gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
+  google::protobuf::SetLogHandler(
+      [](google::protobuf::LogLevel, const char*, int, const std::string& message) {
+        spdlog::debug("protobuf: {}", message);
+      });
+}
+
+int Fail(const absl::Status& status) {
+  spdlog::error("{}", std::string(StatusMessage(status)));
+  return kExitFailure;
+}
+
+// Logs each tenth of the weights.
+class LoadProgress {
+ public:
+  explicit LoadProgress(Server& server) : server_(server) {}
+
+  void operator()(int64_t done, int64_t total) {
+    server_.SetProgress(done, total);
+    const int64_t tenth = total > 0 ? done * 10 / total : 0;
+    if (tenth <= tenth_) return;
+    tenth_ = tenth;
+    spdlog::info("loading: {} of {} MiB", done >> 20, total >> 20);
+  }
+
+ private:
+  Server& server_;
+  int64_t tenth_ = 0;
+};
+
+absl::Status LoadModel(const ServerOptions& options, Server& server) {
+  const auto start = std::chrono::steady_clock::now();
+  spdlog::info("loading {}", options.model.model_dir.string());
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
+                   MakeBackend(options.device, options.dtype, options.threads));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<Engine> engine,
+      StartEngine(std::move(backend), options.model, options.engine, LoadProgress(server)));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  const ModelInfo& model = engine->model();
+  spdlog::info("ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights, context {}",
+               seconds.count(), model.name, model.architecture, model.dtype, model.device,
+               model.weight_bytes >> 20, model.max_context);
+  server.Publish(std::move(engine), seconds.count());
+  return absl::OkStatus();
+}
+
+int Serve(const ServerOptions& options) {
+  const Signals signals;
+  auto server = Server::Start(options.grpc, options.http);
+  if (!server.ok()) return Fail(server.status());
+  spdlog::info("serving grpc on {}, http on {}", (*server)->grpc_address(),
+               (*server)->http_address());
+  {
+    // Reading a model cannot be interrupted, but nothing is lost when the process ends meanwhile.
+    const std::stop_callback leave(signals.first(), [] {
+      spdlog::info("stopped while loading");
+      _exit(0);
+    });
+    const absl::Status loaded = LoadModel(options, **server);
+    if (!loaded.ok()) return Fail(loaded);
+  }
+  WaitForStop(signals.first());
+  (*server)->Drain(options.drain_timeout, signals.second());
+  spdlog::info("stopped");
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  auto parsed = ParseCommandLine(argc, argv, std::cout, std::cerr);
+  if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+  const auto& options = std::get<ServerOptions>(parsed);
+  StartLog(options.log_level);
+  spdlog::info("tessera-server {}", kVersion);
+  return Serve(options);
+}
+
+}  // namespace
+}  // namespace tessera
+
+int main(int argc, char** argv) { return tessera::Main(argc, argv); }

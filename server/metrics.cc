@@ -1,0 +1,139 @@
+#include "server/metrics.h"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "server/metric_set.h"
+#include "server/version.h"
+
+namespace tessera {
+namespace {
+
+void AddGauges(const ModelInfo& model, const EngineStats& stats, MetricSet& set) {
+  set.Gauge("tessera_requests_running", "Requests that hold KV blocks.",
+            static_cast<double>(stats.running));
+  set.Gauge("tessera_requests_waiting", "Requests accepted but not yet running.",
+            static_cast<double>(stats.waiting));
+  const auto total = static_cast<double>(stats.kv_blocks_total);
+  set.Gauge("tessera_kv_cache_usage_ratio", "Share of the KV blocks that running requests hold.",
+            total > 0 ? static_cast<double>(stats.kv_blocks_used) / total : 0);
+  const std::pair<const char*, int64_t> states[] = {
+      {"used", stats.kv_blocks_used},
+      {"cached", stats.kv_blocks_cached},
+      {"free", stats.kv_blocks_total - stats.kv_blocks_used - stats.kv_blocks_cached}};
+  for (const auto& [state, blocks] : states) {
+    set.Gauge("tessera_kv_cache_blocks",
+              "KV blocks held by running requests, free with reusable contents, and free.",
+              static_cast<double>(blocks), {{"state", state}});
+  }
+  set.Gauge("tessera_kv_cache_config_info", "Geometry of the KV cache; always 1.", 1,
+            {{"block_size", std::to_string(model.kv_block_size)},
+             {"num_blocks", std::to_string(stats.kv_blocks_total)},
+             {"dtype", model.dtype}});
+  set.Gauge("tessera_inflight_image_bytes", "Bytes of the pictures of requests that wait.",
+            static_cast<double>(stats.inflight_bytes));
+  set.Gauge("tessera_image_cache_bytes", "Bytes of encoded pictures kept for reuse.",
+            static_cast<double>(stats.image_cache_bytes));
+  set.Gauge("tessera_engine_heartbeat_age_seconds",
+            "Seconds since the engine's thread last came round; small also when idle.",
+            stats.seconds_since_step);
+}
+
+void AddCounters(const EngineStats& stats, MetricSet& set) {
+  const auto count = [&](const char* name, const char* help, uint64_t value,
+                         MetricSet::Labels labels = {}) {
+    set.Counter(name, help, static_cast<double>(value), std::move(labels));
+  };
+  for (int i = 0; i < kOutcomes; ++i) {
+    count("tessera_requests_total", "Requests that the engine was given, by how they ended.",
+          stats.outcomes[i], {{"outcome", std::string(OutcomeName(static_cast<Outcome>(i)))}});
+  }
+  constexpr char kPromptHelp[] = "Tokens of prompts, cached ones included.";
+  count("tessera_prompt_tokens_total", kPromptHelp, stats.prompt_text_tokens, {{"kind", "text"}});
+  count("tessera_prompt_tokens_total", kPromptHelp, stats.prompt_image_tokens, {{"kind", "image"}});
+  count("tessera_prompt_tokens_cached_total", "Tokens of prompts taken from the prefix cache.",
+        stats.prompt_cached_tokens);
+  count("tessera_generation_tokens_total", "Tokens of answers.", stats.generated_tokens);
+  count("tessera_prefix_cache_queried_tokens_total", "Tokens looked up in the prefix cache.",
+        stats.prefix_queried_tokens);
+  count("tessera_prefix_cache_hit_tokens_total", "Tokens found in the prefix cache.",
+        stats.prefix_hit_tokens);
+  count("tessera_preemptions_total", "Times that a request gave its KV blocks to others.",
+        stats.preemptions);
+  count("tessera_images_encoded_total", "Pictures that the vision encoder computed.",
+        stats.images_encoded);
+  constexpr char kLookupHelp[] = "Pictures looked up among those already encoded.";
+  count("tessera_image_cache_lookups_total", kLookupHelp, stats.image_cache_hits,
+        {{"result", "hit"}});
+  count("tessera_image_cache_lookups_total", kLookupHelp, stats.image_cache_misses,
+        {{"result", "miss"}});
+  count("tessera_steps_total", "Steps of the engine.", stats.steps);
+  set.Counter("tessera_backend_seconds_total", "Seconds of the steps spent in the device's work.",
+              stats.backend_seconds_total);
+}
+
+void AddHistograms(const EngineStats& stats, MetricSet& set) {
+  set.AddHistogram("tessera_time_to_first_token_seconds",
+                   "From a request's arrival to its first token.", stats.time_to_first_token);
+  set.AddHistogram("tessera_inter_token_latency_seconds", "Between two tokens of an answer.",
+                   stats.inter_token);
+  set.AddHistogram("tessera_request_duration_seconds", "From a request's arrival to its end.",
+                   stats.end_to_end);
+  for (int i = 0; i < kStages; ++i) {
+    set.AddHistogram("tessera_request_stage_seconds", "Of a request, in each stage.",
+                     stats.stages[i], {{"stage", std::string(StageName(static_cast<Stage>(i)))}});
+  }
+  set.AddHistogram("tessera_request_prompt_tokens", "Tokens of a request's prompt.",
+                   stats.prompt_tokens);
+  set.AddHistogram("tessera_request_generated_tokens", "Tokens of a request's answer.",
+                   stats.answer_tokens);
+  set.AddHistogram("tessera_step_rows", "Rows of a step: decoding ones and prompt ones.",
+                   stats.step_rows);
+  set.AddHistogram("tessera_step_seconds", "Duration of a step.", stats.step_seconds);
+}
+
+void AddExperts(const EngineStats& stats, MetricSet& set) {
+  size_t index = 0;
+  for (const int32_t layer : stats.moe_layer_index) {
+    for (int32_t expert = 0; expert < stats.experts; ++expert) {
+      for (const char* modality : {"text", "image"}) {
+        set.Counter("tessera_moe_expert_tokens_total",
+                    "Tokens that a layer's router gave to an expert.",
+                    static_cast<double>(stats.expert_tokens.at(index++)),
+                    {{"layer", std::to_string(layer)},
+                     {"expert", std::to_string(expert)},
+                     {"modality", modality}});
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
+                                                     const EngineStats& stats,
+                                                     double model_load_seconds) {
+  MetricSet set({{"model_name", model.name}});
+  AddGauges(model, stats, set);
+  AddCounters(stats, set);
+  AddHistograms(stats, set);
+  AddExperts(stats, set);
+  set.Gauge("tessera_model_load_seconds", "From the start of reading the model to readiness.",
+            model_load_seconds);
+  return set.Take();
+}
+
+std::vector<prometheus::MetricFamily> EngineMetrics::Collect() const {
+  MetricSet build;
+  build.Gauge("tessera_build_info", "The program's version; always 1.", 1, {{"version", kVersion}});
+  std::vector<prometheus::MetricFamily> families = build.Take();
+  if (const Engine* engine = slot_.engine()) {
+    std::ranges::move(EngineFamilies(engine->model(), engine->Stats(), slot_.load_seconds()),
+                      std::back_inserter(families));
+  }
+  return families;
+}
+
+}  // namespace tessera

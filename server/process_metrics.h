@@ -1,0 +1,17 @@
+// The conventional `process_*` metrics, from /proc (proc(5)); those that cannot be read are left
+// out.
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <vector>
+
+namespace tessera {
+
+class ProcessMetrics : public prometheus::Collectable {
+ public:
+  std::vector<prometheus::MetricFamily> Collect() const override;
+};
+
+}  // namespace tessera

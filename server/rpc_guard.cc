@@ -1,0 +1,123 @@
+#include "server/rpc_guard.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <random>
+
+#include "engine/status.h"
+#include "server/rpc_status.h"
+
+namespace tessera {
+namespace {
+
+uint64_t RandomNumber() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  return generator();
+}
+
+// gRPC's deadline on the engine's clock.
+std::optional<Clock::time_point> EngineDeadline(const grpc::CallbackServerContext& context) {
+  const gpr_timespec deadline = context.raw_deadline();
+  if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) return std::nullopt;
+  const gpr_timespec left = gpr_time_sub(deadline, gpr_now(deadline.clock_type));
+  if (gpr_time_cmp(left, gpr_time_from_hours(24 * 365, GPR_TIMESPAN)) > 0) return std::nullopt;
+  return Clock::now() + std::chrono::seconds(left.tv_sec) + std::chrono::nanoseconds(left.tv_nsec);
+}
+
+std::string_view FinishName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kNone:
+      return "none";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+    case FinishReason::kDeadline:
+      return "deadline";
+  }
+  return "none";
+}
+
+// So that no id can pretend to be another field of the line.
+std::string Quoted(const std::string& id) {
+  std::string quoted = "\"";
+  for (const char c : id) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+RpcGuard::RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerContext* context,
+                   const std::string& request_id)
+    : metrics_(metrics), method_(method), context_(context) {
+  call_.request_id = request_id.empty() || !CheckRequestId(request_id).ok()
+                         ? fmt::format("req-{:016x}", RandomNumber())
+                         : request_id;
+  call_.seed = RandomNumber();
+  call_.deadline = EngineDeadline(*context);
+  metrics_.Opened();
+}
+
+RpcGuard::~RpcGuard() { metrics_.Closed(); }
+
+bool RpcGuard::DeadlinePassed() const {
+  return call_.deadline && Clock::now() + std::chrono::milliseconds(1) >= *call_.deadline;
+}
+
+absl::Status FinalStatus(const Completion& completion) {
+  if (!completion.status.ok()) return completion.status;
+  switch (completion.finish_reason) {
+    case FinishReason::kCancelled:
+      return absl::CancelledError("the caller cancelled");
+    case FinishReason::kDeadline:
+      return RequestError(absl::StatusCode::kDeadlineExceeded, ErrorReason::kDeadlineExceeded, "",
+                          "the deadline passed before the answer was complete");
+    default:
+      return absl::OkStatus();
+  }
+}
+
+grpc::Status RpcGuard::Answer(const absl::Status& status) {
+  return Answer(Completion{.status = status, .finish_reason = FinishReason::kNone, .usage = {}});
+}
+
+grpc::Status RpcGuard::Answer(const Completion& completion) {
+  const absl::Status status = FinalStatus(completion);
+  const std::chrono::duration<double> duration = Clock::now() - start_;
+  const grpc::Status answer = ToRpcStatus(status, call_.request_id);
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    // Clients that retry by themselves wait this long (gRFC A6).
+    if (const auto delay = RetryDelay(status)) {
+      context_->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(delay->count()));
+    }
+  }
+  metrics_.Answered(method_, answer.error_code(), duration);
+  Log(completion, status, duration.count());
+  return answer;
+}
+
+void RpcGuard::Log(const Completion& completion, const absl::Status& status, double seconds) const {
+  const Usage& usage = completion.usage;
+  const std::string line = fmt::format(
+      "request id={} method={} code={} reason={} finish={} text_tokens={} image_tokens={} "
+      "cached_tokens={} generated_tokens={} queue_ms={:.1f} ms={:.1f}",
+      Quoted(call_.request_id), MethodName(method_),
+      CodeName(static_cast<grpc::StatusCode>(status.code())),
+      StatusReason(status).empty() ? "-" : StatusReason(status),
+      FinishName(completion.finish_reason), usage.text_tokens, usage.image_tokens,
+      usage.cached_tokens, usage.generated_tokens, usage.queue_ms, seconds * 1e3);
+  if (status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kUnknown) {
+    spdlog::error("{} error={}", line, Quoted(std::string(StatusMessage(status))));
+  } else {
+    spdlog::info("{}", line);
+  }
+}
+
+}  // namespace tessera

@@ -1,0 +1,66 @@
+#include "server/rpc_metrics.h"
+
+#include <string>
+
+#include "server/metric_set.h"
+#include "server/rpc_status.h"
+
+namespace tessera {
+
+std::string_view MethodName(RpcMethod method) {
+  constexpr std::array<std::string_view, kRpcMethods> kNames = {
+      "Generate", "StreamGenerate", "CountTokens", "GetModel", "ListModels"};
+  return kNames.at(static_cast<size_t>(method));
+}
+
+RpcMetrics::RpcMetrics() {
+  const EngineStats stats;  // for its bounds
+  for (Histogram& duration : durations_) duration = Histogram(stats.end_to_end.bounds);
+}
+
+void RpcMetrics::Opened() {
+  const std::lock_guard lock(mutex_);
+  ++open_calls_;
+}
+
+void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code,
+                          std::chrono::duration<double> duration) {
+  const std::lock_guard lock(mutex_);
+  const auto index = static_cast<size_t>(method);
+  ++handled_[index].at(static_cast<size_t>(code));
+  durations_[index].Observe(duration.count());
+}
+
+void RpcMetrics::Closed() {
+  const std::lock_guard lock(mutex_);
+  --open_calls_;
+}
+
+int64_t RpcMetrics::open_calls() const {
+  const std::lock_guard lock(mutex_);
+  return open_calls_;
+}
+
+std::vector<prometheus::MetricFamily> RpcMetrics::Collect() const {
+  MetricSet set;
+  const std::lock_guard lock(mutex_);
+  set.Gauge("tessera_grpc_server_open_calls", "Calls not yet ended.",
+            static_cast<double>(open_calls_));
+  for (int method = 0; method < kRpcMethods; ++method) {
+    const std::string name(MethodName(static_cast<RpcMethod>(method)));
+    for (int code = 0; code < kRpcCodes; ++code) {
+      set.Counter("tessera_grpc_server_handled_total", "Calls ended, by method and status code.",
+                  static_cast<double>(handled_[method][code]),
+                  {{"grpc_method", name},
+                   {"grpc_code", std::string(CodeName(static_cast<grpc::StatusCode>(code)))}});
+    }
+  }
+  for (int method = 0; method < kRpcMethods; ++method) {
+    set.AddHistogram("tessera_grpc_server_handling_seconds", "From a call's arrival to its end.",
+                     durations_[method],
+                     {{"grpc_method", std::string(MethodName(static_cast<RpcMethod>(method)))}});
+  }
+  return set.Take();
+}
+
+}  // namespace tessera

@@ -1,0 +1,44 @@
+// Calls counted by method and code, and their durations. Thread-safe.
+#pragma once
+
+#include <grpcpp/support/status.h>
+#include <prometheus/collectable.h>
+#include <prometheus/metric_family.h>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "engine/stats.h"
+
+namespace tessera {
+
+enum class RpcMethod : uint8_t { kGenerate, kStreamGenerate, kCountTokens, kGetModel, kListModels };
+constexpr int kRpcMethods = 5;
+constexpr int kRpcCodes = 17;  // OK … UNAUTHENTICATED
+std::string_view MethodName(RpcMethod method);
+
+class RpcMetrics : public prometheus::Collectable {
+ public:
+  RpcMetrics();
+
+  void Opened();
+  void Answered(RpcMethod method, grpc::StatusCode code, std::chrono::duration<double> duration);
+  void Closed();
+  // Calls whose last byte has not been handed to the transport.
+  int64_t open_calls() const;
+
+  std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  mutable std::mutex mutex_;
+  // Guarded by mutex_:
+  int64_t open_calls_ = 0;
+  std::array<std::array<uint64_t, kRpcCodes>, kRpcMethods> handled_ = {};
+  std::array<Histogram, kRpcMethods> durations_;
+};
+
+}  // namespace tessera

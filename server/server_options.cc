@@ -1,0 +1,144 @@
+#include "server/server_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <map>
+#include <ostream>
+
+#include "absl/time/time.h"
+#include "engine/status.h"
+#include "server/version.h"
+
+namespace tessera {
+namespace {
+
+// Flags that CLI11 gives us as text.
+struct TextFlags {
+  std::string listen = "127.0.0.1:50051";
+  std::string http_listen = "127.0.0.1:8080";
+  std::string drain_timeout = "30s";
+  int64_t kv_cache_mib = 0;
+};
+
+void AddModelFlags(CLI::App& app, ServerOptions& options) {
+  app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
+      ->type_name("DIR")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--vision-tower", options.model.vision_tower_dir,
+                 "Directory of the vision tower, where it lies apart from the checkpoint or has "
+                 "another geometry than its name's")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
+  const std::map<std::string, RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
+                                                     {"gumbel", RouterMode::kGumbel}};
+  app.add_option("--router", options.model.router,
+                 "Choice of experts after the first: deterministic (default) or gumbel, the noise "
+                 "of training, drawn repeatably")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(routers));
+}
+
+void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
+  const std::map<std::string, DeviceChoice> devices = {
+      {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
+  app.add_option("--device", options.device, "auto (default), cpu or cuda")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(devices));
+  const std::map<std::string, DTypeChoice> dtypes = {{"auto", DTypeChoice::kAuto},
+                                                     {"float32", DTypeChoice::kFloat32},
+                                                     {"bfloat16", DTypeChoice::kBFloat16}};
+  app.add_option("--dtype", options.dtype,
+                 "Of weights and activations: auto (default), float32 or bfloat16")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(dtypes));
+  app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
+      ->check(CLI::Range(0, 1024));
+}
+
+void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
+  app.add_option("--max-running", options.engine.max_running, "Requests computed together at most")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--max-waiting", options.engine.max_waiting,
+                 "Requests that wait at most; more are refused")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--max-context", options.engine.max_context,
+                 "Tokens of prompt and answer at most; 0 (default): the model's own")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--step-tokens", options.engine.step_tokens, "Tokens of one step at most")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--kv-cache-mib", text.kv_cache_mib,
+                 "Memory of the KV cache; 0 (default): an eighth of the machine's")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
+}
+
+void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
+  app.add_option("--listen", text.listen, "Address for gRPC; port 0: any free one")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_option("--http-listen", text.http_listen, "Address for /metrics, /healthz and /readyz")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_option("--drain-timeout", text.drain_timeout,
+                 "How long requests may run on after SIGTERM, such as 30s, 500ms or 2m")
+      ->type_name("TIME")
+      ->capture_default_str();
+  app.add_option("--log-level", options.log_level, "debug, info, warning or error")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+}
+
+absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
+  const auto grpc = ParseListenAddress(text.listen);
+  if (!grpc.ok()) return Annotate(grpc.status(), "--listen");
+  const auto http = ParseListenAddress(text.http_listen);
+  if (!http.ok()) return Annotate(http.status(), "--http-listen");
+  absl::Duration timeout;
+  if (!absl::ParseDuration(text.drain_timeout, &timeout) || timeout < absl::ZeroDuration() ||
+      timeout > absl::Hours(24)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--drain-timeout: \"{}\" is not a time of at most 24h such as 30s", text.drain_timeout));
+  }
+  options.grpc = *grpc;
+  options.http = *http;
+  options.drain_timeout = absl::ToChronoNanoseconds(timeout);
+  options.engine.kv_cache_bytes = text.kv_cache_mib << 20;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* argv,
+                                                  std::ostream& out, std::ostream& err) {
+  ServerOptions options;
+  TextFlags text;
+  CLI::App app("Serves a multimodal mixture-of-experts model over gRPC.", "tessera-server");
+  app.set_version_flag("--version", fmt::format("tessera-server {}", kVersion));
+  AddModelFlags(app, options);
+  AddDeviceFlags(app, options);
+  AddLimitFlags(app, options, text);
+  AddServingFlags(app, options, text);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    out << app.help();
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << '\n';
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    err << "tessera-server: " << error.what() << " (--help lists all flags)\n";
+    return 2;
+  }
+  if (const absl::Status status = ReadTextFlags(text, options); !status.ok()) {
+    err << "tessera-server: " << StatusMessage(status) << " (--help lists all flags)\n";
+    return 2;
+  }
+  return options;
+}
+
+}  // namespace tessera

@@ -1,0 +1,32 @@
+// The command line of tessera-server. Tests: tests/server/server_options_test.cc.
+#pragma once
+
+#include <chrono>
+#include <iosfwd>
+#include <string>
+#include <variant>
+
+#include "engine/engine.h"
+#include "server/device.h"
+#include "server/listen_address.h"
+
+namespace tessera {
+
+struct ServerOptions {
+  ModelOptions model;
+  EngineOptions engine;
+  DeviceChoice device = DeviceChoice::kAuto;
+  DTypeChoice dtype = DTypeChoice::kAuto;
+  int threads = 0;  // 0: one per core
+  ListenAddress grpc{.host = "127.0.0.1", .port = 50051};
+  ListenAddress http{.host = "127.0.0.1", .port = 8080};
+  std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);
+  std::string log_level = "info";
+};
+
+// The options, or the exit status of a command line that ends here: 0 after --help or --version,
+// written to `out`; 2 after a mistake, with one line about it written to `err`.
+std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* argv,
+                                                  std::ostream& out, std::ostream& err);
+
+}  // namespace tessera

@@ -1,0 +1,53 @@
+#include "server/signals.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <condition_variable>
+#include <mutex>
+
+namespace tessera {
+namespace {
+
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  return set;
+}
+
+}  // namespace
+
+Signals::Signals() {
+  const sigset_t set = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  thread_ = std::thread([this] { Wait(); });
+}
+
+Signals::~Signals() {
+  done_ = true;
+  pthread_kill(thread_.native_handle(), SIGTERM);
+  thread_.join();
+}
+
+void Signals::Wait() {
+  const sigset_t set = StopSignals();
+  while (true) {
+    int signal = 0;
+    if (sigwait(&set, &signal) != 0) continue;
+    if (done_) return;
+    spdlog::info("got {}", signal == SIGINT ? "SIGINT" : "SIGTERM");
+    if (first_.stop_requested()) second_.request_stop();
+    first_.request_stop();
+  }
+}
+
+void WaitForStop(const std::stop_token& token) {
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any stopped;
+  stopped.wait(lock, token, [] { return false; });
+}
+
+}  // namespace tessera

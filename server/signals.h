@@ -1,0 +1,32 @@
+// SIGTERM and SIGINT as stop tokens: the first signal asks to drain, the second to stop at once. A
+// thread takes the signals, so nothing runs in a handler. Make it before any other thread: they
+// inherit the blocked signals.
+#pragma once
+
+#include <atomic>
+#include <stop_token>
+#include <thread>
+
+namespace tessera {
+
+class Signals {
+ public:
+  Signals();
+  ~Signals();
+
+  std::stop_token first() const { return first_.get_token(); }
+  std::stop_token second() const { return second_.get_token(); }
+
+ private:
+  void Wait();
+
+  std::stop_source first_;
+  std::stop_source second_;
+  std::atomic<bool> done_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+// Returns when a stop is requested.
+void WaitForStop(const std::stop_token& token);
+
+}  // namespace tessera

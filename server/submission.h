@@ -1,0 +1,36 @@
+// A call's request at the engine: submitted once, and cancelled at any time, also before Submit()
+// has returned. Thread-safe.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/engine.h"
+
+namespace tessera {
+
+// What is to be done: a checked request and who does it.
+struct Work {
+  Engine* engine = nullptr;
+  Request request;
+};
+
+class Submission {
+ public:
+  // OK: the sink gets its OnFinish. An error: it gets nothing.
+  absl::Status Submit(Work work, std::shared_ptr<OutputSink> sink);
+  // Not from within a sink.
+  void Cancel();
+
+ private:
+  std::mutex mutex_;
+  // Guarded by mutex_:
+  Engine* engine_ = nullptr;  // set once the ticket is known
+  Ticket ticket_ = 0;
+  bool cancelled_ = false;
+};
+
+}  // namespace tessera
