@@ -27,7 +27,8 @@ EncodedPicturePtr MakeEncoded(float* data, int32_t first_row, int32_t rows) {
 }
 
 // A request whose sequence has `tokens`, of which the pictures' rows are the placeholders.
-std::unique_ptr<LiveRequest> MakeRequest(Ints tokens, std::vector<BlockId> blocks, uint64_t seed = 0) {
+std::unique_ptr<LiveRequest> MakeRequest(Ints tokens, std::vector<BlockId> blocks,
+                                         uint64_t seed = 0) {
   auto request = std::make_unique<LiveRequest>();
   Sequence& sequence = request->sequence;
   sequence.owner = request.get();
@@ -90,7 +91,8 @@ TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
   float first[1], second[1];
   constexpr int32_t kImage = kImagePlaceholder;
   // Rows: 0 text, 1-4 picture 0, 5 text, 6-8 picture 1, 9 text.
-  const auto b = MakeRequest({1, kImage, kImage, kImage, kImage, 2, kImage, kImage, kImage, 3}, {2, 0, 1});
+  const auto b =
+      MakeRequest({1, kImage, kImage, kImage, kImage, 2, kImage, kImage, kImage, 3}, {2, 0, 1});
   AddSpan(*b, 1, MakeEncoded(first, 0, 4));
   AddSpan(*b, 6, MakeEncoded(second, 30, 3));  // rows 30 to 32 of what was encoded together
   const auto a = MakeRequest({9, 9}, {3});

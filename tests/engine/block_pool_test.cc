@@ -34,7 +34,8 @@ TEST(BlockPoolTest, AnEmptyPoolGivesNothing) {
 
 TEST(BlockPoolTest, GivesUpTheLongestUnusedContents) {
   BlockPool pool(3);
-  for (int content = 0; content < 3; ++content) pool.Publish(pool.Allocate().value(), Hash(content));
+  for (int content = 0; content < 3; ++content)
+    pool.Publish(pool.Allocate().value(), Hash(content));
   for (const BlockId block : {1, 0, 2}) pool.Release(block);
   EXPECT_EQ(pool.cached(), 3);
   EXPECT_EQ(pool.used(), 0);
@@ -93,7 +94,8 @@ class PlainPool {
  public:
   explicit PlainPool(int blocks) : blocks_(static_cast<size_t>(blocks)) {}
 
-  // The block that must be given up, or -1 when any free one may be given; nothing when all are used.
+  // The block that must be given up, or -1 when any free one may be given; nothing when all are
+  // used.
   std::optional<int> Victim() const {
     int oldest = -1;
     for (size_t i = 0; i < blocks_.size(); ++i) {

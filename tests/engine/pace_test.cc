@@ -45,7 +45,7 @@ TEST(PaceTest, PrefillTakesAsLongAsTheDecodingRowsAllow) {
     int expected;
   } cases[] = {
       {{512, 0.25, 2.0}, false, 20},
-      {{512, 0.25, 2.0}, true, 16},    // half of it is the vision encoder's: 10, but never below 16
+      {{512, 0.25, 2.0}, true, 16},  // half of it is the vision encoder's: 10, but never below 16
       {{512, 0.25, 5.0}, false, 50},
       {{512, 0.25, 5.0}, true, 25},
       {{512, 0.025, 5.0}, false, 25},  // the bound in seconds
@@ -64,7 +64,7 @@ TEST(PaceTest, VisionTakesLayersByTheirTime) {
   Pace pace = Learned({512, 0.25, 4.0});
   EXPECT_EQ(pace.VisionLayers(4, 1), 1) << "nothing known yet";
   for (int i = 0; i < 50; ++i) pace.LearnVision(6, 0.012);  // 2 ms per layer and picture
-  EXPECT_NEAR(pace.VisionLayers(4, 1), 10, 1);  // half of 4 · 10 ms
+  EXPECT_NEAR(pace.VisionLayers(4, 1), 10, 1);              // half of 4 · 10 ms
   EXPECT_NEAR(pace.VisionLayers(4, 5), 2, 1);
   EXPECT_EQ(pace.VisionLayers(4, 1000), 1) << "at least one, or pictures would never be encoded";
   EXPECT_NEAR(pace.VisionLayers(0, 1), 62, 1);  // half of 0.25 s

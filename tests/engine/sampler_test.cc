@@ -25,7 +25,8 @@ SampledToken Sample(const std::vector<float>& logits, const SamplingParams& para
   return SampleToken({logits, tokens, prompt_rows, end_ids}, params);
 }
 
-// What each token's chance is, written as the definitions are: over the sorted distribution, one filter after the other.
+// What each token's chance is, written as the definitions are: over the sorted distribution, one
+// filter after the other.
 std::vector<double> Chances(const std::vector<float>& logits, const SamplingParams& params) {
   struct Candidate {
     size_t id;
@@ -76,11 +77,11 @@ TEST(SamplerTest, FrequenciesFollowTheFilteredDistribution) {
     float temperature;
     int32_t top_k;
     float top_p, min_p;
-  } cases[] = {
-      {1.0f, 0, 1, 0},       {0.5f, 0, 1, 0},     {3.0f, 0, 1, 0},       {100.0f, 0, 1, 0},
-      {1.0f, 3, 1, 0},       {1.0f, 1, 1, 0},     {1.0f, 1000, 1, 0},    {1.0f, 0, 0.7f, 0},
-      {1.0f, 0, 0.01f, 0},   {2.0f, 0, 0.95f, 0}, {1.0f, 0, 1, 0.3f},    {1.0f, 0, 1, 1.0f},
-      {1.5f, 5, 0.8f, 0.2f}, {0.7f, 6, 0.6f, 0},  {1.0f, 4, 0.99f, 0.5f}};
+  } cases[] = {{1.0f, 0, 1, 0},       {0.5f, 0, 1, 0},    {3.0f, 0, 1, 0},
+               {100.0f, 0, 1, 0},     {1.0f, 3, 1, 0},    {1.0f, 1, 1, 0},
+               {1.0f, 1000, 1, 0},    {1.0f, 0, 0.7f, 0}, {1.0f, 0, 0.01f, 0},
+               {2.0f, 0, 0.95f, 0},   {1.0f, 0, 1, 0.3f}, {1.0f, 0, 1, 1.0f},
+               {1.5f, 5, 0.8f, 0.2f}, {0.7f, 6, 0.6f, 0}, {1.0f, 4, 0.99f, 0.5f}};
   constexpr int kDraws = 8000;
   for (const auto& test : cases) {
     SamplingParams params;
@@ -264,11 +265,16 @@ TEST(SamplerTest, LogprobsOfLargeLogitsDoNotOverflow) {
   EXPECT_NEAR(token.logprob, std::log(0.5), 1e-6);
 }
 
-// A model that overflowed: the step loop fails the request by looking at the token's logit, so a token there must be.
+// A model that overflowed: the step loop fails the request by looking at the token's logit, so a
+// token there must be.
 TEST(SamplerTest, LogitsThatAreNotFiniteGiveSomeTokenOfTheVocabulary) {
-  const std::vector<std::vector<float>> cases = {
-      {kNan, kNan, kNan},       {kNan, 1, 2},         {1, kNan, 2},          {kInfinity, 0, 1},
-      {kInfinity, kInfinity, 0}, {-kInfinity, -kInfinity}, {kNan, kInfinity, -kInfinity}};
+  const std::vector<std::vector<float>> cases = {{kNan, kNan, kNan},
+                                                 {kNan, 1, 2},
+                                                 {1, kNan, 2},
+                                                 {kInfinity, 0, 1},
+                                                 {kInfinity, kInfinity, 0},
+                                                 {-kInfinity, -kInfinity},
+                                                 {kNan, kInfinity, -kInfinity}};
   for (const float temperature : {0.0f, 1.0f}) {
     for (const int32_t top_k : {0, 1}) {
       for (const std::vector<float>& logits : cases) {
@@ -292,7 +298,8 @@ TEST(SamplerTest, BarringEveryTokenGivesSomeTokenOfTheVocabulary) {
   EXPECT_TRUE(id == 0 || id == 1);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- limits
+// ----------------------------------------------------------------------------------------------------------------
+// limits
 
 constexpr int32_t kVocabulary = 100;
 
@@ -307,8 +314,12 @@ TEST(CheckSamplingTest, DefaultsAndLimitsPass) {
       [](auto& p) { p.repetition_penalty = 0.01f; },
       [](auto& p) { p.presence_penalty = -2; },
       [](auto& p) { p.frequency_penalty = 2; },
-      [](auto& p) { p.logit_bias = {{0, -100.0f}, {99, 100.0f}}; },
-      [](auto& p) { p.logit_bias.assign(1024, {1, 0.5f}); },
+      [](auto& p) {
+        p.logit_bias = {{0, -100.0f}, {99, 100.0f}};
+      },
+      [](auto& p) {
+        p.logit_bias.assign(1024, {1, 0.5f});
+      },
       [](auto& p) { p.max_tokens = p.min_tokens = 7; },
       [](auto& p) { p.min_tokens = 7; },
       [](auto& p) { p.stop.assign(16, std::string(256, 'x')); },
@@ -355,21 +366,57 @@ TEST(CheckSamplingTest, EveryFieldBeyondItsLimitsIsNamed) {
       {"frequency_penalty", [](auto& p) { p.frequency_penalty = 2.5f; }, "2.5"},
       {"frequency_penalty", [](auto& p) { p.frequency_penalty = -2.5f; }, "-2.5"},
       {"frequency_penalty", [](auto& p) { p.frequency_penalty = kNan; }, "nan"},
-      {"logit_bias[-1]", [](auto& p) { p.logit_bias = {{-1, 1.0f}}; }, "100"},
-      {"logit_bias[100]", [](auto& p) { p.logit_bias = {{5, 1.0f}, {100, 1.0f}}; }, "100"},
-      {"logit_bias[5]", [](auto& p) { p.logit_bias = {{5, 100.5f}}; }, "100.5"},
-      {"logit_bias[5]", [](auto& p) { p.logit_bias = {{5, -101.0f}}; }, "-101"},
-      {"logit_bias[5]", [](auto& p) { p.logit_bias = {{5, kNan}}; }, "nan"},
-      {"logit_bias", [](auto& p) { p.logit_bias.assign(1025, {1, 0.5f}); }, "1024"},
+      {"logit_bias[-1]",
+       [](auto& p) {
+         p.logit_bias = {{-1, 1.0f}};
+       },
+       "100"},
+      {"logit_bias[100]",
+       [](auto& p) {
+         p.logit_bias = {{5, 1.0f}, {100, 1.0f}};
+       },
+       "100"},
+      {"logit_bias[5]",
+       [](auto& p) {
+         p.logit_bias = {{5, 100.5f}};
+       },
+       "100.5"},
+      {"logit_bias[5]",
+       [](auto& p) {
+         p.logit_bias = {{5, -101.0f}};
+       },
+       "-101"},
+      {"logit_bias[5]",
+       [](auto& p) {
+         p.logit_bias = {{5, kNan}};
+       },
+       "nan"},
+      {"logit_bias",
+       [](auto& p) {
+         p.logit_bias.assign(1025, {1, 0.5f});
+       },
+       "1024"},
       {"max_tokens", [](auto& p) { p.max_tokens = -1; }, "-1"},
       {"min_tokens", [](auto& p) { p.min_tokens = -1; }, "-1"},
       {"min_tokens", [](auto& p) { p.min_tokens = 1 + (p.max_tokens = 7); }, "8"},
       {"stop", [](auto& p) { p.stop.assign(17, "x"); }, "16"},
-      {"stop[1]", [](auto& p) { p.stop = {"x", ""}; }, "256"},
-      {"stop[1]", [](auto& p) { p.stop = {"x", std::string(257, 'x')}; }, "256"},
+      {"stop[1]",
+       [](auto& p) {
+         p.stop = {"x", ""};
+       },
+       "256"},
+      {"stop[1]",
+       [](auto& p) {
+         p.stop = {"x", std::string(257, 'x')};
+       },
+       "256"},
       {"stop_token_ids", [](auto& p) { p.stop_ids.assign(65, 1); }, "64"},
       {"stop_token_ids[0]", [](auto& p) { p.stop_ids = {-1}; }, "-1"},
-      {"stop_token_ids[1]", [](auto& p) { p.stop_ids = {1, 100}; }, "100"},
+      {"stop_token_ids[1]",
+       [](auto& p) {
+         p.stop_ids = {1, 100};
+       },
+       "100"},
       {"logprobs", [](auto& p) { p.logprobs = -2; }, "-2"},
       {"logprobs", [](auto& p) { p.logprobs = 21; }, "21"},
   };

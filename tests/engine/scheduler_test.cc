@@ -34,7 +34,8 @@ TEST(SchedulerTest, FirstComeFirstServedInChunksThenDecodingFirst) {
   const auto b = MakeText(200, 5, 3);
   const auto c = MakeText(300, 2, 3);
   for (Sequence* sequence : {a.get(), b.get(), c.get()}) steps.Add(sequence);
-  const char* const expected[] = {"a:5", "a:2! b:3", "a:1! b:2! c:2!", "a:1! b:1! c:1!", "b:1! c:1!"};
+  const char* const expected[] = {"a:5", "a:2! b:3", "a:1! b:2! c:2!", "a:1! b:1! c:1!",
+                                  "b:1! c:1!"};
   for (const char* brief : expected) {
     EXPECT_EQ(Brief(steps.Step({5, 5}), {a.get(), b.get(), c.get()}), brief);
   }
@@ -72,9 +73,9 @@ TEST(SchedulerTest, ThePrefillLimitHoldsNoDecodingRowBack) {
 
 TEST(SchedulerTest, AdmissionNeedsBlocksForAllRowsAndNobodyOvertakes) {
   SimulatedSteps steps(kFour, 4);
-  const auto a = MakeText(100, 9, 2);   // 3 blocks
-  const auto b = MakeText(200, 5, 1);   // 2 blocks: one too many
-  const auto c = MakeText(300, 1, 1);   // would fit
+  const auto a = MakeText(100, 9, 2);  // 3 blocks
+  const auto b = MakeText(200, 5, 1);  // 2 blocks: one too many
+  const auto c = MakeText(300, 1, 1);  // would fit
   for (Sequence* sequence : {a.get(), b.get(), c.get()}) steps.Add(sequence);
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get(), c.get()}), "a:9!");
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get(), c.get()}), "a:1!");
@@ -239,7 +240,8 @@ TEST(SchedulerTest, PrefillTakesTheBlocksOfAYoungerSequenceThatWasPlanned) {
   steps.Add(b.get());
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get()}), "b:7!");
   a->image_ready[0] = true;
-  // b's decoding row is planned first, then a takes b's blocks. SimulatedSteps checks the plan's counts and the prefill limit.
+  // b's decoding row is planned first, then a takes b's blocks. SimulatedSteps checks the plan's
+  // counts and the prefill limit.
   const StepPlan plan = steps.Step({14, 12});
   EXPECT_EQ(Brief(plan, {a.get(), b.get()}), "a:12!");
   EXPECT_EQ(plan.decoding_rows, 0);
@@ -249,16 +251,16 @@ TEST(SchedulerTest, PrefillTakesTheBlocksOfAYoungerSequenceThatWasPlanned) {
 
 TEST(SchedulerTest, RemovingFreesAllAtEveryStage) {
   for (int stage = 0; stage < 5; ++stage) {
-    SimulatedSteps steps(kFour, 3);
+    SimulatedSteps steps(kFour, 2);
     const auto a = MakeText(100, 4, 5);
     const auto b = MakeText(200, 4, 5);
     const auto c = MakeText(300, 4, 5);
     Sequence* victim = b.get();
     for (Sequence* sequence : {a.get(), b.get()}) steps.Add(sequence);
-    if (stage == 1) steps.Step({6, 6});                    // half of its prompt
-    if (stage >= 2) steps.Step(kAmple);                    // decoding
-    if (stage >= 3) steps.Step(kAmple);                    // preempted by a
-    if (stage == 4) steps.Add(victim = c.get());           // waits behind
+    if (stage == 1) steps.Step({6, 6});           // half of its prompt
+    if (stage >= 2) steps.Step(kAmple);           // decoding
+    if (stage >= 3) steps.Step(kAmple);           // preempted by a
+    if (stage == 4) steps.Add(victim = c.get());  // waits behind
     ASSERT_EQ(b->preemptions, stage >= 3 ? 1 : 0);
     steps.Remove(victim);
     EXPECT_TRUE(steps.Finish(kAmple, 40)) << stage;
@@ -283,7 +285,8 @@ TEST(SchedulerTest, CancelledSequencesAreNotPlanned) {
   EXPECT_EQ(steps.pool().used(), 0);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- hashes
+// ----------------------------------------------------------------------------------------------------------------
+// hashes
 
 std::vector<Digest> Hashes(Sequence& sequence) {
   ExtendHashes(sequence, 4);
@@ -334,7 +337,8 @@ TEST(ExtendHashesTest, PicturesSeparateFromTheirFirstBlockOn) {
   for (size_t block = 1; block < 4; ++block) EXPECT_NE(one[block], two[block]) << block;
 }
 
-// Blocks of placeholders alone, after equal histories: only the picture and the place in it tell them apart.
+// Blocks of placeholders alone, after equal histories: only the picture and the place in it tell
+// them apart.
 TEST(ExtendHashesTest, ThePlaceInThePictureCounts) {
   const auto rows_of_picture = [](int32_t first_row) {
     Sequence sequence;

@@ -72,8 +72,8 @@ TEST(StatusTest, FieldsArePlacedBelowAPrefix) {
 TEST(StatusTest, MetadataIsKeptByKey) {
   absl::Status status = WithErrorMetadata(InvalidField("input", "too long"), "max_context", "2048");
   status = WithErrorMetadata(status, "rows", "3000");
-  EXPECT_EQ(ErrorMetadata(status), (std::map<std::string, std::string>{{"max_context", "2048"},
-                                                                       {"rows", "3000"}}));
+  EXPECT_EQ(ErrorMetadata(status),
+            (std::map<std::string, std::string>{{"max_context", "2048"}, {"rows", "3000"}}));
   EXPECT_EQ(StatusField(status), "input");
 }
 

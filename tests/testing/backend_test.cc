@@ -23,9 +23,13 @@ float RoundToBFloat16(float value) {
 std::vector<BackendCase> BackendCases() {
   return {
       {"CpuFloat32", DType::kFloat32, 1e-6,
-       [] { return MakeCpuBackend({DType::kFloat32, 2}); }},
+       [] {
+         return MakeCpuBackend({DType::kFloat32, 2});
+       }},
       {"CpuBFloat16", DType::kBFloat16, 3e-3,
-       [] { return MakeCpuBackend({DType::kBFloat16, 2}); }},
+       [] {
+         return MakeCpuBackend({DType::kBFloat16, 2});
+       }},
   };
 }
 
@@ -52,8 +56,7 @@ void BackendTest::SetUp() {
   backend_ = *std::move(made);
 }
 
-Tensor BackendTest::Keep(const std::vector<float>& values, std::vector<int64_t> dims,
-                         DType dtype) {
+Tensor BackendTest::Keep(const std::vector<float>& values, std::vector<int64_t> dims, DType dtype) {
   auto buffer = backend_->Load(Host(values, std::move(dims)), dtype);
   EXPECT_TRUE(buffer.ok()) << buffer.status().ToString();
   buffers_.push_back(*std::move(buffer));

@@ -1,5 +1,5 @@
-// Tests of backend operations are written once and run for every device and dtype: BackendTest is parametrised by what to make, and
-// skips where that device is absent.
+// Tests of backend operations are written once and run for every device and dtype: BackendTest is
+// parametrised by what to make, and skips where that device is absent.
 #pragma once
 
 #include <gtest/gtest.h>

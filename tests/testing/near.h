@@ -27,8 +27,7 @@ inline ::testing::AssertionResult Near(const std::vector<float>& actual,
   }
   const double error = RelativeError(actual, expected);
   if (error <= tolerance) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure()
-         << "relative error " << error << " is above " << tolerance;
+  return ::testing::AssertionFailure() << "relative error " << error << " is above " << tolerance;
 }
 
 }  // namespace tessera::testing

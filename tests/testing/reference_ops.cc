@@ -15,7 +15,8 @@ double Activate(Activation activation, double x) {
     case Activation::kGeluErf:
       return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
     case Activation::kGeluTanh:
-      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+      return 0.5 * x *
+             (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case Activation::kQuickGelu:
       return x * sigmoid(1.702 * x);
     case Activation::kSilu:
@@ -110,8 +111,7 @@ RoutingValues Route(const Values& x, const Values& router, const Values& bias, c
       double best_score = 0;
       for (int32_t e = 0; e < experts; ++e) {
         if (std::find(chosen.begin(), chosen.end(), e) != chosen.end()) continue;
-        const double score =
-            logits[e] + (j > 0 && !noise.empty() ? noise[t * experts + e] : 0.0);
+        const double score = logits[e] + (j > 0 && !noise.empty() ? noise[t * experts + e] : 0.0);
         if (best < 0 || score > best_score) {
           best = e;
           best_score = score;
@@ -143,8 +143,7 @@ Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t 
                  Activation activation, bool gated) {
   Values inner;
   if (gated) {
-    const Values both =
-        Linear(x, expert.up, expert.up_bias, hidden, 2 * ffn, Activation::kNone);
+    const Values both = Linear(x, expert.up, expert.up_bias, hidden, 2 * ffn, Activation::kNone);
     inner = GatedActivate(both, ffn, activation);
   } else {
     inner = Linear(x, expert.up, expert.up_bias, hidden, ffn, activation);

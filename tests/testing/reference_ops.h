@@ -1,5 +1,6 @@
-// The judge of every device: each backend operation in double precision, as plainly as its formula, from scratch. Matrices are row-major
-// vectors of double; shapes are those of engine/backend/backend.h.
+// The judge of every device: each backend operation in double precision, as plainly as its formula,
+// from scratch. Matrices are row-major vectors of double; shapes are those of
+// engine/backend/backend.h.
 #pragma once
 
 #include <cstdint>
@@ -27,17 +28,18 @@ Values GatedActivate(const Values& x, int64_t ffn, Activation activation);
 // Turns the first 2·pairs dims of `head`; angle i is (cosine[i], sine[i]).
 void Rotate(double* head, int64_t pairs, const double* cosine, const double* sine);
 
-// One query head against `keys` keys [keys, head_dim] and values → [head_dim]; it sees those in [first, last].
+// One query head against `keys` keys [keys, head_dim] and values → [head_dim]; it sees those in
+// [first, last].
 Values AttendOne(const double* query, const Values& keys, const Values& values, int64_t head_dim,
                  double scale, int64_t first, int64_t last);
 
 struct RoutingValues {
-  Values logits;                   // [rows, experts]
-  std::vector<int32_t> experts;    // [rows, k]
-  Values weights;                  // [rows, k]
-  std::vector<int32_t> starts;     // [experts + 1]
-  std::vector<int32_t> sorted;     // [rows · k]
-  std::vector<int32_t> places;     // [rows, k]
+  Values logits;                 // [rows, experts]
+  std::vector<int32_t> experts;  // [rows, k]
+  Values weights;                // [rows, k]
+  std::vector<int32_t> starts;   // [experts + 1]
+  std::vector<int32_t> sorted;   // [rows · k]
+  std::vector<int32_t> places;   // [rows, k]
 };
 // noise [rows, experts] or empty.
 RoutingValues Route(const Values& x, const Values& router, const Values& bias, const Values& noise,

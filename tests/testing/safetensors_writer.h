@@ -12,7 +12,8 @@
 
 namespace tessera::testing {
 
-// A file's bytes: the header's length in 8 bytes, the header, the data. `claimed_length`: what the file says of the header's length.
+// A file's bytes: the header's length in 8 bytes, the header, the data. `claimed_length`: what the
+// file says of the header's length.
 inline std::string SafetensorsBytes(std::string_view header, std::string_view data,
                                     uint64_t claimed_length) {
   std::string bytes;

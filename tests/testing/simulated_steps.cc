@@ -20,13 +20,15 @@ uint64_t Number(const Digest& digest) {
   return number;
 }
 
-// What row r holds covers rows [0, r], the salt and, for image rows, the picture and the place in it.
+// What row r holds covers rows [0, r], the salt and, for image rows, the picture and the place in
+// it.
 std::vector<uint64_t> History(const Sequence& sequence) {
   std::vector<uint64_t> own(sequence.tokens.begin(), sequence.tokens.end());
   for (const ImageSpan& span : sequence.prompt.spans) {
     const Digest& digest = sequence.prompt.images[static_cast<size_t>(span.image)]->digest;
     for (int32_t row = 0; row < span.rows; ++row) {
-      own[static_cast<size_t>(span.begin + row)] = MixBits(Number(digest) + static_cast<uint64_t>(row));
+      own[static_cast<size_t>(span.begin + row)] =
+          MixBits(Number(digest) + static_cast<uint64_t>(row));
     }
   }
   uint64_t before = Number(sequence.salt);
@@ -55,8 +57,8 @@ void AddPicture(Sequence& sequence, int picture, int32_t rows) {
   auto image = std::make_shared<PreparedImage>();
   image->digest = Sha256("picture " + std::to_string(picture));
   image->rows = rows;
-  sequence.prompt.spans.push_back({sequence.prompt_rows(), rows,
-                                   static_cast<int32_t>(sequence.prompt.images.size())});
+  sequence.prompt.spans.push_back(
+      {sequence.prompt_rows(), rows, static_cast<int32_t>(sequence.prompt.images.size())});
   sequence.prompt.images.push_back(std::move(image));
   sequence.image_ready.push_back(false);
   AddText(sequence, std::vector<int32_t>(static_cast<size_t>(rows), kImagePlaceholder));

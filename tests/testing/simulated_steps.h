@@ -1,6 +1,7 @@
-// Runs a Scheduler as the engine does, but for the model: what would be keys and values of a row is a hash of the sequence's history
-// up to that row. After every step each planned sequence's slots must hold exactly its own history, so that a wrong reuse, copy,
-// eviction or preemption shows at once. Sampled tokens are a function of the history, too.
+// Runs a Scheduler as the engine does, but for the model: what would be keys and values of a row is
+// a hash of the sequence's history up to that row. After every step each planned sequence's slots
+// must hold exactly its own history, so that a wrong reuse, copy, eviction or preemption shows at
+// once. Sampled tokens are a function of the history, too.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ class SimulatedSteps {
 
   void Add(Sequence* sequence);
   void Remove(Sequence* sequence);
-  // Plans, checks the plan against every invariant of scheduler.h, computes it, commits it; sequences that are complete leave.
+  // Plans, checks the plan against every invariant of scheduler.h, computes it, commits it;
+  // sequences that are complete leave.
   StepPlan Step(const StepBudget& budget);
   // Steps until all sequences are complete; false when that takes more than `limit` steps.
   bool Finish(const StepBudget& budget, int limit);
@@ -51,8 +53,8 @@ class SimulatedSteps {
   SchedulerOptions options_;
   BlockPool pool_;
   Scheduler scheduler_;
-  std::vector<uint64_t> slots_;    // by block, then row in the block
-  std::vector<Sequence*> live_;    // in the order of arrival
+  std::vector<uint64_t> slots_;  // by block, then row in the block
+  std::vector<Sequence*> live_;  // in the order of arrival
 };
 
 }  // namespace tessera::testing

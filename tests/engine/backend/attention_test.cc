@@ -1,4 +1,5 @@
-// Rotary positions, the paged cache and attention on every device; and equal bits however a prompt is cut.
+// Rotary positions, the paged cache and attention on every device; and equal bits however a prompt
+// is cut.
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -35,8 +36,7 @@ class AttentionTest : public BackendTest {
     for (int64_t i = 0; i < count; ++i) {
       setup.blocks.push_back(static_cast<int32_t>((i * 7919 + 3) % count));  // 7919 is prime
     }
-    setup.keys =
-        *backend().Allocate(dtype(), {count, shape.kv_heads, block_size, shape.head_dim});
+    setup.keys = *backend().Allocate(dtype(), {count, shape.kv_heads, block_size, shape.head_dim});
     setup.values =
         *backend().Allocate(dtype(), {count, shape.kv_heads, block_size, shape.head_dim});
     setup.kv = {setup.keys->tensor(), setup.values->tensor()};
@@ -62,9 +62,9 @@ class AttentionTest : public BackendTest {
     const auto rows = static_cast<int64_t>(slots.size());
     batch.query_starts = backend().Upload(starts, {sequences + 1});
     batch.context_lengths = backend().Upload(contexts, {sequences});
-    batch.block_tables = backend().Upload(
-        std::span(setup.blocks).first(sequences * setup.blocks_per_sequence),
-        {sequences, setup.blocks_per_sequence});
+    batch.block_tables =
+        backend().Upload(std::span(setup.blocks).first(sequences * setup.blocks_per_sequence),
+                         {sequences, setup.blocks_per_sequence});
     batch.positions = backend().Upload(positions, {1, rows});
     batch.slots = backend().Upload(slots, {rows});
     return batch;
@@ -120,8 +120,8 @@ TEST_P(AttentionTest, PagedMatchesReference) {
     std::vector<int64_t> lengths;
   };
   const Case cases[] = {
-      {{2, 2, 40}, 4, {1, 2, 5}},      {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
-      {{3, 3, 80}, 4, {31, 32}},       {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
+      {{2, 2, 40}, 4, {1, 2, 5}}, {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
+      {{3, 3, 80}, 4, {31, 32}},  {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
       {{60, 1, 40}, 8, {3}},
   };
   for (const Case& c : cases) {

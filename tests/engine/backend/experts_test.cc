@@ -39,7 +39,8 @@ class ExpertsTest : public BackendTest {
     return layer;
   }
 
-  // A routing with the given choices [rows, k], through Route itself: one-hot rows and a router of large entries.
+  // A routing with the given choices [rows, k], through Route itself: one-hot rows and a router of
+  // large entries.
   Routing RouteTo(const std::vector<std::vector<int32_t>>& choices, int64_t experts) {
     const auto rows = static_cast<int64_t>(choices.size());
     const auto k = static_cast<int64_t>(choices[0].size());
@@ -63,8 +64,7 @@ TEST_P(ExpertsTest, RoutesTheWorkedExample) {
   const Routing routing = RouteTo({{0, 2}, {2, 1}, {0, 1}}, 3);
   EXPECT_EQ(backend().DownloadInts(routing.experts), (std::vector<int32_t>{0, 2, 2, 1, 0, 1}));
   EXPECT_EQ(backend().DownloadInts(routing.expert_starts), (std::vector<int32_t>{0, 2, 4, 6}));
-  EXPECT_EQ(backend().DownloadInts(routing.sorted_rows),
-            (std::vector<int32_t>{0, 2, 1, 2, 0, 1}));
+  EXPECT_EQ(backend().DownloadInts(routing.sorted_rows), (std::vector<int32_t>{0, 2, 1, 2, 0, 1}));
   EXPECT_EQ(backend().DownloadInts(routing.places), (std::vector<int32_t>{0, 4, 5, 2, 1, 3}));
 }
 
@@ -82,18 +82,17 @@ TEST_P(ExpertsTest, RouteMatchesReference) {
         RouterConfig config;
         config.experts_per_token = k;
         config.renormalize = noisy;
-        const Routing routing = backend().Route(
-            backend().UploadActivations(x, {rows, hidden}),
-            Keep(router, {experts, hidden}, DType::kFloat32),
-            Keep(bias, {experts}, DType::kFloat32), config,
-            noisy ? backend().Upload(noise, {rows, experts}) : Tensor());
-        const auto expected = reference::Route(Widen(x), Widen(router), Widen(bias),
-                                               noisy ? Widen(noise) : reference::Values(), hidden,
-                                               experts, config);
+        const Routing routing =
+            backend().Route(backend().UploadActivations(x, {rows, hidden}),
+                            Keep(router, {experts, hidden}, DType::kFloat32),
+                            Keep(bias, {experts}, DType::kFloat32), config,
+                            noisy ? backend().Upload(noise, {rows, experts}) : Tensor());
+        const auto expected =
+            reference::Route(Widen(x), Widen(router), Widen(bias),
+                             noisy ? Widen(noise) : reference::Values(), hidden, experts, config);
         EXPECT_TRUE(Near(backend().DownloadFloats(routing.logits), expected.logits, 1e-6));
         EXPECT_EQ(backend().DownloadInts(routing.experts), expected.experts);
-        EXPECT_TRUE(
-            Near(backend().DownloadFloats(routing.weights), expected.weights, tolerance()));
+        EXPECT_TRUE(Near(backend().DownloadFloats(routing.weights), expected.weights, tolerance()));
         EXPECT_EQ(backend().DownloadInts(routing.expert_starts), expected.starts);
         EXPECT_EQ(backend().DownloadInts(routing.sorted_rows), expected.sorted);
         EXPECT_EQ(backend().DownloadInts(routing.places), expected.places);
@@ -148,8 +147,7 @@ TEST_P(ExpertsTest, MatchesReference) {
         const int32_t e = c.choices[t][j];
         const reference::Expert expert = {Widen(layer.up[e]), Widen(layer.up_bias[e]),
                                           Widen(layer.down[e]), Widen(layer.down_bias[e])};
-        const auto out =
-            reference::ExpertFfn(row, expert, c.hidden, c.ffn, c.activation, c.gated);
+        const auto out = reference::ExpertFfn(row, expert, c.hidden, c.ffn, c.activation, c.gated);
         std::copy(out.begin(), out.end(), expected.begin() + places[t * k + j] * c.hidden);
         for (int64_t i = 0; i < c.hidden; ++i) {
           combined[t * c.hidden + i] += weights[t * k + j] * out[i];

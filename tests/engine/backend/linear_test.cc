@@ -128,9 +128,9 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
       const auto run = [&](int64_t begin, int64_t rows) {
         Tensor part = backend().UploadActivations(
             std::span<const float>(x).subspan(begin * in, rows * in), {rows, in});
-        return backend().DownloadFloats(wide ? backend().LinearFloat32(part, *packed)
-                                             : backend().Linear(part, *packed,
-                                                                Activation::kGeluErf));
+        return backend().DownloadFloats(
+            wide ? backend().LinearFloat32(part, *packed)
+                 : backend().Linear(part, *packed, Activation::kGeluErf));
       };
       const std::vector<float> all = run(0, most);
       for (const int64_t rows : {1, 2, 3, 7, 8, 16, 31, 64, 65, 300}) {

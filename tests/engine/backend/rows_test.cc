@@ -25,8 +25,8 @@ TEST_P(RowsTest, RoundsToNearestEven) {
   if (dtype() == DType::kFloat32) {
     EXPECT_EQ(y, x);
   } else if (dtype() == DType::kBFloat16) {
-    EXPECT_EQ(y[0], 1.0f);        // a tie: to even
-    EXPECT_EQ(y[1], 1.015625f);   // a tie: to even
+    EXPECT_EQ(y[0], 1.0f);       // a tie: to even
+    EXPECT_EQ(y[1], 1.015625f);  // a tie: to even
     EXPECT_EQ(y[2], -1.0078125f);
     EXPECT_NEAR(y[3], 3.0e38f, 1e36f);
     EXPECT_NEAR(y[4], 1e-40f, 1e-41f);
@@ -50,8 +50,9 @@ TEST_P(RowsTest, AllocatesZeros) {
 TEST_P(RowsTest, RefusesMoreThanThereIs) {
   EXPECT_EQ(backend().Allocate(DType::kFloat32, {int64_t{1} << 45}).status().code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(backend().Allocate(DType::kFloat32, {int64_t{1} << 40, int64_t{1} << 40}).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(
+      backend().Allocate(DType::kFloat32, {int64_t{1} << 40, int64_t{1} << 40}).status().code(),
+      absl::StatusCode::kResourceExhausted);
 }
 
 TEST_P(RowsTest, EmbedsGathersPutsAndAdds) {
@@ -141,14 +142,13 @@ TEST_P(RowsTest, AddsThenNorms) {
 }
 
 TEST_P(RowsTest, ActivatesGates) {
-  for (const Activation activation : {Activation::kNone, Activation::kGeluErf,
-                                      Activation::kGeluTanh, Activation::kQuickGelu,
-                                      Activation::kSilu}) {
+  for (const Activation activation :
+       {Activation::kNone, Activation::kGeluErf, Activation::kGeluTanh, Activation::kQuickGelu,
+        Activation::kSilu}) {
     for (const int64_t ffn : {1, 40, 333}) {
       SCOPED_TRACE(static_cast<int>(activation));
       const auto x = Random(17 * 2 * ffn, 1, 6.0f);
-      Tensor y =
-          backend().GatedActivate(backend().UploadActivations(x, {17, 2 * ffn}), activation);
+      Tensor y = backend().GatedActivate(backend().UploadActivations(x, {17, 2 * ffn}), activation);
       EXPECT_TRUE(Near(backend().DownloadFloats(y),
                        reference::GatedActivate(Widen(x), ffn, activation), tolerance()));
     }

@@ -108,7 +108,9 @@ TEST_F(CheckpointTest, AMissingTensorIsNamedWithTheClosestThereIs) {
 }
 
 TEST_F(CheckpointTest, AMisshapenTensorIsNamedWithBothShapes) {
-  SafetensorsWriter().AddFloats("a", {2, 3}, std::vector<float>(6)).Write(Path("model.safetensors"));
+  SafetensorsWriter()
+      .AddFloats("a", {2, 3}, std::vector<float>(6))
+      .Write(Path("model.safetensors"));
   const auto checkpoint = OpenGood();
   for (const std::vector<int64_t>& dims :
        {std::vector<int64_t>{3, 2}, {6}, {2, 3, 1}, {}, {-1, 4}, {2}}) {
@@ -164,9 +166,8 @@ TEST_F(CheckpointTest, AnIndexMustNameFilesBesideIt) {
 TEST_F(CheckpointTest, WhatAnIndexPromisesMustBeThere) {
   WriteShards();
   WriteIndex(R"({"weight_map":{"a":"first.safetensors","the.tensor":"second.safetensors"}})");
-  ExpectRefused(absl::StatusCode::kInvalidArgument,
-                {Path("model.safetensors.index.json").string(), "\"the.tensor\"",
-                 "second.safetensors"});
+  ExpectRefused(absl::StatusCode::kInvalidArgument, {Path("model.safetensors.index.json").string(),
+                                                     "\"the.tensor\"", "second.safetensors"});
   WriteIndex(R"({"weight_map":{"a":"third.safetensors"}})");
   ExpectRefused(absl::StatusCode::kNotFound, {Path("third.safetensors").string()});
 }
@@ -185,8 +186,9 @@ TEST_F(CheckpointTest, AnIndexThatIsNoneIsRefused) {
 
 TEST_F(CheckpointTest, ABadShardIsNamedWithItsTensor) {
   WriteShards();
-  WriteFile(Path("second.safetensors"),
-            testing::SafetensorsBytes(R"({"b":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}})", "x"));
+  WriteFile(
+      Path("second.safetensors"),
+      testing::SafetensorsBytes(R"({"b":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}})", "x"));
   WriteIndex(R"({"weight_map":{"a":"first.safetensors","b":"second.safetensors"}})");
   ExpectRefused(absl::StatusCode::kInvalidArgument,
                 {Path("second.safetensors").string(), "\"b\"", "F8"});

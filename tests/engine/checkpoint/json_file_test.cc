@@ -70,10 +70,12 @@ TEST_F(JsonFileTest, WhatIsNoFileIsNamed) {
   EXPECT_EQ(ReadJsonFile(directory_.path()).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-// ---------------------------------------------------------------------------------------------------------------- fields
+// ----------------------------------------------------------------------------------------------------------------
+// fields
 
 TEST(JsonFieldsTest, GivesValuesAndDefaults) {
-  const json object = json::parse(R"({"int": -3, "number": 1.5, "whole": 2, "yes": true, "text": "t",
+  const json object =
+      json::parse(R"({"int": -3, "number": 1.5, "whole": 2, "yes": true, "text": "t",
       "ints": [1, 2], "none": null, "object": {"x": 4}})");
   JsonFields fields(object, "config.json");
   EXPECT_EQ(fields.Int("int", -3, 3), -3);
@@ -130,7 +132,8 @@ TEST(JsonFieldsTest, EveryWrongFieldIsNamedWithItsValue) {
     test.read(fields);
     EXPECT_EQ(fields.status().code(), absl::StatusCode::kInvalidArgument) << test.key;
     const std::string_view message = StatusMessage(fields.status());
-    EXPECT_EQ(message.rfind("the/config.json: \"" + std::string(test.key) + "\"", 0), 0u) << message;
+    EXPECT_EQ(message.rfind("the/config.json: \"" + std::string(test.key) + "\"", 0), 0u)
+        << message;
     EXPECT_NE(message.find(test.value), std::string_view::npos) << message;
   }
 }

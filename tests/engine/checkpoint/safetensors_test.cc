@@ -36,6 +36,11 @@ SafetensorsWriter SmallFile() {
   return writer;
 }
 
+// For tests that write many files.
+std::string TinyFile() {
+  return SafetensorsWriter().AddFloats("a", {2}, {1, 2}).Add("b", "BF16", {1, 2}, "abcd").Bytes();
+}
+
 TEST_F(SafetensorsTest, ReadsEveryDtypeAndShape) {
   SafetensorsWriter writer = SmallFile();
   writer.header()["__metadata__"] = {{"format", "pt"}};
@@ -63,7 +68,7 @@ TEST_F(SafetensorsTest, AHeaderMayBePaddedWithSpaces) {
 }
 
 TEST_F(SafetensorsTest, AFileCutAnywhereIsRefused) {
-  const std::string whole = SmallFile().Bytes();
+  const std::string whole = TinyFile();
   ASSERT_TRUE(Open(whole).ok());
   for (size_t size = 0; size < whole.size(); ++size) {
     const auto file = Open(whole.substr(0, size));
@@ -74,9 +79,9 @@ TEST_F(SafetensorsTest, AFileCutAnywhereIsRefused) {
 }
 
 TEST_F(SafetensorsTest, AChangedByteNeverCrashes) {
-  const std::string whole = SmallFile().Bytes();
+  const std::string whole = TinyFile();
   for (size_t at = 0; at < whole.size(); ++at) {
-    for (const char value : {'\0', '\xFF', '"', '9', '{', '-'}) {
+    for (const char value : {'\xFF', '"', '9', '['}) {
       std::string changed = whole;
       changed[at] = value;
       const auto file = Open(changed);
@@ -92,9 +97,8 @@ TEST_F(SafetensorsTest, AChangedByteNeverCrashes) {
 }
 
 TEST_F(SafetensorsTest, HeadersOfImpossibleLengthsAreRefused) {
-  for (const uint64_t length :
-       {uint64_t{3}, uint64_t{100}, uint64_t{100'000'001}, uint64_t{1} << 63, ~uint64_t{0},
-        ~uint64_t{0} - 7, uint64_t{0}}) {
+  for (const uint64_t length : {uint64_t{3}, uint64_t{100}, uint64_t{100'000'001},
+                                uint64_t{1} << 63, ~uint64_t{0}, ~uint64_t{0} - 7, uint64_t{0}}) {
     const auto file = Open(SafetensorsBytes("{}", "", length));
     EXPECT_EQ(file.status().code(), absl::StatusCode::kInvalidArgument) << length;
   }
@@ -149,11 +153,13 @@ TEST_F(SafetensorsTest, BadEntriesAreRefusedWithFileAndTensor) {
       {"far beyond the end",
        R"({"dtype":"F32","shape":[4],"data_offsets":[9223372036854775791,9223372036854775807]})"},
       {"a hole before it", R"({"dtype":"F32","shape":[2],"data_offsets":[8,16]})"},
-      {"nested size", R"({"dtype":"F32","shape":)" + Nested(1'000'000) + "}"},
+      {"nested size",
+       R"({"dtype":"F32","shape":)" + Nested(1'000'000) + R"(,"data_offsets":[0,16]})"},
       {"nested offsets", R"({"dtype":"F32","shape":[4],"data_offsets":)" + Nested(1'000'000) + "}"},
   };
   for (const auto& [what, entry] : cases) {
-    const auto file = Open(SafetensorsBytes("{\"the.tensor\":" + entry + "}", std::string(16, 'x')));
+    const auto file =
+        Open(SafetensorsBytes("{\"the.tensor\":" + entry + "}", std::string(16, 'x')));
     ASSERT_EQ(file.status().code(), absl::StatusCode::kInvalidArgument) << what;
     const std::string_view message = StatusMessage(file.status());
     EXPECT_NE(message.find(path_.string()), std::string_view::npos) << what << ": " << message;

@@ -1,0 +1,379 @@
+// The whole engine on a small golden model: what a request gets does not depend on its neighbours, cancel and deadline end it at any
+// stage, everything is given back, bad input gets an error that names the field.
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "engine/cpu/cpu_backend.h"
+#include "engine/status.h"
+#include "tests/testing/collecting_sink.h"
+#include "tests/testing/data_path.h"
+
+namespace tessera {
+namespace {
+
+using testing::CollectingSink;
+using testing::DataPath;
+
+std::string ReadPicture(const std::string& name) {
+  std::ifstream file(DataPath("golden/models/moe_llava_phi/images") / name, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  EXPECT_FALSE(bytes.str().empty()) << name;
+  return bytes.str();
+}
+
+Request Ask(const std::string& text, const std::string& picture = "", int32_t max_tokens = 24) {
+  Request request;
+  Message message;
+  if (!picture.empty()) message.parts.emplace_back(EncodedImage{ReadPicture(picture), ""});
+  message.parts.emplace_back("\n" + text);
+  request.input = std::vector<Message>{message};
+  request.sampling.max_tokens = max_tokens;
+  request.sampling.ignore_eos = true;
+  return request;
+}
+
+std::unique_ptr<Engine> Start(const EngineOptions& options = {},
+                              RouterMode router = RouterMode::kDeterministic,
+                              DType dtype = DType::kFloat32) {
+  CpuOptions cpu;
+  cpu.dtype = dtype;
+  auto backend = MakeCpuBackend(cpu);
+  EXPECT_TRUE(backend.ok());
+  ModelOptions model;
+  model.model_dir = DataPath("golden/models/moe_llava_phi/model");
+  model.vision_tower_dir = DataPath("golden/models/moe_llava_phi/vision_tower");
+  model.router = router;
+  auto engine = StartEngine(*std::move(backend), model, options);
+  EXPECT_TRUE(engine.ok()) << engine.status();
+  return *std::move(engine);
+}
+
+std::shared_ptr<CollectingSink> Submit(Engine& engine, const Request& request, Ticket* ticket = nullptr) {
+  auto sink = std::make_shared<CollectingSink>();
+  const auto accepted = engine.Submit(request, sink);
+  EXPECT_TRUE(accepted.ok()) << accepted.status();
+  if (accepted.ok() && ticket != nullptr) *ticket = *accepted;
+  return sink;
+}
+
+std::vector<int32_t> Run(Engine& engine, const Request& request) {
+  const auto sink = Submit(engine, request);
+  sink->Wait();
+  EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
+  return sink->token_ids();
+}
+
+// Everything that requests held is given back.
+void ExpectIdle(Engine& engine) {
+  EngineStats stats;
+  for (int i = 0; i < 200; ++i) {
+    stats = engine.Stats();
+    if (stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(stats.running, 0);
+  EXPECT_EQ(stats.waiting, 0);
+  EXPECT_EQ(stats.kv_blocks_used, 0);
+  EXPECT_EQ(stats.inflight_bytes, 0);
+}
+
+// 32 requests of many kinds: text and pictures, greedy and sampled, short and long.
+std::vector<Request> MixedRequests() {
+  const char* const pictures[] = {"", "wide.png", "gray.png", "tall.jpg", "tiny.png", "square.png"};
+  std::vector<Request> requests;
+  for (int i = 0; i < 32; ++i) {
+    Request request = Ask(fmt::format("Question {}: what is {} in the harbour?", i, std::string(i * 3, 'x')),
+                          pictures[i % 6], 8 + i % 17);
+    if (i % 2 == 1) {
+      request.sampling.temperature = 0.9f;
+      request.sampling.top_p = 0.95f;
+      request.sampling.seed = static_cast<uint64_t>(i);
+      request.sampling.frequency_penalty = 0.3f;
+    }
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+std::vector<std::vector<int32_t>> RunTogether(Engine& engine, const std::vector<Request>& requests) {
+  std::vector<std::shared_ptr<CollectingSink>> sinks;
+  for (const Request& request : requests) sinks.push_back(Submit(engine, request));
+  std::vector<std::vector<int32_t>> answers;
+  for (const auto& sink : sinks) {
+    sink->Wait();
+    EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
+    EXPECT_EQ(sink->finishes(), 1);
+    answers.push_back(sink->token_ids());
+  }
+  return answers;
+}
+
+class BatchInvariance : public ::testing::TestWithParam<DType> {};
+
+TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
+  if (GetParam() == DType::kBFloat16 && !CpuHasNativeBFloat16()) GTEST_SKIP() << "no bfloat16";
+  const std::vector<Request> requests = MixedRequests();
+  std::vector<std::vector<int32_t>> alone;
+  {
+    const auto engine = Start({}, RouterMode::kDeterministic, GetParam());
+    for (const Request& request : requests) alone.push_back(Run(*engine, request));
+    for (size_t i = 0; i < requests.size(); ++i) {  // now after a prefix hit
+      const auto sink = Submit(*engine, requests[i]);
+      sink->Wait();
+      EXPECT_EQ(sink->token_ids(), alone[i]) << "after a prefix hit, request " << i;
+      EXPECT_GT(sink->completion().usage.cached_tokens, 0);
+    }
+    EXPECT_EQ(RunTogether(*engine, requests), alone) << "in a batch of 32";
+    ExpectIdle(*engine);
+  }
+  EngineOptions chunked;
+  chunked.step_tokens = 16;
+  chunked.prefix_cache = false;
+  EXPECT_EQ(RunTogether(*Start(chunked, RouterMode::kDeterministic, GetParam()), requests), alone)
+      << "chunks of 16";
+  EngineOptions tight;
+  tight.prefix_cache = false;
+  const auto engine = Start(tight, RouterMode::kDeterministic, GetParam());
+  tight.kv_cache_bytes = engine->model().kv_bytes_per_token * 16 * 30;
+  const auto preempting = Start(tight, RouterMode::kDeterministic, GetParam());
+  EXPECT_EQ(RunTogether(*preempting, requests), alone) << "with preemptions";
+  EXPECT_GT(preempting->Stats().preemptions, 0u);
+  ExpectIdle(*preempting);
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, BatchInvariance,
+                         ::testing::Values(DType::kFloat32, DType::kBFloat16),
+                         [](const auto& info) { return std::string(DTypeName(info.param)); });
+
+TEST(EngineTest, GumbelRoutingIsRepeatableAndIndependentOfBatchMates) {
+  std::vector<Request> requests = MixedRequests();
+  requests.resize(8);
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed = i + 1;
+  const auto engine = Start({}, RouterMode::kGumbel);
+  std::vector<std::vector<int32_t>> alone;
+  for (const Request& request : requests) alone.push_back(Run(*engine, request));
+  EXPECT_EQ(RunTogether(*engine, requests), alone);
+  Request other = requests[0];
+  other.sampling.seed = 77;
+  EXPECT_NE(Run(*engine, other), alone[0]);
+}
+
+TEST(EngineTest, CancelAtEveryStageGivesEverythingBack) {
+  const auto engine = Start();
+  for (int chunks = 0; chunks < 6; ++chunks) {
+    Ticket ticket = 0;
+    const auto sink = Submit(*engine, Ask("Tell me more.", chunks % 2 == 0 ? "wide.png" : "", 500), &ticket);
+    if (chunks > 0) sink->WaitForChunks(static_cast<size_t>(chunks));
+    engine->Cancel(ticket);
+    sink->Wait();
+    EXPECT_EQ(sink->completion().status.code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(sink->completion().finish_reason, FinishReason::kCancelled);
+    EXPECT_EQ(sink->finishes(), 1);
+  }
+  engine->Cancel(12345);  // unknown: ignored
+  ExpectIdle(*engine);
+}
+
+TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
+  EngineOptions options;
+  options.max_running = 1;
+  const auto engine = Start(options);
+  Request running = Ask("A long story, please.", "", 1500);
+  running.deadline = Clock::now() + std::chrono::milliseconds(300);
+  Request waiting = Ask("And me?", "gray.png");
+  waiting.deadline = Clock::now() + std::chrono::milliseconds(150);
+  Request late = Ask("Too late already.");
+  late.deadline = Clock::now() - std::chrono::seconds(1);
+  const auto first = Submit(*engine, running);
+  const auto second = Submit(*engine, waiting);
+  const auto third = Submit(*engine, late);
+  for (const auto& sink : {first, second, third}) {
+    sink->Wait();
+    EXPECT_EQ(sink->completion().status.code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_EQ(sink->completion().finish_reason, FinishReason::kDeadline);
+    EXPECT_EQ(StatusReason(sink->completion().status), "DEADLINE_EXCEEDED");
+  }
+  ExpectIdle(*engine);
+}
+
+TEST(EngineTest, TheSamePictureIsEncodedOnce) {
+  const auto engine = Start();
+  Run(*engine, Ask("What is it?", "wide.png"));
+  Run(*engine, Ask("Something quite different: how many?", "wide.png"));
+  EXPECT_EQ(engine->Stats().images_encoded, 1u);
+  Run(*engine, Ask("What is it?", "square.png"));
+  EXPECT_EQ(engine->Stats().images_encoded, 2u);
+}
+
+TEST(EngineTest, PicturesNeverShareKeysAndValues) {
+  const auto engine = Start();
+  const std::vector<int32_t> wide = Run(*engine, Ask("What is in the picture?", "wide.png"));
+  const std::vector<int32_t> square = Run(*engine, Ask("What is in the picture?", "square.png"));
+  EXPECT_NE(wide, square);
+  EXPECT_EQ(Run(*Start(), Ask("What is in the picture?", "square.png")), square);
+}
+
+TEST(EngineTest, SaltsDoNotSharePrefixes) {
+  const auto engine = Start();
+  Request request = Ask("The same words from two tenants.");
+  request.cache_salt = "a";
+  Run(*engine, request);
+  request.cache_salt = "b";
+  const auto sink = Submit(*engine, request);
+  sink->Wait();
+  EXPECT_EQ(sink->completion().usage.cached_tokens, 0);
+}
+
+TEST(EngineTest, StopStringEndsTheAnswerBeforeIt) {
+  const auto engine = Start();
+  Request request = Ask("What is in the picture?", "wide.png");
+  const auto free = Submit(*engine, request);
+  free->Wait();
+  const std::string text = free->text();
+  ASSERT_GT(text.size(), 12u);
+  size_t begin = text.size() / 2;
+  while ((static_cast<unsigned char>(text[begin]) & 0xc0) == 0x80) ++begin;
+  size_t end = begin + 3;
+  while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) ++end;
+  request.sampling.stop = {text.substr(begin, end - begin)};
+  const auto stopped = Submit(*engine, request);
+  stopped->Wait();
+  EXPECT_EQ(stopped->text(), text.substr(0, text.find(request.sampling.stop[0])));
+  EXPECT_EQ(stopped->completion().finish_reason, FinishReason::kStop);
+}
+
+TEST(EngineTest, UsageAddsUp) {
+  const auto engine = Start();
+  const auto sink = Submit(*engine, Ask("What is in the picture?", "wide.png", 5));
+  sink->Wait();
+  const Usage usage = sink->completion().usage;
+  EXPECT_EQ(usage.image_tokens, 16);
+  EXPECT_EQ(usage.prompt_tokens, usage.text_tokens + usage.image_tokens);
+  EXPECT_EQ(usage.generated_tokens, 5);
+  EXPECT_EQ(sink->prompt().text_tokens, usage.text_tokens);
+  EXPECT_EQ(sink->completion().finish_reason, FinishReason::kLength);
+  const EngineStats stats = engine->Stats();
+  EXPECT_EQ(stats.prompt_image_tokens, 16u);
+  uint64_t choices = 0;
+  for (const uint64_t count : stats.expert_tokens) choices += count;
+  // Two routed layers, two choices per row; the last token is never fed back.
+  EXPECT_EQ(choices, 2u * 2u * static_cast<uint64_t>(usage.prompt_tokens + 5 - 1));
+}
+
+TEST(EngineTest, FullQueueRefusesWithAReason) {
+  EngineOptions options;
+  options.max_running = 1;
+  options.max_waiting = 2;
+  const auto engine = Start(options);
+  std::vector<std::shared_ptr<CollectingSink>> accepted;
+  absl::Status refusal;
+  for (int i = 0; i < 8 && refusal.ok(); ++i) {
+    auto sink = std::make_shared<CollectingSink>();
+    const auto ticket = engine->Submit(Ask("Wait.", "", 300), sink);
+    if (ticket.ok()) accepted.push_back(sink);
+    refusal = ticket.status();
+  }
+  EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(StatusReason(refusal), "QUEUE_FULL");
+  for (const auto& sink : accepted) sink->Wait();
+  ExpectIdle(*engine);
+}
+
+TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
+  const auto engine = Start();
+  const auto steady = Submit(*engine, Ask("I keep talking.", "", 400));
+  struct Case {
+    std::string field;
+    std::string reason;
+    Request request;
+  };
+  std::vector<Case> cases;
+  const auto add = [&](const std::string& field, const std::string& reason, auto change) {
+    Request request = Ask("Fine.");
+    change(request);
+    cases.push_back({field, reason, std::move(request)});
+  };
+  const auto with_picture = [](std::string bytes, std::string mime = "") {
+    return [=](Request& request) {
+      std::get<std::vector<Message>>(request.input)[0].parts.insert(
+          std::get<std::vector<Message>>(request.input)[0].parts.begin(),
+          EncodedImage{bytes, mime});
+    };
+  };
+  const std::string whole = ReadPicture("wide.png");
+  const std::string image_field = "conversation.messages[0].parts[0].image";
+  add(image_field, "IMAGE_DECODE_FAILED", with_picture("no picture at all"));
+  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole.substr(0, whole.size() / 2)));
+  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole, "image/jpeg"));
+  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole, "image/x-unheard-of"));
+  add("conversation.messages[0].parts[0].text", "INVALID_PARAMETER", [](Request& request) {
+    std::get<std::vector<Message>>(request.input)[0].parts[0] = std::string("\xff\xfe");
+  });
+  add("sampling.max_tokens", "CONTEXT_LENGTH_EXCEEDED",
+      [](Request& request) { request.sampling.max_tokens = 3000; });
+  add("conversation.messages[0].parts[0].text", "CONTEXT_LENGTH_EXCEEDED", [](Request& request) {
+    std::get<std::vector<Message>>(request.input)[0].parts[0] = std::string(10 << 20, 'a');
+  });
+  add("sampling.top_p", "INVALID_PARAMETER", [](Request& request) { request.sampling.top_p = 0; });
+  add("sampling.temperature", "INVALID_PARAMETER",
+      [](Request& request) { request.sampling.temperature = std::nanf(""); });
+  add("token_prompt.ids[1]", "INVALID_PARAMETER",
+      [](Request& request) { request.input = TokenPrompt{{1, 599}, {}}; });
+  add("token_prompt.images", "INVALID_PARAMETER",
+      [](Request& request) { request.input = TokenPrompt{{1, -200}, {}}; });
+  for (const Case& bad : cases) {
+    auto sink = std::make_shared<CollectingSink>();
+    absl::Status status = engine->Submit(bad.request, sink).status();
+    if (status.ok()) {
+      sink->Wait();
+      status = sink->completion().status;
+    }
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.field << " " << status;
+    EXPECT_EQ(StatusField(status), bad.field) << status;
+    EXPECT_EQ(StatusReason(status), bad.reason) << status;
+  }
+  steady->Wait();
+  EXPECT_EQ(steady->token_ids().size(), 400u);
+  ExpectIdle(*engine);
+}
+
+TEST(EngineTest, ShutdownEndsEveryRequestOnce) {
+  const auto engine = Start();
+  std::vector<std::shared_ptr<CollectingSink>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(Submit(*engine, Ask("Endless.", i % 2 ? "gray.png" : "", 1000)));
+  sinks[0]->WaitForChunks(2);
+  engine->Shutdown();
+  for (const auto& sink : sinks) {
+    EXPECT_EQ(sink->finishes(), 1);
+    EXPECT_EQ(sink->completion().status.code(), absl::StatusCode::kUnavailable);
+  }
+  auto sink = std::make_shared<CollectingSink>();
+  EXPECT_EQ(engine->Submit(Ask("Hello?"), sink).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(EngineTest, LoadErrorsNameWhatIsWrong) {
+  auto load = [](const std::filesystem::path& model, const std::filesystem::path& tower) {
+    auto backend = MakeCpuBackend({});
+    ModelOptions options;
+    options.model_dir = model;
+    options.vision_tower_dir = tower;
+    return StartEngine(*std::move(backend), options, {}).status();
+  };
+  const auto model = DataPath("golden/models/moe_llava_phi/model");
+  const absl::Status missing = load("/no/such/model", {});
+  EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(StatusMessage(missing).find("/no/such/model/config.json"), std::string_view::npos);
+  const absl::Status wrong_tower = load(model, {});
+  EXPECT_NE(StatusMessage(wrong_tower).find("mm_hidden_size"), std::string_view::npos) << wrong_tower;
+}
+
+}  // namespace
+}  // namespace tessera

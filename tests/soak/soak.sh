@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Mixed picture and text requests with random cancels and deadlines against the demonstration model: every request gets one final
+# status, everything is given back, memory does not grow.
+#   tests/soak/soak.sh [REQUESTS] [BINDIR]
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+requests=${1:-10000}
+bin=${2:-$root/build/release/bin}
+work=$(mktemp -d)
+server_pid=
+stop() {
+  if [[ -n $server_pid ]] && kill -TERM "$server_pid" 2>/dev/null; then wait "$server_pid" || true; fi
+  rm -rf "$work"
+}
+trap stop EXIT
+
+"$bin/tessera-server" --model "$root/models/demo/checkpoint" --vision-tower "$root/models/demo/vision_tower" \
+  --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/server.log" 2>&1 &
+server_pid=$!
+for _ in $(seq 600); do
+  if line=$(grep -o 'serving grpc on [^ ,]*, http on [^ ]*' "$work/server.log"); then break; fi
+  kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
+  sleep 0.1
+done
+address=${line#serving grpc on }
+address=${address%%,*}
+http=${line##* }
+for _ in $(seq 600); do
+  "$bin/tessera" health --address "$address" >/dev/null 2>&1 && break
+  sleep 0.1
+done
+
+# metric NAME: the sum over its samples.
+metric() { curl -sf "http://$http/metrics" | awk -v name="$1" '$1 ~ "^"name"({|$)" {sum += $2} END {print sum + 0}'; }
+resident() { awk '/VmRSS/ {print $2}' "/proc/$server_pid/status"; }
+
+load() {
+  "$bin/tessera" bench --address "$address" --concurrency 64 --requests "$1" --seed "$2" --image "$root"/models/demo/images/scene*.* \
+    --image-share 0.5 --prompt "What is in the image?" --max-tokens 40 --cancel-share 0.1 --deadline-share 0.1 --json "$work/bench.json" >"$work/bench.log" 2>&1 ||
+    { cat "$work/bench.log" >&2; return 1; }
+}
+
+load $((requests / 10)) 1
+before=$(resident)
+load "$requests" 2
+after=$(resident)
+cat "$work/bench.json"
+
+failed=0
+expect_zero() {
+  local value
+  value=$(metric "$1")
+  if [[ $value != 0 ]]; then
+    echo "FAIL $1 is $value after the load" >&2
+    failed=1
+  fi
+}
+sleep 1
+expect_zero tessera_requests_running
+expect_zero tessera_requests_waiting
+expect_zero tessera_kv_cache_usage_ratio
+echo "resident memory: $before KiB after the first tenth, $after KiB at the end"
+if ((after > before + before / 5 + 65536)); then
+  echo "FAIL memory grew" >&2
+  failed=1
+fi
+[[ $failed -eq 0 ]]
