@@ -13,6 +13,11 @@ absl::Status AdmissionGate::Enter(int64_t bytes) {
     return RequestError(absl::StatusCode::kUnavailable, ErrorReason::kDraining, "",
                         "the server is shutting down; try another replica");
   }
+  if (bytes > max_bytes_) {
+    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kInvalidParameter, "input",
+                        fmt::format("the request holds {} bytes, at most {} are taken", bytes,
+                                    max_bytes_));
+  }
   if (waiting_ >= max_waiting_) {
     return RequestError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull, "",
                         fmt::format("{} requests wait already; try again later", waiting_));

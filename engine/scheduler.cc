@@ -116,7 +116,7 @@ int32_t Scheduler::ReadyRows(const Sequence& sequence) const {
 
 int32_t Scheduler::PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan) {
   const int32_t wanted = std::min(limit, ReadyRows(*sequence));
-  if (wanted <= 0 || sequence->cancelled) return 0;
+  if (wanted <= 0) return 0;
   const int32_t count = Reserve(sequence, wanted, plan);
   if (count <= 0) return 0;
   const bool last = count == sequence->remaining();

@@ -39,7 +39,6 @@ struct Sequence {
   std::vector<bool> image_ready;
 
   SequenceState state = SequenceState::kWaiting;
-  bool cancelled = false;  // leaves the plan at once; its blocks go at the next commit
   int32_t cached_rows = 0;   // taken from the prefix cache at the first admission
   bool was_admitted = false;
   int32_t preemptions = 0;

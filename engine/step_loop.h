@@ -53,7 +53,7 @@ class StepLoop {
   void NoteAdmitted(const StepPlan& plan, Clock::time_point now);
 
   bool EncodePictures(int decoding);
-  void ResolvePictures();
+  bool ResolvePictures();
   void ReleasePictures(const StepPlan& plan);
   void FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 

@@ -5,8 +5,10 @@
 
 namespace tessera {
 
-// Gives running sequences the encoded pictures that are at hand and tells the encoder which ones are wanted.
-void StepLoop::ResolvePictures() {
+// Gives running sequences the encoded pictures that are at hand and tells the encoder which ones are wanted. True when a sequence got one:
+// the next plan may have rows of it.
+bool StepLoop::ResolvePictures() {
+  bool got_one = false;
   std::vector<std::shared_ptr<const PreparedImage>> wanted;
   for (Sequence* sequence : scheduler_.running()) {
     LiveRequest& request = *sequence->owner;
@@ -18,19 +20,20 @@ void StepLoop::ResolvePictures() {
                                                          : pictures_.Find(prepared->digest);
       request.looked_up[image] = true;
       if (request.pictures[image] != nullptr) {
-        sequence->image_ready[image] = true;
+        sequence->image_ready[image] = got_one = true;
       } else {
         wanted.push_back(prepared);
       }
     }
   }
   pictures_.Want(std::move(wanted));
+  return got_one;
 }
 
-// Advances the encoder by what the pace allows. False when no picture is waited for.
+// Advances the encoder by what the pace allows. False when nothing came of it: no picture is waited for and none was at hand.
 bool StepLoop::EncodePictures(int decoding) {
-  ResolvePictures();
-  if (!pictures_.busy()) return false;
+  const bool got_one = ResolvePictures();
+  if (!pictures_.busy()) return got_one;
   const std::vector<Digest> batch = pictures_.Pending();
   const int pictures = static_cast<int>(batch.size());
   const int layers = pace_.VisionLayers(decoding, pictures);

@@ -12,7 +12,7 @@
 namespace tessera {
 
 absl::StatusOr<std::unique_ptr<MappedFile>> MappedFile::Open(const std::filesystem::path& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) {
     const std::string message = fmt::format("{}: {}", path.string(), std::strerror(errno));
     if (errno == ENOENT) return absl::NotFoundError(message);

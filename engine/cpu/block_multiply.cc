@@ -19,24 +19,31 @@ using Vec = hn::Vec<Floats>;
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 
 // c [kRows, kVecs vectors] += a [kRows, inner] · b [inner, kVecs vectors]; the sum over `inner`
-// runs in order, in registers.
+// runs in order, in registers (hence the unrolling).
 template <int kRows, int kVecs>
 HWY_INLINE void MultiplyBlock(const float* a, int64_t a_stride, int64_t inner, const float* b,
                               int64_t b_stride, float* c, int64_t c_stride) {
   const Floats d;
   Vec sums[kRows][kVecs];
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) sums[r][v] = hn::LoadU(d, c + r * c_stride + v * kLanes);
   }
   for (int64_t i = 0; i < inner; ++i) {
     Vec row[kVecs];
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) row[v] = hn::LoadU(d, b + i * b_stride + v * kLanes);
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const Vec factor = hn::Set(d, a[r * a_stride + i]);
+#pragma GCC unroll 8
       for (int v = 0; v < kVecs; ++v) sums[r][v] = hn::MulAdd(factor, row[v], sums[r][v]);
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVecs; ++v) hn::StoreU(sums[r][v], d, c + r * c_stride + v * kLanes);
   }
 }

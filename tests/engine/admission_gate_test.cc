@@ -25,6 +25,13 @@ TEST(AdmissionGateTest, BoundsTheNumberThatWaits) {
   EXPECT_TRUE(gate.Enter(1).ok());
 }
 
+TEST(AdmissionGateTest, RefusesForGoodWhatCanNeverEnter) {
+  AdmissionGate gate(100, 10);
+  const absl::Status never = gate.Enter(11);
+  EXPECT_EQ(never.code(), absl::StatusCode::kInvalidArgument) << "waiting would not help";
+  EXPECT_EQ(StatusField(never), "input");
+}
+
 TEST(AdmissionGateTest, BoundsTheirBytes) {
   AdmissionGate gate(100, 10);
   EXPECT_TRUE(gate.Enter(10).ok()) << "the limit itself is allowed";

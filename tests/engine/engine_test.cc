@@ -64,7 +64,7 @@ std::shared_ptr<CollectingSink> Submit(Engine& engine, const Request& request, T
   return sink;
 }
 
-std::vector<int32_t> Run(Engine& engine, const Request& request) {
+std::vector<int32_t> RunAlone(Engine& engine, const Request& request) {
   const auto sink = Submit(engine, request);
   sink->Wait();
   EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
@@ -124,7 +124,7 @@ TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
   std::vector<std::vector<int32_t>> alone;
   {
     const auto engine = Start({}, RouterMode::kDeterministic, GetParam());
-    for (const Request& request : requests) alone.push_back(Run(*engine, request));
+    for (const Request& request : requests) alone.push_back(RunAlone(*engine, request));
     for (size_t i = 0; i < requests.size(); ++i) {  // now after a prefix hit
       const auto sink = Submit(*engine, requests[i]);
       sink->Wait();
@@ -159,11 +159,11 @@ TEST(EngineTest, GumbelRoutingIsRepeatableAndIndependentOfBatchMates) {
   for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed = i + 1;
   const auto engine = Start({}, RouterMode::kGumbel);
   std::vector<std::vector<int32_t>> alone;
-  for (const Request& request : requests) alone.push_back(Run(*engine, request));
+  for (const Request& request : requests) alone.push_back(RunAlone(*engine, request));
   EXPECT_EQ(RunTogether(*engine, requests), alone);
   Request other = requests[0];
   other.sampling.seed = 77;
-  EXPECT_NE(Run(*engine, other), alone[0]);
+  EXPECT_NE(RunAlone(*engine, other), alone[0]);
 }
 
 TEST(EngineTest, CancelAtEveryStageGivesEverythingBack) {
@@ -206,26 +206,26 @@ TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
 
 TEST(EngineTest, TheSamePictureIsEncodedOnce) {
   const auto engine = Start();
-  Run(*engine, Ask("What is it?", "wide.png"));
-  Run(*engine, Ask("Something quite different: how many?", "wide.png"));
+  RunAlone(*engine, Ask("What is it?", "wide.png"));
+  RunAlone(*engine, Ask("Something quite different: how many?", "wide.png"));
   EXPECT_EQ(engine->Stats().images_encoded, 1u);
-  Run(*engine, Ask("What is it?", "square.png"));
+  RunAlone(*engine, Ask("What is it?", "square.png"));
   EXPECT_EQ(engine->Stats().images_encoded, 2u);
 }
 
 TEST(EngineTest, PicturesNeverShareKeysAndValues) {
   const auto engine = Start();
-  const std::vector<int32_t> wide = Run(*engine, Ask("What is in the picture?", "wide.png"));
-  const std::vector<int32_t> square = Run(*engine, Ask("What is in the picture?", "square.png"));
+  const std::vector<int32_t> wide = RunAlone(*engine, Ask("What is in the picture?", "wide.png"));
+  const std::vector<int32_t> square = RunAlone(*engine, Ask("What is in the picture?", "square.png"));
   EXPECT_NE(wide, square);
-  EXPECT_EQ(Run(*Start(), Ask("What is in the picture?", "square.png")), square);
+  EXPECT_EQ(RunAlone(*Start(), Ask("What is in the picture?", "square.png")), square);
 }
 
 TEST(EngineTest, SaltsDoNotSharePrefixes) {
   const auto engine = Start();
   Request request = Ask("The same words from two tenants.");
   request.cache_salt = "a";
-  Run(*engine, request);
+  RunAlone(*engine, request);
   request.cache_salt = "b";
   const auto sink = Submit(*engine, request);
   sink->Wait();

@@ -269,22 +269,6 @@ TEST(SchedulerTest, RemovingFreesAllAtEveryStage) {
   }
 }
 
-TEST(SchedulerTest, CancelledSequencesAreNotPlanned) {
-  SimulatedSteps steps(kFour, 100);
-  const auto a = MakeText(100, 6, 5);
-  const auto b = MakeText(200, 2, 5);
-  steps.Add(a.get());
-  steps.Add(b.get());
-  steps.Step({4, 4});
-  a->cancelled = true;
-  EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get()}), "b:2!");
-  b->cancelled = true;
-  EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get()}), "");
-  steps.Remove(a.get());
-  steps.Remove(b.get());
-  EXPECT_EQ(steps.pool().used(), 0);
-}
-
 // ----------------------------------------------------------------------------------------------------------------
 // hashes
 

@@ -49,6 +49,9 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
     experts.resize(layers.size(), 1);
   }
   for (size_t i = 0; i < layers.size(); ++i) {
+    if (decoder.experts[static_cast<size_t>(layers[i])] > 0) {
+      moe.Refuse("moe_layers_idx", fmt::format("names layer {} twice", layers[i]));
+    }
     decoder.experts[static_cast<size_t>(layers[i])] = static_cast<int>(experts[i]);
   }
   decoder.router.experts_per_token =

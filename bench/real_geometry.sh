@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# A random-weight checkpoint at a published model's full geometry through the real server: load time against reading the file, memory,
+# eight picture chats at once, and what an arriving picture does to the others' inter-token time.
+#   bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e
+#   bench/real_geometry.sh /tmp/stablelm-4e [BINDIR]
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+model=$1
+bin=${2:-$root/build/release/bin}
+images=("$root"/models/demo/images/scene*.*)
+work=$(mktemp -d)
+server_pid=
+stop() {
+  if [[ -n $server_pid ]] && kill -TERM "$server_pid" 2>/dev/null; then wait "$server_pid" || true; fi
+  rm -rf "$work"
+}
+trap stop EXIT
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
+resident() { awk '/VmHWM|VmRSS/ {printf "%s %.2f GiB  ", $1, $2 / 1048576}' "/proc/$server_pid/status"; echo; }
+
+echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, load average $(cut -d' ' -f1 /proc/loadavg)"
+bytes=$(cat "$model"/*.safetensors | wc -c)
+begin=$(now)
+cat "$model"/*.safetensors >/dev/null
+echo "reading $((bytes / 1000000)) MB (page cache as it is): $(since "$begin") s"
+
+begin=$(now)
+"$bin/tessera-server" --model "$model" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
+  >"$work/server.log" 2>&1 &
+server_pid=$!
+until grep -q 'ready after' "$work/server.log"; do
+  kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
+  sleep 0.1
+done
+echo "ready: $(since "$begin") s; $(grep -o 'ready after.*' "$work/server.log")"
+echo "memory when ready: $(resident)"
+address=$(sed -n 's/.*serving grpc on \([^,]*\),.*/\1/p' "$work/server.log")
+
+run() { "$bin/tessera" bench --address "$address" --seed 1 --ignore-eos --timeout 600s "$@"; }
+echo "== one text request: time to first token and inter-token time"
+run --requests 1 --concurrency 1 --prompt "Describe the harbour." --max-tokens 16 2>/dev/null
+echo "== eight picture chats at once"
+run --requests 8 --concurrency 8 --image "${images[@]}" --image-share 1 --prompt "What is in the picture?" --max-tokens 16 2>/dev/null
+echo "memory after them: $(resident)"
+echo "== four text streams alone"
+run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 64 --json "$work/idle.json" 2>/dev/null
+echo "== four text streams while pictures arrive"
+run --requests 3 --concurrency 1 --image "${images[@]}" --image-share 1 --prompt "And this one?" --max-tokens 4 >/dev/null 2>&1 &
+pictures=$!
+run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 64 --json "$work/busy.json" 2>/dev/null
+wait "$pictures"
+python3 - "$work/idle.json" "$work/busy.json" <<'PYTHON'
+import json, sys
+idle, busy = (json.load(open(path)) for path in sys.argv[1:])
+for key in ("p50_itl_ms", "p99_itl_ms"):
+    if key in idle and key in busy:
+        print(f"{key}: alone {idle[key]:.1f}, while pictures arrive {busy[key]:.1f}: {busy[key] / idle[key]:.2f}x")
+PYTHON
