@@ -136,8 +136,9 @@ runtime_packages_suffice() {
   local file library
   ldd "$binaries/tessera-server" "$binaries/tessera" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }' | sort -u >"$scratch/libraries"
   while read -r library; do
+    # One of the two paths is unknown to dpkg where /lib is a link to /usr/lib.
     file="$(awk -v name="$library" '$1 == name { print $2; exit }' "$scratch/libraries")"
-    dpkg-query --search "$(readlink -f "$file")" "$file" 2>/dev/null | head -n 1 | cut -d: -f1
+    dpkg-query --search "$(readlink -f "$file")" "$file" 2>/dev/null | head -n 1 | cut -d: -f1 || true
   done < <(objdump --private-headers "$binaries/tessera-server" "$binaries/tessera" | awk '$1 == "NEEDED" { print $2 }' | sort -u) |
     sort -u | grep -vxE 'libc6|libgcc-s1' >"$scratch/needed"
   [[ -s "$scratch/needed" ]]

@@ -35,17 +35,22 @@ done
 metric() { curl -sf "http://$http/metrics" | awk -v name="$1" '$1 ~ "^"name"({|$)" {sum += $2} END {print sum + 0}'; }
 resident() { awk '/VmRSS/ {print $2}' "/proc/$server_pid/status"; }
 
+# load REQUESTS SEED PROMPT-FLAGS…
 load() {
-  "$bin/tessera" bench --address "$address" --concurrency 64 --requests "$1" --seed "$2" --image "$root"/models/demo/images/scene*.* \
-    --image-share 0.5 --prompt "What is in the image?" --max-tokens 40 --cancel-share 0.1 --deadline-share 0.1 --json "$work/bench.json" >"$work/bench.log" 2>&1 ||
+  local count=$1 seed=$2
+  shift 2
+  "$bin/tessera" bench --address "$address" --concurrency 64 --requests "$count" --seed "$seed" \
+    --image "$root"/models/demo/images/scene*.* --image-share 0.5 "$@" --max-tokens 40 \
+    --cancel-share 0.1 --deadline-share 0.1 --json "$work/bench.json" >"$work/bench.log" 2>&1 ||
     { cat "$work/bench.log" >&2; return 1; }
+  grep -A 6 '"statuses"' "$work/bench.json"
 }
 
-load $((requests / 10)) 1
+load $((requests / 10)) 1 --prompt "What is in the image?"
 before=$(resident)
-load "$requests" 2
+load $((requests / 2)) 2 --prompt "What is in the image?" # prefixes and pictures are shared
+load $((requests / 2)) 3 --prompt-tokens 60               # random words: little is
 after=$(resident)
-cat "$work/bench.json"
 
 failed=0
 expect_zero() {
