@@ -9,6 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 model=$1
 bin=${2:-$root/build/release/bin}
 images=("$root"/models/demo/images/scene*.*)
+arrivals=("$root"/tests/golden/models/moe_llava_phi/images/{wide.png,tall.jpg,square.png,gray.png}) # not seen before: nothing is cached
 work=$(mktemp -d)
 server_pid=
 stop() {
@@ -45,11 +46,16 @@ echo "== eight picture chats at once"
 run --requests 8 --concurrency 8 --image "${images[@]}" --image-share 1 --prompt "What is in the picture?" --max-tokens 16 2>/dev/null
 echo "memory after them: $(resident)"
 echo "== four text streams alone"
-run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 64 --json "$work/idle.json" 2>/dev/null
+run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 150 --json "$work/idle.json" 2>/dev/null
 echo "== four text streams while pictures arrive"
-run --requests 3 --concurrency 1 --image "${images[@]}" --image-share 1 --prompt "And this one?" --max-tokens 4 >/dev/null 2>&1 &
+(for image in "${arrivals[@]}"; do
+  sleep 1
+  "$bin/tessera" generate --address "$address" --image "$image" --max-tokens 4 --ignore-eos --json "And this one?" |
+    grep -E '"(image_tokens|cached_tokens|encode_ms|prefill_ms)"' | tr -d '\n' >&2
+  echo >&2
+done) &
 pictures=$!
-run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 64 --json "$work/busy.json" 2>/dev/null
+run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 150 --json "$work/busy.json" 2>/dev/null
 wait "$pictures"
 python3 - "$work/idle.json" "$work/busy.json" <<'PYTHON'
 import json, sys

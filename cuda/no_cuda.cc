@@ -5,7 +5,7 @@ namespace tessera {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType) {
   return absl::UnimplementedError(
-      "this build has no CUDA backend; use --device cpu or build with the cuda preset");
+      "this build has no CUDA backend; use --device cpu");
 }
 
 }  // namespace tessera

@@ -36,6 +36,7 @@ check "engine" $bin/engine_test
 check "server" $bin/server_test
 check "client" $bin/client_test
 check "golden data of the clone" $bin/tessera-golden tests/golden
+check "demonstration model: quality over gRPC" tests/quality.sh 60
 check "soak: 300 requests, cancels and deadlines" tests/soak/soak.sh 300
 check "deployment files" tests/deploy/deploy_test.sh
 check "monitoring: every query returns data" tests/deploy/monitoring_test.sh

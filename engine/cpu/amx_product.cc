@@ -137,6 +137,24 @@ void RunItem(const Item& item, Activation activation, Tensor y) {
   ReleaseTiles();
 }
 
+// x [n] of any float dtype → y; `wide` [n] is scratch.
+void ToBFloat16(const char* x, DType dtype, int64_t n, float* wide, uint16_t* y) {
+  if (dtype == DType::kBFloat16) {
+    std::memcpy(y, x, n * sizeof(uint16_t));
+    return;
+  }
+  rows::Widen(x, dtype, n, wide);
+  rows::Narrow(wide, DType::kBFloat16, n, y);
+}
+
+// strip [16 rows][pairs] of pairs along `in` → for each 16 pairs a tile [16 pairs][16 rows], one tile of every block.
+void InterleaveStrip(const uint32_t* strip, int64_t pairs, uint32_t* tiles) {
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    uint32_t* line = tiles + pair / 16 * (kPairBytes / sizeof(uint32_t)) + pair % 16 * 16;
+    for (int64_t row = 0; row < 16; ++row) line[row] = strip[row * pairs + pair];
+  }
+}
+
 }  // namespace
 
 bool AmxAvailable() {
@@ -161,23 +179,24 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
   matrix.out = static_cast<int64_t>(row_data.size());
   const int64_t column_bytes = matrix.in_blocks() * kPairBytes;
   ASSIGN_OR_RETURN(matrix.tiles, AlignedMemory::Allocate(matrix.out_blocks() * column_bytes));
+  const int64_t pairs = matrix.in_blocks() * kBlock / 2;
+  const int64_t strip_bytes = 16 * pairs * sizeof(uint32_t);  // 16 rows, zeros behind their ends
   ASSIGN_OR_RETURN(AlignedMemory scratch,
-                   AlignedMemory::Allocate(threads * matrix.in * (sizeof(float) + 2)));
+                   AlignedMemory::Allocate(threads * (strip_bytes + matrix.in * sizeof(float))));
   ParallelFor(threads, matrix.out_blocks(), matrix.in * matrix.out, [&](int64_t block, int thread) {
-    auto* wide = static_cast<float*>(scratch.data()) + thread * matrix.in;
-    auto* narrow =
-        reinterpret_cast<uint16_t*>(static_cast<float*>(scratch.data()) + threads * matrix.in) +
-        thread * matrix.in;
-    auto* tiles =
-        reinterpret_cast<uint16_t*>(static_cast<char*>(matrix.tiles.data()) + block * column_bytes);
-    std::memset(tiles, 0, column_bytes);
-    for (int64_t c = 0; c < std::min(kBlock, matrix.out - block * kBlock); ++c) {
-      const int64_t row = block * kBlock + c;
-      rows::Widen(row_data[row], row_dtypes[row], matrix.in, wide);
-      rows::Narrow(wide, DType::kBFloat16, matrix.in, narrow);
-      for (int64_t i = 0; i < matrix.in; ++i) {
-        tiles[i / 32 * 1024 + c / 16 * 512 + i % 32 / 2 * 32 + c % 16 * 2 + i % 2] = narrow[i];
+    char* mine = static_cast<char*>(scratch.data()) + thread * (strip_bytes + matrix.in * sizeof(float));
+    auto* strip = reinterpret_cast<uint32_t*>(mine);
+    auto* wide = reinterpret_cast<float*>(mine + strip_bytes);
+    char* tiles = static_cast<char*>(matrix.tiles.data()) + block * column_bytes;
+    for (int64_t half = 0; half < 2; ++half) {
+      const int64_t first = block * kBlock + half * 16;
+      for (int64_t c = 0; c < 16; ++c) {
+        auto* row = reinterpret_cast<uint16_t*>(strip + c * pairs);
+        const int64_t filled = first + c < matrix.out ? matrix.in : 0;
+        if (filled > 0) ToBFloat16(row_data[first + c], row_dtypes[first + c], filled, wide, row);
+        std::memset(row + filled, 0, (2 * pairs - filled) * sizeof(uint16_t));
       }
+      InterleaveStrip(strip, pairs, reinterpret_cast<uint32_t*>(tiles + half * kTileBytes));
     }
   });
   return matrix;

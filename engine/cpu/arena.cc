@@ -1,6 +1,7 @@
 #include "engine/cpu/arena.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -13,6 +14,7 @@ namespace tessera {
 namespace {
 
 constexpr size_t kMinChunkBytes = size_t{1} << 20;
+constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t RoundUp(size_t bytes) {
   return (bytes + Arena::kAlignment - 1) / Arena::kAlignment * Arena::kAlignment;
@@ -26,7 +28,12 @@ absl::StatusOr<AlignedMemory> AlignedMemory::Allocate(size_t bytes) {
   AlignedMemory memory;
   constexpr size_t kMost = std::numeric_limits<ptrdiff_t>::max() - Arena::kAlignment;
   if (bytes <= kMost) {
-    memory.data_.reset(std::aligned_alloc(Arena::kAlignment, RoundUp(std::max(bytes, size_t{1}))));
+    const bool huge = bytes >= kHugePage;
+    const size_t alignment = huge ? kHugePage : Arena::kAlignment;
+    const size_t whole = (std::max(bytes, size_t{1}) + alignment - 1) / alignment * alignment;
+    memory.data_.reset(std::aligned_alloc(alignment, whole));
+    // Weights and caches are read whole: fewer faults while they are filled, fewer misses afterwards. A refusal does no harm.
+    if (huge && memory.data_ != nullptr) madvise(memory.data_.get(), whole, MADV_HUGEPAGE);
   }
   if (memory.data_ == nullptr) {
     return absl::ResourceExhaustedError(fmt::format("cannot allocate {} bytes of memory", bytes));

@@ -8,28 +8,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 requests=${1:-10000}
 bin=${2:-$root/build/release/bin}
 work=$(mktemp -d)
-server_pid=
-stop() {
-  if [[ -n $server_pid ]] && kill -TERM "$server_pid" 2>/dev/null; then wait "$server_pid" || true; fi
-  rm -rf "$work"
-}
-trap stop EXIT
-
-"$bin/tessera-server" --model "$root/models/demo/checkpoint" --vision-tower "$root/models/demo/vision_tower" \
-  --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$work/server.log" 2>&1 &
-server_pid=$!
-for _ in $(seq 600); do
-  if line=$(grep -o 'serving grpc on [^ ,]*, http on [^ ]*' "$work/server.log"); then break; fi
-  kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
-  sleep 0.1
-done
-address=${line#serving grpc on }
-address=${address%%,*}
-http=${line##* }
-for _ in $(seq 600); do
-  "$bin/tessera" health --address "$address" >/dev/null 2>&1 && break
-  sleep 0.1
-done
+# shellcheck source=tests/testing/demo_server.sh
+source "$root/tests/testing/demo_server.sh"
+trap 'stop_demo_server; rm -rf "$work"' EXIT
+start_demo_server "$root" "$bin" "$work/server.log"
 
 # metric NAME: the sum over its samples.
 metric() { curl -sf "http://$http/metrics" | awk -v name="$1" '$1 ~ "^"name"({|$)" {sum += $2} END {print sum + 0}'; }
