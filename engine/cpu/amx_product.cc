@@ -147,11 +147,11 @@ void ToBFloat16(const char* x, DType dtype, int64_t n, float* wide, uint16_t* y)
   rows::Narrow(wide, DType::kBFloat16, n, y);
 }
 
-// strip [16 rows][pairs] of pairs along `in` → for each 16 pairs a tile [16 pairs][16 rows], one tile of every block.
-void InterleaveStrip(const uint32_t* strip, int64_t pairs, uint32_t* tiles) {
+// strip [16 rows][stride], of which `pairs` pairs along `in` count → for each 16 pairs a tile [16 pairs][16 rows], one tile of every block.
+void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint32_t* tiles) {
   for (int64_t pair = 0; pair < pairs; ++pair) {
     uint32_t* line = tiles + pair / 16 * (kPairBytes / sizeof(uint32_t)) + pair % 16 * 16;
-    for (int64_t row = 0; row < 16; ++row) line[row] = strip[row * pairs + pair];
+    for (int64_t row = 0; row < 16; ++row) line[row] = strip[row * stride + pair];
   }
 }
 
@@ -180,7 +180,9 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
   const int64_t column_bytes = matrix.in_blocks() * kPairBytes;
   ASSIGN_OR_RETURN(matrix.tiles, AlignedMemory::Allocate(matrix.out_blocks() * column_bytes));
   const int64_t pairs = matrix.in_blocks() * kBlock / 2;
-  const int64_t strip_bytes = 16 * pairs * sizeof(uint32_t);  // 16 rows, zeros behind their ends
+  // 16 rows, zeros behind their ends; a cache line apart from powers of two, where they would evict each other.
+  const int64_t stride = pairs + 16;
+  const int64_t strip_bytes = 16 * stride * sizeof(uint32_t);
   ASSIGN_OR_RETURN(AlignedMemory scratch,
                    AlignedMemory::Allocate(threads * (strip_bytes + matrix.in * sizeof(float))));
   ParallelFor(threads, matrix.out_blocks(), matrix.in * matrix.out, [&](int64_t block, int thread) {
@@ -191,12 +193,12 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t first = block * kBlock + half * 16;
       for (int64_t c = 0; c < 16; ++c) {
-        auto* row = reinterpret_cast<uint16_t*>(strip + c * pairs);
+        auto* row = reinterpret_cast<uint16_t*>(strip + c * stride);
         const int64_t filled = first + c < matrix.out ? matrix.in : 0;
         if (filled > 0) ToBFloat16(row_data[first + c], row_dtypes[first + c], filled, wide, row);
         std::memset(row + filled, 0, (2 * pairs - filled) * sizeof(uint16_t));
       }
-      InterleaveStrip(strip, pairs, reinterpret_cast<uint32_t*>(tiles + half * kTileBytes));
+      InterleaveStrip(strip, stride, pairs, reinterpret_cast<uint32_t*>(tiles + half * kTileBytes));
     }
   });
   return matrix;

@@ -31,8 +31,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype,
       return absl::ResourceExhaustedError("cannot allocate a tensor of more than 2^64 bytes");
     }
   }
-  ASSIGN_OR_RETURN(AlignedMemory memory, AlignedMemory::Allocate(bytes));
-  std::memset(memory.data(), 0, bytes);
+  ASSIGN_OR_RETURN(AlignedMemory memory, AlignedMemory::AllocateZeroed(bytes));
   const Tensor tensor(dtype, dims, memory.data());
   return std::make_unique<CpuBuffer>(std::move(memory), tensor);
 }
