@@ -13,7 +13,8 @@ class AdmissionGate {
   AdmissionGate(int32_t max_waiting, int64_t max_bytes)
       : max_waiting_(max_waiting), max_bytes_(max_bytes) {}
 
-  // RESOURCE_EXHAUSTED (QUEUE_FULL) over either bound, UNAVAILABLE (DRAINING) once closed.
+  // RESOURCE_EXHAUSTED (QUEUE_FULL) over either bound, INVALID_ARGUMENT for more bytes than could ever enter, UNAVAILABLE (DRAINING)
+  // once closed.
   absl::Status Enter(int64_t bytes);
   void Leave(int64_t bytes);
   // Nobody enters any more.

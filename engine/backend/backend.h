@@ -172,7 +172,7 @@ class Backend {
   void AddRows(Tensor x, Tensor source, Tensor rows);
 
   // --- step time: dense ---
-  // x [T, in] → act(x Wᵀ + b) [T, out] in `result` (the activations' dtype, or float32 for logits).
+  // x [T, in] → act(x Wᵀ + b) [T, out], in the activations' dtype or, for logits, in float32.
   Tensor Linear(Tensor x, const PackedLinear& weights, Activation activation = Activation::kNone);
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
   // [T, hidden] → [T, hidden].
