@@ -93,9 +93,13 @@ class Stream : public grpc::ClientReadReactor<v1::StreamGenerateResponse> {
     StartRead(&event_);
   }
 
+  // The context goes first: it holds the channel, and a channel that dies on gRPC's callback thread
+  // (gRPC 1.51) frees the queue which that thread still reads.
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Stream> self = std::move(self_);
-    on_done_(ToStatus(status));
+    const absl::Status ended = ToStatus(status);
+    const Client::OnDone on_done = std::move(on_done_);
+    self_.reset();
+    on_done(ended);
   }
 
  private:

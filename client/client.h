@@ -54,8 +54,8 @@ class Client {
                               const OnEvent& on_event);
 
   // Returns at once. Calls `on_event` for each event, in order, then `on_done` exactly once, from
-  // gRPC's threads and never two at a time; they must not block. The client may be destroyed
-  // before.
+  // gRPC's threads and never two at a time; they must not block. The client must
+  // live until `on_done` is called.
   void StartStreamGenerate(const v1::GenerateRequest& request, const CallOptions& options,
                            OnEvent on_event, OnDone on_done);
 

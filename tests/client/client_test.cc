@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <future>
+#include <thread>
 
 #include "client/answer.h"
 #include "client/call_status.h"
@@ -47,6 +48,20 @@ TEST_F(ClientTest, StartedStreamCallsBack) {
   const absl::Status status = done.get_future().get();
   EXPECT_TRUE(status.ok()) << status;
   EXPECT_EQ(answer.response().text(), "Hello, world");
+}
+
+TEST(ClientLifetime, EndsWhileTheLastCallbackRuns) {
+  FakeServer server;
+  std::unique_ptr<Client> client = *Client::Connect(server.address());
+  std::promise<void> done;
+  client->StartStreamGenerate(
+      {}, {}, [](const auto&) {},
+      [&](const absl::Status&) {
+        done.set_value();
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      });
+  done.get_future().wait();
+  client.reset();
 }
 
 TEST_F(ClientTest, ErrorsCarryTheirDetails) {
