@@ -23,19 +23,31 @@ resident() { awk '/VmHWM|VmRSS/ {printf "%s %.2f GiB  ", $1, $2 / 1048576}' "/pr
 
 echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, load average $(cut -d' ' -f1 /proc/loadavg)"
 bytes=$(cat "$model"/*.safetensors | wc -c)
-begin=$(now)
-cat "$model"/*.safetensors >/dev/null
-echo "reading $((bytes / 1000000)) MB (page cache as it is): $(since "$begin") s"
 
-begin=$(now)
-"$bin/tessera-server" --model "$model" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
-  >"$work/server.log" 2>&1 &
-server_pid=$!
-until grep -q 'ready after' "$work/server.log"; do
-  kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
-  sleep 0.1
-done
-echo "ready: $(since "$begin") s; $(grep -o 'ready after.*' "$work/server.log")"
+# start WHERE: reads the files, then starts the server, both from the disk or both from the page cache.
+start() {
+  if [[ $1 == disk ]]; then sync && echo 3 >/proc/sys/vm/drop_caches; fi
+  local begin
+  begin=$(now)
+  cat "$model"/*.safetensors >/dev/null
+  echo "reading $((bytes / 1000000)) MB from $1: $(since "$begin") s"
+  if [[ $1 == disk ]]; then echo 3 >/proc/sys/vm/drop_caches; fi
+  begin=$(now)
+  "$bin/tessera-server" --model "$model" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
+    >"$work/server.log" 2>&1 &
+  server_pid=$!
+  until grep -q 'ready after' "$work/server.log"; do
+    kill -0 "$server_pid" 2>/dev/null || { cat "$work/server.log" >&2; exit 1; }
+    sleep 0.1
+  done
+  echo "ready from $1: $(since "$begin") s; $(grep -o 'ready after.*' "$work/server.log")"
+}
+if [[ -w /proc/sys/vm/drop_caches ]]; then
+  start disk
+  kill -TERM "$server_pid" && wait "$server_pid"
+  cat "$model"/*.safetensors >/dev/null
+fi
+start "page cache"
 echo "memory when ready: $(resident)"
 address=$(sed -n 's/.*serving grpc on \([^,]*\),.*/\1/p' "$work/server.log")
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/read_ahead.h"
 #include "engine/model/architectures.h"
 #include "engine/status.h"
 
@@ -111,7 +112,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   if (!separator.empty()) model->stop_strings.push_back(separator);
 
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(dir));
-  WeightLoader loader(backend, *checkpoint, progress);
+  ReadAhead read_ahead(checkpoint->files());
+  WeightLoader loader(backend, *checkpoint, [&](int64_t done, int64_t total) {
+    read_ahead.Used(done);
+    if (progress) progress(done, total);
+  });
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
   if (model->spec.vision) {

@@ -99,8 +99,7 @@ absl::Status StepLoop::WarmUp() {
         static_cast<size_t>(vision.patches()) * 3 * vision.patch_size * vision.patch_size);
     const std::vector<float>* const pictures[] = {&blank};
     ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(pictures));
-    model_.vision->Advance(work, model_.vision->layers());
-    RETURN_IF_ERROR(model_.vision->Finish(work).status());
+    model_.vision->Advance(work, 1);
     backend_.ResetArena();
   }
   return absl::OkStatus();

@@ -27,7 +27,8 @@ class StepLoop {
                                                           AdmissionGate& gate,
                                                           Telemetry& telemetry);
 
-  // One row through the model and one blank picture through the encoder, so that the first request finds everything warm.
+  // One row through the model and a blank picture through one layer of the encoder (all are of one shape), so that the first request
+  // finds everything warm.
   absl::Status WarmUp();
 
   void Handle(InboxMessage message);

@@ -112,6 +112,12 @@ void Checkpoint::Release(const HostTensor& tensor) const {
   }
 }
 
+std::vector<const MappedFile*> Checkpoint::files() const {
+  std::vector<const MappedFile*> files;
+  for (const auto& file : files_) files.push_back(&file->file());
+  return files;
+}
+
 int64_t Checkpoint::total_bytes() const {
   int64_t total = 0;
   for (const auto& [name, tensor] : tensors_) total += static_cast<int64_t>(tensor.bytes());

@@ -31,6 +31,7 @@ class Checkpoint {
 
   const std::map<std::string, HostTensor>& tensors() const { return tensors_; }
   int64_t total_bytes() const;
+  std::vector<const MappedFile*> files() const;
 
  private:
   absl::Status AddFile(const std::filesystem::path& path);

@@ -44,6 +44,13 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(data_, size_);
 }
 
+void MappedFile::WillNeed(const void* begin, size_t size) const {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<uintptr_t>(begin);
+  const uintptr_t first = address / page * page;
+  madvise(reinterpret_cast<void*>(first), address + size - first, MADV_WILLNEED);
+}
+
 void MappedFile::Release(const void* begin, size_t size) const {
   const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const auto address = reinterpret_cast<uintptr_t>(begin);

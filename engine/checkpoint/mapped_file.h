@@ -18,6 +18,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::string_view bytes() const { return {static_cast<const char*>(data_), size_}; }
+  // Tells the kernel that these bytes are needed soon: it reads them while the caller works on others.
+  void WillNeed(const void* begin, size_t size) const;
   // Tells the kernel that these bytes are not needed again soon, so that a loaded checkpoint does not stay resident twice.
   void Release(const void* begin, size_t size) const;
 

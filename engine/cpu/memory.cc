@@ -45,17 +45,17 @@ Tensor CpuBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
 void CpuBackend::DoLoad(const HostTensor& source, Tensor target) {
   const int64_t elements = source.elements();
   TESSERA_CHECK(elements == target.elements());
-  if (source.dtype == target.dtype) {
-    std::memcpy(target.data, source.data, source.bytes());
-    return;
-  }
   constexpr int64_t kSpan = 4096;
   ParallelSpans(threads_, elements, kSpan, elements, [&](int64_t begin, int64_t end, int) {
-    float values[kSpan];
     const auto* from = static_cast<const char*>(source.data) + begin * DTypeBytes(source.dtype);
+    char* to = target.as<char>() + begin * DTypeBytes(target.dtype);
+    if (source.dtype == target.dtype) {
+      std::memcpy(to, from, static_cast<size_t>(end - begin) * DTypeBytes(source.dtype));
+      return;
+    }
+    float values[kSpan];
     rows::Widen(from, source.dtype, end - begin, values);
-    rows::Narrow(values, target.dtype, end - begin,
-                 target.as<char>() + begin * DTypeBytes(target.dtype));
+    rows::Narrow(values, target.dtype, end - begin, to);
   });
 }
 
