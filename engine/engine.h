@@ -25,6 +25,7 @@ namespace tessera {
 struct ModelOptions {
   std::filesystem::path model_dir;
   std::filesystem::path vision_tower_dir;  // empty: the published geometry of the tower that config.json names
+  std::filesystem::path base_dir;  // of an adapter release: the model it was trained on; else empty
   RouterMode router = RouterMode::kDeterministic;
 };
 

@@ -105,13 +105,18 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     const std::function<void(int64_t, int64_t)>& progress) {
   auto model = std::make_unique<LoadedModel>();
   const fs::path& dir = options.model_dir;
-  ASSIGN_OR_RETURN(model->spec, ReadModelSpec(dir, options.vision_tower_dir));
-  ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(dir));
-  ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(dir, *model->tokenizer));
+  ASSIGN_OR_RETURN(model->spec,
+                   ReadModelSpec({dir, options.vision_tower_dir, options.base_dir}));
+  const fs::path& text_dir =
+      model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
+  ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir));
+  ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
   const std::string separator(TemplateOf(model->spec.prompt_format).assistant.after);
   if (!separator.empty()) model->stop_strings.push_back(separator);
 
-  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(dir));
+  std::vector<CheckpointPart> parts = model->spec.parts;
+  if (parts.empty()) parts.push_back({dir});
+  ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(parts));
   ReadAhead read_ahead(checkpoint->files());
   WeightLoader loader(backend, *checkpoint, [&](int64_t done, int64_t total) {
     read_ahead.Used(done);

@@ -31,6 +31,10 @@ void AddModelFlags(CLI::App& app, ServerOptions& options) {
                  "another geometry than its name's")
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory);
+  app.add_option("--base", options.model.base_dir,
+                 "Directory of the model that an adapter release was trained on")
+      ->type_name("DIR")
+      ->check(CLI::ExistingDirectory);
   const std::map<std::string, RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
                                                      {"gumbel", RouterMode::kGumbel}};
   app.add_option("--router", options.model.router,

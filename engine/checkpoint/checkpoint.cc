@@ -3,65 +3,71 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/checkpoint/part_names.h"
+#include "engine/checkpoint/tensor_files.h"
+#include "engine/checkpoint/to_floats.h"
 #include "engine/status.h"
 
 namespace tessera {
 
-namespace fs = std::filesystem;
-
-absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const fs::path& model_dir) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(
+    const std::vector<CheckpointPart>& parts) {
   auto checkpoint = std::make_unique<Checkpoint>();
-  checkpoint->model_dir_ = model_dir;
-  const fs::path index = model_dir / "model.safetensors.index.json";
-  const fs::path single = model_dir / "model.safetensors";
-  std::error_code ignored;
-  if (fs::exists(index, ignored)) {
-    RETURN_IF_ERROR(checkpoint->AddShards(index));
-  } else if (fs::exists(single, ignored)) {
-    RETURN_IF_ERROR(checkpoint->AddFile(single));
-  } else {
-    return absl::NotFoundError(
-        fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there",
-                    model_dir.string()));
+  for (const CheckpointPart& part : parts) {
+    checkpoint->place_ += (checkpoint->place_.empty() ? "" : ", ") + part.path.string();
+    RETURN_IF_ERROR(checkpoint->AddPart(part));
   }
+  RETURN_IF_ERROR(checkpoint->CheckLora());
   return checkpoint;
 }
 
-absl::Status Checkpoint::AddFile(const fs::path& path) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Safetensors> file, Safetensors::Open(path));
-  for (const auto& [name, tensor] : file->tensors()) {
-    if (!tensors_.emplace(name, tensor).second) {
+absl::Status Checkpoint::AddPart(const CheckpointPart& part) {
+  ASSIGN_OR_RETURN(const TensorFiles found, FindTensorFiles(part.path));
+  PartNames names(part);
+  std::set<std::string> stored;
+  for (const std::filesystem::path& path : found.files) {
+    ASSIGN_OR_RETURN(std::unique_ptr<TensorFile> file, TensorFile::Open(path));
+    RETURN_IF_ERROR(names.Add(*file));
+    for (const auto& [name, tensor] : file->tensors()) stored.insert(name);
+    files_.push_back(std::move(file));
+  }
+  for (const auto& [name, file] : found.promised) {
+    if (!stored.contains(name)) {
       return absl::InvalidArgumentError(
-          fmt::format("{}: tensor \"{}\" is also in another shard", path.string(), name));
+          fmt::format("{}: tensor \"{}\" is not in {}", found.index.string(), name, file));
     }
   }
-  files_.push_back(std::move(file));
+  RETURN_IF_ERROR(names.PairLora());
+  tensors_.insert(names.tensors().begin(), names.tensors().end());
+  for (const auto& [module, pair] : names.lora()) lora_[module + ".weight"].push_back(pair);
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::AddShards(const fs::path& index_path) {
-  ASSIGN_OR_RETURN(const nlohmann::json index, ReadJsonFile(index_path));
-  if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
-    return absl::InvalidArgumentError(fmt::format("{}: no weight_map", index_path.string()));
-  }
-  std::set<std::string> shards;
-  for (const auto& [name, file] : index["weight_map"].items()) {
-    const std::string shard = file.is_string() ? file.get<std::string>() : "";
-    if (shard.empty() || fs::path(shard).filename() != shard) {
-      return absl::InvalidArgumentError(
-          fmt::format("{}: tensor \"{}\" names {} where a file of the same directory belongs",
-                      index_path.string(), name, file.dump()));
-    }
-    shards.insert(shard);
-  }
-  for (const std::string& shard : shards) RETURN_IF_ERROR(AddFile(model_dir_ / shard));
-  for (const auto& [name, file] : index["weight_map"].items()) {
-    if (!tensors_.contains(name)) {
-      return absl::InvalidArgumentError(fmt::format("{}: tensor \"{}\" is not in {}",
-                                                    index_path.string(), name,
-                                                    file.get<std::string>()));
+// Every pair fits its weight. A weight has two dims, at least one pair, and B · A its shape.
+absl::Status Checkpoint::CheckLora() const {
+  for (const auto& [name, pairs] : lora_) {
+    const auto found = tensors_.find(name);
+    for (const LoraPair& pair : pairs) {
+      const auto refuse = [&](const std::string& why) {
+        return absl::InvalidArgumentError(
+            fmt::format("{}: {}", FileOf(pair.a).path().string(), why));
+      };
+      if (found == tensors_.end()) {
+        return refuse(fmt::format(
+            "LoRA for \"{}\", which is in none of {}; is the base model's directory given?", name,
+            place_));
+      }
+      const StoredTensor& weight = found->second;
+      const bool fits = weight.dims.size() == 2 && pair.a.dims.size() == 2 &&
+                        pair.b.dims.size() == 2 && pair.a.dims[0] == pair.b.dims[1] &&
+                        pair.a.dims[1] == weight.dims[1] && pair.b.dims[0] == weight.dims[0];
+      if (!fits || !IsFloat(weight) || !IsFloat(pair.a) || !IsFloat(pair.b)) {
+        return refuse(fmt::format("LoRA for \"{}\": A {} {} and B {} {} do not make {} {}", name,
+                                  pair.a.type, ShapeString(pair.a.dims), pair.b.type,
+                                  ShapeString(pair.b.dims), weight.type, ShapeString(weight.dims)));
+      }
     }
   }
   return absl::OkStatus();
@@ -72,26 +78,59 @@ absl::StatusOr<HostTensor> Checkpoint::Take(const std::string& name,
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
     const std::string closest = ClosestName(name);
-    return absl::NotFoundError(fmt::format("{}: tensor \"{}\" is missing{}", model_dir_.string(),
-                                           name, closest.empty() ? "" : "; there is \"" + closest + "\""));
+    return absl::NotFoundError(
+        fmt::format("{}: tensor \"{}\" is missing{}", place_, name,
+                    closest.empty() ? "" : "; there is \"" + closest + "\""));
   }
-  const HostTensor& tensor = found->second;
+  const StoredTensor& tensor = found->second;
   const bool fits = tensor.dims.size() == dims.size() &&
                     std::equal(dims.begin(), dims.end(), tensor.dims.begin(),
                                [](int64_t want, int64_t have) { return want < 0 || want == have; });
   if (!fits) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: tensor \"{}\" has shape {} where config.json asks for {}",
-                    model_dir_.string(), name, tensor.ShapeString(),
-                    HostTensor{tensor.dtype, dims, nullptr}.ShapeString()));
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: tensor \"{}\" has shape {} where config.json asks for {}",
+        FileOf(tensor).path().string(), name, ShapeString(tensor.dims), ShapeString(dims)));
   }
-  if (tensor.dtype == DType::kInt32 || tensor.dtype == DType::kInt64) {
-    return absl::InvalidArgumentError(fmt::format("{}: tensor \"{}\" is {}, a float is needed",
-                                                  model_dir_.string(), name,
-                                                  DTypeName(tensor.dtype)));
+  if (!IsFloat(tensor)) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: tensor \"{}\" is {}; float32, bfloat16 or float16 is needed",
+                    FileOf(tensor).path().string(), name,
+                    tensor.dtype ? DTypeName(*tensor.dtype) : tensor.type));
   }
   taken_.insert(name);
-  return tensor;
+  const auto pairs = lora_.find(name);
+  return pairs == lora_.end() ? RowMajor(tensor) : Merged(tensor, pairs->second);
+}
+
+HostTensor Checkpoint::RowMajor(const StoredTensor& tensor) {
+  if (tensor.strides.empty()) return tensor.View();
+  std::byte* data = Own(tensor.bytes);
+  CopyRowMajor(tensor, data);
+  return {*tensor.dtype, tensor.dims, data};
+}
+
+HostTensor Checkpoint::Merged(const StoredTensor& weight, const std::vector<LoraPair>& pairs) {
+  const auto floats = [this](const StoredTensor& tensor) {
+    const HostTensor source = RowMajor(tensor);
+    std::vector<float> values = ToFloats(source);
+    Release(source);
+    return values;
+  };
+  std::vector<float> values = floats(weight);
+  for (const LoraPair& pair : pairs) {
+    AddLowRank(floats(pair.a), floats(pair.b), pair.a.dims[0], pair.scale, values.data(),
+               weight.dims[0], weight.dims[1]);
+  }
+  std::byte* data = Own(values.size() * sizeof(float));
+  std::memcpy(data, values.data(), values.size() * sizeof(float));
+  return {DType::kFloat32, weight.dims, data};
+}
+
+std::byte* Checkpoint::Own(size_t bytes) {
+  auto memory = std::make_unique_for_overwrite<std::byte[]>(bytes);
+  std::byte* data = memory.get();
+  owned_.emplace(data, std::move(memory));
+  return data;
 }
 
 std::vector<std::string> Checkpoint::Unused() const {
@@ -102,13 +141,10 @@ std::vector<std::string> Checkpoint::Unused() const {
   return unused;
 }
 
-void Checkpoint::Release(const HostTensor& tensor) const {
+void Checkpoint::Release(const HostTensor& tensor) {
+  if (owned_.erase(tensor.data) > 0) return;
   for (const auto& file : files_) {
-    const std::string_view bytes = file->file().bytes();
-    const char* data = static_cast<const char*>(tensor.data);
-    if (data >= bytes.data() && data < bytes.data() + bytes.size()) {
-      file->file().Release(tensor.data, tensor.bytes());
-    }
+    if (file->Holds(tensor.data)) file->file().Release(tensor.data, tensor.bytes());
   }
 }
 
@@ -118,9 +154,17 @@ std::vector<const MappedFile*> Checkpoint::files() const {
   return files;
 }
 
+// Every tensor is in one of the files, one without elements perhaps at the end of the last.
+const TensorFile& Checkpoint::FileOf(const StoredTensor& tensor) const {
+  for (const auto& file : files_) {
+    if (file->Holds(tensor.data)) return *file;
+  }
+  return *files_.back();
+}
+
 int64_t Checkpoint::total_bytes() const {
   int64_t total = 0;
-  for (const auto& [name, tensor] : tensors_) total += static_cast<int64_t>(tensor.bytes());
+  for (const auto& [name, tensor] : tensors_) total += static_cast<int64_t>(tensor.bytes);
   return total;
 }
 

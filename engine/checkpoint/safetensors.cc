@@ -18,29 +18,56 @@ using nlohmann::json;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // as the reference library
 constexpr size_t kMaxDims = 8;
 
-std::optional<DType> ParseDType(const std::string& name) {
-  if (name == "F32") return DType::kFloat32;
-  if (name == "BF16") return DType::kBFloat16;
-  if (name == "F16") return DType::kFloat16;
-  if (name == "I32") return DType::kInt32;
-  if (name == "I64") return DType::kInt64;
-  return std::nullopt;
+struct ElementType {
+  std::string_view name;
+  unsigned bits;
+  std::optional<DType> dtype;
+};
+
+constexpr ElementType kElementTypes[] = {
+    {"F32", 32, DType::kFloat32},
+    {"BF16", 16, DType::kBFloat16},
+    {"F16", 16, DType::kFloat16},
+    {"I32", 32, DType::kInt32},
+    {"I64", 64, DType::kInt64},
+    {"F64", 64, {}},
+    {"C64", 64, {}},
+    {"U64", 64, {}},
+    {"U32", 32, {}},
+    {"I16", 16, {}},
+    {"U16", 16, {}},
+    {"I8", 8, {}},
+    {"U8", 8, {}},
+    {"BOOL", 8, {}},
+    {"F8_E4M3", 8, {}},
+    {"F8_E5M2", 8, {}},
+    {"F8_E8M0", 8, {}},
+    {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},
+    {"F4", 4, {}},
+};
+
+const ElementType* FindElementType(std::string_view name) {
+  for (const ElementType& type : kElementTypes) {
+    if (type.name == name) return &type;
+  }
+  return nullptr;
 }
 
 struct Entry {
   std::string name;
-  HostTensor tensor;
+  StoredTensor tensor;
   uint64_t begin = 0;
   uint64_t end = 0;
 };
 
-// Bytes of the shape, or nothing on overflow.
-std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& dims, DType dtype) {
-  uint64_t bytes = DTypeBytes(dtype);
+// Bytes of the shape, or nothing on overflow or where they are no whole number.
+std::optional<uint64_t> ShapeBytes(const std::vector<int64_t>& dims, unsigned bits) {
+  uint64_t size = bits;
   for (int64_t dim : dims) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(dim), &bytes)) return std::nullopt;
+    if (__builtin_mul_overflow(size, static_cast<uint64_t>(dim), &size)) return std::nullopt;
   }
-  return bytes;
+  return size % 8 == 0 ? std::optional(size / 8) : std::nullopt;
 }
 
 bool IsUnsigned(const json& value) {
@@ -58,10 +85,13 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value, uin
   }
   if (!value["dtype"].is_string()) return error("dtype is no string");
   const std::string dtype_name = value["dtype"].get<std::string>();
-  const std::optional<DType> dtype = ParseDType(dtype_name);
-  if (!dtype) return error(fmt::format("dtype {} is not supported", dtype_name));
+  const ElementType* type = FindElementType(dtype_name);
+  if (type == nullptr) return error(fmt::format("dtype {} is not known", dtype_name));
 
-  Entry entry{name, {*dtype, {}, nullptr}, 0, 0};
+  Entry entry;
+  entry.name = name;
+  entry.tensor.type = dtype_name;
+  entry.tensor.dtype = type->dtype;
   const json& shape = value["shape"];
   if (!shape.is_array() || shape.size() > kMaxDims) return error("shape is no list of at most 8");
   for (const json& dim : shape) {
@@ -82,11 +112,12 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value, uin
     return error(fmt::format("data_offsets [{}, {}] lie outside the file's {} bytes of data",
                              entry.begin, entry.end, data_bytes));
   }
-  const std::optional<uint64_t> bytes = ShapeBytes(entry.tensor.dims, *dtype);
+  const std::optional<uint64_t> bytes = ShapeBytes(entry.tensor.dims, type->bits);
   if (!bytes || *bytes != entry.end - entry.begin) {
     return error(fmt::format("shape {} of {} does not fill data_offsets [{}, {}]",
-                             entry.tensor.ShapeString(), dtype_name, entry.begin, entry.end));
+                             ShapeString(entry.tensor.dims), dtype_name, entry.begin, entry.end));
   }
+  entry.tensor.bytes = *bytes;
   return entry;
 }
 
@@ -105,10 +136,9 @@ absl::StatusOr<std::vector<Entry>> ParseHeader(std::string_view header, uint64_t
   uint64_t expected = 0;
   for (const Entry& entry : entries) {
     if (entry.begin != expected) {
-      return absl::InvalidArgumentError(
-          fmt::format("tensor \"{}\": starts at {} where the one before ends at {} ({})",
-                      entry.name, entry.begin, expected,
-                      entry.begin < expected ? "they overlap" : "a hole"));
+      return absl::InvalidArgumentError(fmt::format(
+          "tensor \"{}\": starts at {} where the one before ends at {} ({})", entry.name,
+          entry.begin, expected, entry.begin < expected ? "they overlap" : "a hole"));
     }
     expected = entry.end;
   }
@@ -122,32 +152,28 @@ absl::StatusOr<std::vector<Entry>> ParseHeader(std::string_view header, uint64_t
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Safetensors>> Safetensors::Open(const std::filesystem::path& path) {
-  auto result = std::make_unique<Safetensors>();
-  ASSIGN_OR_RETURN(result->file_, MappedFile::Open(path));
-  const std::string_view bytes = result->file_->bytes();
-  const std::string place = path.string();
+absl::StatusOr<StoredTensors> ReadSafetensors(std::string_view bytes) {
   if (bytes.size() < 8) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: {} bytes are no safetensors file", place, bytes.size()));
+        fmt::format("{} bytes are no safetensors file", bytes.size()));
   }
   uint64_t header_bytes = 0;
   for (int i = 7; i >= 0; --i) {
     header_bytes = header_bytes << 8 | static_cast<uint8_t>(bytes[static_cast<size_t>(i)]);
   }
   if (header_bytes > kMaxHeaderBytes || header_bytes > bytes.size() - 8) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: a header of {} bytes does not fit into the file's {} bytes", place,
-                    header_bytes, bytes.size()));
+    return absl::InvalidArgumentError(fmt::format(
+        "a header of {} bytes does not fit into the file's {} bytes", header_bytes, bytes.size()));
   }
   const std::string_view data = bytes.substr(8 + header_bytes);
-  auto entries = ParseHeader(bytes.substr(8, header_bytes), data.size());
-  if (!entries.ok()) return Annotate(entries.status(), place);
-  for (Entry& entry : *entries) {
+  ASSIGN_OR_RETURN(std::vector<Entry> entries,
+                   ParseHeader(bytes.substr(8, header_bytes), data.size()));
+  StoredTensors tensors;
+  for (Entry& entry : entries) {
     entry.tensor.data = data.data() + entry.begin;
-    result->tensors_.emplace(std::move(entry.name), std::move(entry.tensor));
+    tensors.emplace(std::move(entry.name), std::move(entry.tensor));
   }
-  return result;
+  return tensors;
 }
 
 }  // namespace tessera

@@ -17,9 +17,8 @@ constexpr Architecture kArchitectures[] = {
 
 std::span<const Architecture> Architectures() { return kArchitectures; }
 
-absl::StatusOr<ModelSpec> ReadModelSpec(const std::filesystem::path& model_dir,
-                                        const VisionTowerDir& tower) {
-  const std::filesystem::path path = model_dir / "config.json";
+absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories) {
+  const std::filesystem::path path = directories.model / "config.json";
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   JsonFields config(json, path.string());
   const std::string model_type = config.String("model_type");
@@ -27,7 +26,7 @@ absl::StatusOr<ModelSpec> ReadModelSpec(const std::filesystem::path& model_dir,
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
     if (architecture.model_type == model_type) {
-      ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, tower));
+      ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, directories));
       RETURN_IF_ERROR(config.status());
       spec.architecture = model_type;
       return spec;

@@ -14,15 +14,21 @@ namespace tessera {
 // Where the vision tower's own config.json and preprocessor_config.json lie; empty: the geometry published under its name.
 using VisionTowerDir = std::filesystem::path;
 
+// What the user named.
+struct ModelDirectories {
+  std::filesystem::path model;
+  VisionTowerDir vision_tower = {};
+  std::filesystem::path base = {};  // of an adapter release: the model it was trained on; else empty
+};
+
 struct Architecture {
   std::string_view model_type;  // of config.json
-  absl::StatusOr<ModelSpec> (*read)(JsonFields& config, const VisionTowerDir& tower);
+  absl::StatusOr<ModelSpec> (*read)(JsonFields& config, const ModelDirectories& directories);
 };
 
 std::span<const Architecture> Architectures();
 
 // Reads config.json of a model directory. Errors name the file, the field and its value; UNIMPLEMENTED lists the known model types.
-absl::StatusOr<ModelSpec> ReadModelSpec(const std::filesystem::path& model_dir,
-                                        const VisionTowerDir& tower);
+absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories);
 
 }  // namespace tessera

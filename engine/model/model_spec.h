@@ -2,11 +2,13 @@
 // asks for these, never for a model's name.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/backend/backend.h"
+#include "engine/checkpoint/checkpoint_part.h"
 #include "engine/input/image_processor.h"
 #include "engine/input/prompt_template.h"
 
@@ -104,7 +106,9 @@ struct ModelSpec {
   ImageMode image_mode = ImageMode::kPad;
   PromptFormat prompt_format = PromptFormat::kPhi;
   int max_context = 0;
-  std::vector<std::string> warnings;  // told at load
+  std::vector<CheckpointPart> parts;    // first wins; empty: the model directory as it is
+  std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory
+  std::vector<std::string> warnings;    // told at load
 };
 
 }  // namespace tessera

@@ -2,45 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
-#include "engine/backend/half.h"
-#include "engine/check.h"
 #include "engine/status.h"
 
 namespace tessera {
-
-namespace {
-
-// Tensors of a file may lie at any address.
-template <typename T>
-T ValueAt(const HostTensor& tensor, size_t index) {
-  T value;
-  std::memcpy(&value, static_cast<const char*>(tensor.data) + index * sizeof(T), sizeof(T));
-  return value;
-}
-
-}  // namespace
-
-std::vector<float> ToFloats(const HostTensor& tensor) {
-  std::vector<float> values(static_cast<size_t>(tensor.elements()));
-  for (size_t i = 0; i < values.size(); ++i) {
-    switch (tensor.dtype) {
-      case DType::kFloat32:
-        values[i] = ValueAt<float>(tensor, i);
-        break;
-      case DType::kBFloat16:
-        values[i] = BFloat16ToFloat(ValueAt<uint16_t>(tensor, i));
-        break;
-      case DType::kFloat16:
-        values[i] = Float16ToFloat(ValueAt<uint16_t>(tensor, i));
-        break;
-      default:
-        TESSERA_CHECK_MSG(false, "not a float tensor");
-    }
-  }
-  return values;
-}
 
 WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress)
     : backend_(backend), checkpoint_(checkpoint), progress_(std::move(progress)),
@@ -50,7 +14,7 @@ absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                               const std::vector<int64_t>& dims) {
   ASSIGN_OR_RETURN(const HostTensor tensor, checkpoint_.Take(name, dims));
   parameters_ += tensor.elements();
-  done_ += static_cast<int64_t>(tensor.bytes());
+  done_ += static_cast<int64_t>(checkpoint_.tensors().at(name).bytes);
   return tensor;
 }
 
@@ -144,7 +108,9 @@ absl::StatusOr<NormWeights> WeightLoader::Norm(const std::string& name, int64_t 
 absl::StatusOr<std::vector<float>> WeightLoader::Floats(const std::string& name,
                                                         const std::vector<int64_t>& dims) {
   ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
-  return ToFloats(tensor);
+  std::vector<float> values = ToFloats(tensor);
+  checkpoint_.Release(tensor);
+  return values;
 }
 
 }  // namespace tessera

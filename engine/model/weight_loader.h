@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/to_floats.h"
 
 namespace tessera {
 
@@ -38,7 +39,7 @@ class WeightLoader {
   absl::StatusOr<NormWeights> Norm(const std::string& name, int64_t hidden, NormKind kind,
                                    float epsilon, Bias bias,
                                    std::vector<std::unique_ptr<Buffer>>& keep);
-  // A view of the checkpoint, counted.
+  // Memory of the checkpoint, counted.
   absl::StatusOr<HostTensor> Take(const std::string& name, const std::vector<int64_t>& dims);
   // The tensor in host memory, for the few that are changed before they are loaded.
   absl::StatusOr<std::vector<float>> Floats(const std::string& name,
@@ -64,8 +65,5 @@ class WeightLoader {
   int64_t parameters_ = 0;
   int64_t packed_bytes_ = 0;
 };
-
-// Widens a float tensor of any stored dtype.
-std::vector<float> ToFloats(const HostTensor& tensor);
 
 }  // namespace tessera

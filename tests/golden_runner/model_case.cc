@@ -80,7 +80,7 @@ absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const fs::path& di
 std::vector<float> ModelCase::Expected(const GoldenRequest& request,
                                        const std::string& tensor) const {
   const auto found = expected->tensors().find(request.name + "/" + tensor);
-  return found == expected->tensors().end() ? std::vector<float>() : ToFloats(found->second);
+  return found == expected->tensors().end() ? std::vector<float>() : ToFloats(found->second.View());
 }
 
 absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
@@ -90,7 +90,8 @@ absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
   if (fs::exists(directory / "vision_tower")) {
     golden.options.vision_tower_dir = directory / "vision_tower";
   }
-  ASSIGN_OR_RETURN(golden.expected, Safetensors::Open(directory / "expected.safetensors"));
+  if (fs::exists(directory / "base")) golden.options.base_dir = directory / "base";
+  ASSIGN_OR_RETURN(golden.expected, TensorFile::Open(directory / "expected.safetensors"));
   ASSIGN_OR_RETURN(const json expected, ReadJsonFile(directory / "expected.json"));
   for (const json& source : expected.at("requests")) {
     ASSIGN_OR_RETURN(GoldenRequest request, ReadRequest(source, directory));

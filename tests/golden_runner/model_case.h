@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/tensor_file.h"
 #include "engine/engine.h"
 
 namespace tessera::golden {
@@ -28,7 +28,7 @@ struct ModelCase {
   std::string name;
   ModelOptions options;
   std::vector<GoldenRequest> requests;
-  std::unique_ptr<Safetensors> expected;
+  std::unique_ptr<TensorFile> expected;
 
   // The expected tensor "<request>/<tensor>" as floats; empty when the case has none.
   std::vector<float> Expected(const GoldenRequest& request, const std::string& tensor) const;

@@ -5,7 +5,7 @@
 
 namespace tessera {
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const VisionTowerDir& tower);
-absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const VisionTowerDir& tower);
+absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const ModelDirectories& directories);
 
 }  // namespace tessera

@@ -29,7 +29,7 @@ DecoderNames PhiNames() {
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const VisionTowerDir& tower) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
   decoder.hidden = static_cast<int>(config.Int("hidden_size", 1, kMaxSize));
@@ -62,7 +62,7 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const VisionTowerD
   RETURN_IF_ERROR(config.status());
 
   ReadMoe(config, spec);
-  RETURN_IF_ERROR(ReadVision(config, tower, "model.", spec));
+  RETURN_IF_ERROR(ReadVision(config, directories.vision_tower, "model.", spec));
   return spec;
 }
 

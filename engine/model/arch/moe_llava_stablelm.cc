@@ -27,7 +27,7 @@ DecoderNames StableLmNames() {
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const VisionTowerDir& tower) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
   decoder.hidden = static_cast<int>(config.Int("hidden_size", 1, kMaxSize));
@@ -60,7 +60,7 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const VisionT
   RETURN_IF_ERROR(config.status());
 
   ReadMoe(config, spec);
-  RETURN_IF_ERROR(ReadVision(config, tower, "model.", spec));
+  RETURN_IF_ERROR(ReadVision(config, directories.vision_tower, "model.", spec));
   return spec;
 }
 

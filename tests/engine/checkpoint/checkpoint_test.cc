@@ -26,13 +26,13 @@ class CheckpointTest : public ::testing::Test {
     SafetensorsWriter().AddFloats("b", {1, 2}, {3, 4}).Write(Path("second.safetensors"));
   }
   std::unique_ptr<Checkpoint> OpenGood() const {
-    auto checkpoint = Checkpoint::Open(directory_.path());
+    auto checkpoint = Checkpoint::Open({CheckpointPart{directory_.path()}});
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
     return *std::move(checkpoint);
   }
   // The error, which must name every one of `parts`.
   void ExpectRefused(absl::StatusCode code, const std::vector<std::string>& parts) const {
-    const absl::Status status = Checkpoint::Open(directory_.path()).status();
+    const absl::Status status = Checkpoint::Open({CheckpointPart{directory_.path()}}).status();
     EXPECT_EQ(status.code(), code) << status;
     ExpectNames(status, parts);
   }
@@ -127,6 +127,18 @@ TEST_F(CheckpointTest, IntegersAreNoWeights) {
   const absl::Status status = OpenGood()->Take("ids", {1}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   ExpectNames(status, {directory_.path().string(), "\"ids\"", "int32"});
+}
+
+TEST_F(CheckpointTest, OnlyTakingATensorOfAnotherTypeIsAnError) {
+  SafetensorsWriter()
+      .AddFloats("a", {1}, {1})
+      .Add("mask", "BOOL", {2}, "ab")
+      .Add("sum", "F64", {}, "abcdefgh")
+      .Write(Path("model.safetensors"));
+  const auto checkpoint = OpenGood();
+  EXPECT_TRUE(checkpoint->Take("a", {1}).ok());
+  ExpectNames(checkpoint->Take("mask", {2}).status(), {"\"mask\"", "BOOL"});
+  ExpectNames(checkpoint->Take("sum", {}).status(), {"\"sum\"", "F64"});
 }
 
 TEST_F(CheckpointTest, ADirectoryWithoutWeightsIsRefused) {

@@ -51,7 +51,7 @@ class ArchitecturesTest : public ::testing::Test {
  protected:
   absl::StatusOr<ModelSpec> Read(const json& config, const VisionTowerDir& tower = {}) const {
     testing::WriteFile(config_path_, config.dump());
-    return ReadModelSpec(directory_.path(), tower);
+    return ReadModelSpec({directory_.path(), tower});
   }
   absl::StatusOr<ModelSpec> ReadWithTower(const json& config, const json& tower,
                                           const json& processor) const {
@@ -321,7 +321,7 @@ TEST_F(ArchitecturesTest, TheTableIsReachedByEveryNameInIt) {
 }
 
 TEST_F(ArchitecturesTest, AConfigThatIsNoneIsNamed) {
-  const absl::Status missing = ReadModelSpec(directory_.path(), {}).status();
+  const absl::Status missing = ReadModelSpec({directory_.path()}).status();
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_NE(StatusMessage(missing).find(config_path_.string()), std::string_view::npos);
   for (const json& value : {json::array(), json(7), json(nullptr)}) {

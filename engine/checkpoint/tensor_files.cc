@@ -1,0 +1,129 @@
+#include "engine/checkpoint/tensor_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <set>
+
+#include "engine/checkpoint/json_file.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct FileName {
+  std::string_view stem;
+  std::string_view extension;
+};
+
+constexpr FileName kNames[] = {
+    {"model", ".safetensors"},
+    {"pytorch_model", ".bin"},
+    {"adapter_model", ".safetensors"},
+    {"adapter_model", ".bin"},
+};
+
+bool Exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+absl::StatusOr<TensorFiles> ReadIndex(const fs::path& path) {
+  ASSIGN_OR_RETURN(const nlohmann::json index, ReadJsonFile(path));
+  if (!index.contains("weight_map") || !index["weight_map"].is_object()) {
+    return absl::InvalidArgumentError(fmt::format("{}: no weight_map", path.string()));
+  }
+  TensorFiles found;
+  found.index = path;
+  std::set<std::string> shards;
+  for (const auto& [name, file] : index["weight_map"].items()) {
+    const std::string shard = file.is_string() ? file.get<std::string>() : "";
+    if (shard.empty() || fs::path(shard).filename() != shard) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: tensor \"{}\" names {} where a file of the same directory belongs",
+                      path.string(), name, file.dump()));
+    }
+    shards.insert(shard);
+    found.promised.emplace(name, shard);
+  }
+  for (const std::string& shard : shards) found.files.push_back(path.parent_path() / shard);
+  return found;
+}
+
+// N of "<stem>-00001-of-0000N<extension>"; 0 for other names.
+int ShardCount(const std::string& file, const FileName& name) {
+  constexpr size_t kDigits = 5;
+  const std::string beginning = std::string(name.stem) + "-00001-of-";
+  if (file.size() != beginning.size() + kDigits + name.extension.size()) return 0;
+  if (file.compare(0, beginning.size(), beginning) != 0) return 0;
+  if (file.substr(beginning.size() + kDigits) != name.extension) return 0;
+  int count = 0;
+  for (const char c : file.substr(beginning.size(), kDigits)) {
+    if (c < '0' || c > '9') return 0;
+    count = count * 10 + (c - '0');
+  }
+  return count;
+}
+
+// All numbered shards of `name`, by the number that the first one tells.
+std::vector<fs::path> NumberedShards(const fs::path& directory,
+                                     const std::vector<std::string>& listing,
+                                     const FileName& name) {
+  int count = 0;
+  for (const std::string& file : listing) count = std::max(count, ShardCount(file, name));
+  std::vector<fs::path> shards;
+  for (int i = 1; i <= count; ++i) {
+    shards.push_back(directory /
+                     fmt::format("{}-{:05}-of-{:05}{}", name.stem, i, count, name.extension));
+  }
+  return shards;
+}
+
+absl::StatusOr<std::vector<std::string>> List(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (auto entry = fs::directory_iterator(directory, error);
+       !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    names.push_back(entry->path().filename().string());
+  }
+  if (error) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: cannot be listed: {}", directory.string(), error.message()));
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace
+
+absl::StatusOr<TensorFiles> FindTensorFiles(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return TensorFiles{{path}, {}, {}};
+  ASSIGN_OR_RETURN(const std::vector<std::string> listing, List(path));
+  for (const FileName& name : kNames) {
+    const std::string file = fmt::format("{}{}", name.stem, name.extension);
+    if (Exists(path / (file + ".index.json"))) return ReadIndex(path / (file + ".index.json"));
+    if (Exists(path / file)) return TensorFiles{{path / file}, {}, {}};
+    std::vector<fs::path> shards = NumberedShards(path, listing, name);
+    if (!shards.empty()) return TensorFiles{std::move(shards), {}, {}};
+  }
+  TensorFiles archives;
+  for (const std::string& file : listing) {
+    if (fs::path(file).extension() == ".pt") archives.files.push_back(path / file);
+  }
+  if (archives.files.size() == 1) return archives;
+  if (archives.files.empty()) {
+    return absl::NotFoundError(
+        fmt::format("{}: neither model.safetensors, pytorch_model.bin (or an index of either), "
+                    "adapter_model.safetensors, adapter_model.bin nor a .pt file is there",
+                    path.string()));
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("{}: which .pt file is meant, {} or {}? Keep one", path.string(),
+                  archives.files[0].filename().string(), archives.files[1].filename().string()));
+}
+
+}  // namespace tessera
