@@ -63,7 +63,7 @@ void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoad
   info.device = backend.name();
   info.max_context = model.spec.max_context;
   info.vocabulary = model.tokenizer->vocabulary();
-  info.image_tokens = model.spec.vision ? model.spec.vision->tokens() : 0;
+  info.image_tokens = model.spec.image_rows();
   info.parameters = loader.parameters();
   info.active_parameters = ActiveParameters(decoder, info.parameters);
   info.weight_bytes = loader.packed_bytes();
@@ -95,7 +95,8 @@ PictureFormat LoadedModel::picture_format() const {
   format.mode = spec.image_mode;
   if (spec.vision) {
     format.patch_size = spec.vision->patch_size;
-    format.rows = spec.vision->tokens();
+    format.scales = spec.vision->scales;
+    format.rows = spec.image_rows();
   }
   return format;
 }

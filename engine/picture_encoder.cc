@@ -9,7 +9,7 @@
 namespace tessera {
 namespace {
 
-constexpr size_t kMaxBatch = 8;  // pictures encoded together; more of them gain nothing and hold memory longer
+constexpr int kMaxViews = 8;  // encoded together; more of them gain nothing, hold memory longer and make a layer a long step
 
 }  // namespace
 
@@ -20,7 +20,11 @@ size_t PictureEncoder::DigestHash::operator()(const Digest& digest) const {
 }
 
 PictureEncoder::PictureEncoder(VisionEncoder* encoder, int64_t cache_bytes)
-    : encoder_(encoder), cache_bytes_(cache_bytes) {}
+    : encoder_(encoder),
+      max_batch_(encoder == nullptr
+                     ? 1
+                     : static_cast<size_t>(std::max(1, kMaxViews / encoder->spec().views()))),
+      cache_bytes_(cache_bytes) {}
 
 EncodedPicturePtr PictureEncoder::Find(const Digest& digest) {
   EncodedPicturePtr picture = Peek(digest);
@@ -57,18 +61,18 @@ void PictureEncoder::Want(std::vector<std::shared_ptr<const PreparedImage>> pict
 
 int PictureEncoder::NextBatch() const {
   if (batch_) return batch_->batch.pictures;
-  return static_cast<int>(std::min(kMaxBatch, wanted_.size()));
+  return static_cast<int>(std::min(max_batch_, wanted_.size()));
 }
 
 std::vector<Digest> PictureEncoder::Pending() const {
   if (batch_) return batch_->digests;
   std::vector<Digest> digests;
-  for (size_t i = 0; i < std::min(kMaxBatch, wanted_.size()); ++i) digests.push_back(wanted_[i]->digest);
+  for (size_t i = 0; i < std::min(max_batch_, wanted_.size()); ++i) digests.push_back(wanted_[i]->digest);
   return digests;
 }
 
 absl::Status PictureEncoder::Begin() {
-  const size_t count = std::min(kMaxBatch, wanted_.size());
+  const size_t count = std::min(max_batch_, wanted_.size());
   Work work;
   std::vector<const std::vector<float>*> patches;
   for (size_t i = 0; i < count; ++i) {
@@ -118,7 +122,7 @@ void PictureEncoder::Keep(const Digest& digest, EncodedPicturePtr picture) {
   recency_.push_back(digest);
   cache_[digest] = {std::move(picture), std::prev(recency_.end())};
   // The newest stays even when it alone is over the budget: somebody waits for it.
-  while (cached_bytes_ > cache_bytes_ && recency_.size() > kMaxBatch) {
+  while (cached_bytes_ > cache_bytes_ && recency_.size() > max_batch_) {
     const auto oldest = cache_.find(recency_.front());
     cached_bytes_ -= static_cast<int64_t>(oldest->second.picture->bytes);
     cache_.erase(oldest);

@@ -77,6 +77,7 @@ class PictureEncoder {
   void Keep(const Digest& digest, EncodedPicturePtr picture);
 
   VisionEncoder* encoder_;
+  size_t max_batch_;  // pictures encoded together
   int64_t cache_bytes_;
   int64_t cached_bytes_ = 0;
   std::vector<std::shared_ptr<const PreparedImage>> wanted_;

@@ -96,7 +96,8 @@ absl::Status StepLoop::WarmUp() {
   if (model_.vision != nullptr) {
     const VisionSpec& vision = model_.vision->spec();
     const std::vector<float> blank(
-        static_cast<size_t>(vision.patches()) * 3 * vision.patch_size * vision.patch_size);
+        static_cast<size_t>(vision.views()) * vision.patches() * 3 * vision.patch_size *
+        vision.patch_size);
     const std::vector<float>* const pictures[] = {&blank};
     ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(pictures));
     model_.vision->Advance(work, 1);

@@ -6,8 +6,11 @@
 
 namespace tessera {
 
-// Cuts pixels [3, size, size] into patches [grid², 3 · patch_size²], rows of patches from the top left, each in the order of a
-// convolution's weights (channel, y, x). Pixels beyond the last whole patch are left out.
-std::vector<float> CutPatches(std::span<const float> pixels, int size, int patch_size);
+// Cuts the square of `side` pixels at (left, top) of pixels [3, size, size] into patches [grid², 3
+// · patch_size²] and appends them: rows of patches from the top left, each in the order of a
+// convolution's weights (channel, y, x). Pixels beyond the last whole patch are left out. REQUIRES:
+// the square lies inside.
+void AppendPatches(std::span<const float> pixels, int size, int left, int top, int side,
+                   int patch_size, std::vector<float>& patches);
 
 }  // namespace tessera

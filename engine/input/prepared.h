@@ -12,7 +12,7 @@ namespace tessera {
 
 struct PreparedImage {
   Digest digest;               // of the fitted pixels, their size and the preprocessing: the picture's identity
-  std::vector<float> patches;  // [patches, 3 · patch_size²]
+  std::vector<float> patches;  // [views · patches, 3 · patch_size²]
   int32_t rows = 0;            // that it takes in the language model
 };
 

@@ -6,9 +6,9 @@
 #include <chrono>
 
 #include "engine/check.h"
-#include "engine/input/patches.h"
 #include "engine/input/prompt.h"
 #include "engine/input/utf8.h"
+#include "engine/input/views.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -210,8 +210,8 @@ absl::StatusOr<PreparedImage> Preparer::PrepareImage(const EncodedImage& image,
   digest.Add(&fitted.height, sizeof(fitted.height));
   digest.AddSpan(std::span<const uint8_t>(fitted.rgb));
   prepared.digest = digest.Finish();
-  prepared.patches = CutPatches(NormalizeImage(fitted, pictures_.processor),
-                                pictures_.processor.size, pictures_.patch_size);
+  prepared.patches = CutViews(NormalizeImage(fitted, pictures_.processor), fitted.width,
+                              pictures_.scales, pictures_.patch_size);
   return prepared;
 }
 

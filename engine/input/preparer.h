@@ -17,6 +17,7 @@ struct PictureFormat {
   ImageProcessor processor;
   ImageMode mode = ImageMode::kPad;  // unless a request says otherwise
   int patch_size = 14;
+  std::vector<int> scales = {1};  // in which the encoder sees it; the last one is the processor's size
   int rows = 0;  // that a picture takes in the language model; 0: the model takes none
 };
 

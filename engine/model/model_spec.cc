@@ -1,6 +1,8 @@
 #include "engine/model/model_spec.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 namespace tessera {
 namespace {
@@ -16,6 +18,23 @@ std::string ExpandName(std::string pattern, int layer, int expert) {
   Replace(pattern, "{layer}", layer);
   Replace(pattern, "{expert}", expert);
   return pattern;
+}
+
+int VisionSpec::token_grid() const {
+  const int side = static_cast<int>(std::lround(std::sqrt(tokens())));
+  return side * side == tokens() ? side : 0;
+}
+
+int VisionSpec::views() const {
+  return std::accumulate(scales.begin(), scales.end(), 0,
+                         [](int sum, int scale) { return sum + scale * scale; });
+}
+
+int ModelSpec::image_rows() const {
+  if (!vision) return 0;
+  if (projector.pool == 1) return vision->tokens();
+  const int side = vision->token_grid() / projector.pool;
+  return side * side;
 }
 
 int DecoderSpec::max_experts() const {

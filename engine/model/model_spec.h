@@ -32,17 +32,25 @@ struct VisionSpec {
   bool patch_bias = false;       // of the patch convolution
   bool embedding_norm = true;    // a norm before the first layer
   int skip_rows = 1;             // leading rows that do not become image tokens
+  // Sides in which a picture is seen, in units of image_size, the first 1. Side s is cut into s² tiles, encoded each on its own;
+  // their features are averaged over s × s neighbours and stand beside those of the other sides (S²: Shi et al. 2024).
+  std::vector<int> scales = {1};
   std::string prefix;            // of its tensors, with the trailing dot
 
   int grid() const { return image_size / patch_size; }
   int patches() const { return grid() * grid(); }
   int rows() const { return patches() + (class_token ? 1 : 0); }
   int tokens() const { return rows() - skip_rows; }
+  int token_grid() const;  // side of the square that the tokens fill; 0: they fill none
+  int views() const;       // tiles of all scales
+  int features() const { return hidden * static_cast<int>(scales.size()); }  // of a token
 };
 
-// Linear layers with an activation between each two, from vision features to the language model's width.
+// Linear layers with an activation between each two, from vision features to the language model's width; none leave them as they are.
 struct ProjectorSpec {
+  int pool = 1;  // side of the squares of tokens that are averaged first; what is left at odd edges is dropped
   std::vector<std::string> layers;  // tensor names without ".weight", ".bias"
+  bool bias = true;
   Activation activation = Activation::kGeluErf;
 };
 
@@ -109,6 +117,8 @@ struct ModelSpec {
   std::vector<CheckpointPart> parts;    // first wins; empty: the model directory as it is
   std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory
   std::vector<std::string> warnings;    // told at load
+
+  int image_rows() const;  // that a picture takes in the language model; 0: it takes none
 };
 
 }  // namespace tessera

@@ -3,11 +3,69 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "engine/check.h"
 #include "engine/status.h"
 
 namespace tessera {
+
+namespace {
+
+// Rows of the hidden states of the pictures of a batch that become its tokens' features at one scale, whose first tile is view
+// `first_view` of a picture: scale² after one another for each token, where tiles and the rows in them go line by line.
+std::vector<int32_t> ScaleRows(const VisionSpec& spec, int scale, int first_view, int pictures) {
+  const int grid = spec.token_grid();
+  const int tokens = spec.tokens();
+  std::vector<int32_t> rows;
+  rows.reserve(static_cast<size_t>(pictures) * tokens * scale * scale);
+  for (int picture = 0; picture < pictures; ++picture) {
+    const int view = picture * spec.views() + first_view;
+    for (int token = 0; token < tokens; ++token) {
+      if (scale == 1) {
+        rows.push_back(view * spec.rows() + spec.skip_rows + token);
+        continue;
+      }
+      for (int part = 0; part < scale * scale; ++part) {
+        const int y = token / grid * scale + part / scale;
+        const int x = token % grid * scale + part % scale;
+        const int tile = y / grid * scale + x / grid;
+        rows.push_back((view + tile) * spec.rows() + spec.skip_rows + y % grid * grid + x % grid);
+      }
+    }
+  }
+  return rows;
+}
+
+// Rows of features [pictures · tokens] in groups of pool², the neighbours that are averaged.
+std::vector<int32_t> PoolRows(int grid, int pool, int pictures) {
+  const int side = grid / pool;
+  std::vector<int32_t> rows;
+  for (int picture = 0; picture < pictures; ++picture) {
+    for (int token = 0; token < side * side; ++token) {
+      for (int part = 0; part < pool * pool; ++part) {
+        const int y = token / side * pool + part / pool;
+        const int x = token % side * pool + part % pool;
+        rows.push_back(picture * grid * grid + y * grid + x);
+      }
+    }
+  }
+  return rows;
+}
+
+// The averages of each `size` rows: [T · size, hidden] → [T, hidden], summed in float32.
+Tensor AverageGroups(Backend& backend, Tensor x, int size) {
+  const int64_t groups = x.rows() / size;
+  std::vector<int32_t> places(static_cast<size_t>(x.rows()));
+  std::iota(places.begin(), places.end(), 0);
+  const std::vector<float> weights(places.size(), 1.0f / static_cast<float>(size));
+  Routing equal;
+  equal.places = backend.Upload(places, {groups, size});
+  equal.weights = backend.Upload(weights, {groups, size});
+  return backend.Combine(x, equal);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const VisionSpec& spec,
                                                                    const ProjectorSpec& projector,
@@ -85,25 +143,29 @@ absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
 
 absl::Status VisionEncoder::LoadProjector(const ProjectorSpec& projector, int64_t output_width,
                                           WeightLoader& loader) {
+  pool_ = projector.pool;
   projector_activation_ = projector.activation;
-  int64_t width = spec_.hidden;
+  int64_t width = spec_.features();
   for (const std::string& name : projector.layers) {
     ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> layer,
-                     loader.Linear({name}, {output_width}, width, Bias::kRequired));
+                     loader.Linear({name}, {output_width}, width,
+                                   projector.bias ? Bias::kRequired : Bias::kNone));
     projector_.push_back(std::move(layer));
     width = output_width;
   }
   return absl::OkStatus();
 }
 
-// Layers behind the selected one, the final norm and the old buffer of position ids are in the files, but not computed.
+// Layers behind the selected one, the final norm, SigLIP's pooling head and the old buffer of position ids are in the files, but not
+// computed.
 void VisionEncoder::IgnoreUnused(WeightLoader& loader) const {
   for (const auto& [name, tensor] : loader.checkpoint().tensors()) {
     if (name.rfind(spec_.prefix, 0) != 0) continue;
     const std::string rest = name.substr(spec_.prefix.size());
-    bool unused = rest.rfind("post_layernorm.", 0) == 0 || rest == "embeddings.position_ids";
+    bool unused = rest.starts_with("post_layernorm.") || rest.starts_with("head.") ||
+                  rest == "embeddings.position_ids";
     for (int i = spec_.run_layers; i < spec_.layers; ++i) {
-      unused = unused || rest.rfind(fmt::format("encoder.layers.{}.", i), 0) == 0;
+      unused = unused || rest.starts_with(fmt::format("encoder.layers.{}.", i));
     }
     if (unused) loader.checkpoint().Ignore(name);
   }
@@ -111,32 +173,34 @@ void VisionEncoder::IgnoreUnused(WeightLoader& loader) const {
 
 absl::StatusOr<VisionBatch> VisionEncoder::Begin(
     std::span<const std::vector<float>* const> patches) {
-  const int64_t pictures = static_cast<int64_t>(patches.size());
-  const int64_t per_picture = spec_.patches();
+  const int64_t per_view = spec_.patches();
   const int64_t rows = spec_.rows();
-  const int64_t first = rows - per_picture;
+  const int64_t first = rows - per_view;
   VisionBatch batch;
-  batch.pictures = static_cast<int>(pictures);
+  batch.pictures = static_cast<int>(patches.size());
+  const int64_t views = static_cast<int64_t>(batch.pictures) * spec_.views();
   ASSIGN_OR_RETURN(batch.hidden, backend_.Allocate(backend_.activation_dtype(),
-                                                   {pictures * rows, spec_.hidden}));
+                                                   {views * rows, spec_.hidden}));
 
   std::vector<float> pixels;
+  for (const std::vector<float>* source : patches) {
+    TESSERA_CHECK(static_cast<int64_t>(source->size()) ==
+                  spec_.views() * per_view * patch_embedding_->in);
+    pixels.insert(pixels.end(), source->begin(), source->end());
+  }
   std::vector<int32_t> row_ids;
   std::vector<int32_t> patch_rows;
-  for (int64_t picture = 0; picture < pictures; ++picture) {
-    const std::vector<float>& source = *patches[static_cast<size_t>(picture)];
-    TESSERA_CHECK(static_cast<int64_t>(source.size()) == per_picture * patch_embedding_->in);
-    pixels.insert(pixels.end(), source.begin(), source.end());
+  for (int64_t view = 0; view < views; ++view) {
     for (int64_t row = 0; row < rows; ++row) {
       row_ids.push_back(static_cast<int32_t>(row));
-      if (row >= first) patch_rows.push_back(static_cast<int32_t>(picture * rows + row));
+      if (row >= first) patch_rows.push_back(static_cast<int32_t>(view * rows + row));
     }
   }
   Tensor embedded = backend_.Linear(
-      backend_.UploadActivations(pixels, {pictures * per_picture, patch_embedding_->in}),
+      backend_.UploadActivations(pixels, {views * per_view, patch_embedding_->in}),
       *patch_embedding_);
-  Tensor x = backend_.Embed(row_embedding_, backend_.Upload(row_ids, {pictures * rows}));
-  backend_.AddRows(x, embedded, backend_.Upload(patch_rows, {pictures * per_picture}));
+  Tensor x = backend_.Embed(row_embedding_, backend_.Upload(row_ids, {views * rows}));
+  backend_.AddRows(x, embedded, backend_.Upload(patch_rows, {views * per_view}));
   if (spec_.embedding_norm) x = backend_.Norm(x, embedding_norm_);
   backend_.Copy(x, batch.hidden->tensor());
   return batch;
@@ -158,23 +222,47 @@ void VisionEncoder::RunLayer(const Layer& layer, Tensor x, Tensor starts) {
 
 void VisionEncoder::Advance(VisionBatch& batch, int layers) {
   std::vector<int32_t> starts;
-  for (int i = 0; i <= batch.pictures; ++i) starts.push_back(i * spec_.rows());
-  const Tensor spans = backend_.Upload(starts, {batch.pictures + 1});
+  const int views = batch.pictures * spec_.views();
+  for (int i = 0; i <= views; ++i) starts.push_back(i * spec_.rows());
+  const Tensor spans = backend_.Upload(starts, {views + 1});
   for (; layers > 0 && batch.next_layer < spec_.run_layers; --layers, ++batch.next_layer) {
     RunLayer(layers_[static_cast<size_t>(batch.next_layer)], batch.hidden->tensor(), spans);
   }
 }
 
+// [pictures · tokens, features]: each scale's features are written to every scales-th row of a tensor of narrow rows, so that, read as
+// wide rows, they stand side by side.
+Tensor VisionEncoder::Features(const VisionBatch& batch) {
+  const int64_t tokens = static_cast<int64_t>(batch.pictures) * spec_.tokens();
+  const int64_t scales = static_cast<int64_t>(spec_.scales.size());
+  Tensor wide;
+  int first_view = 0;
+  for (int64_t i = 0; i < scales; ++i) {
+    const int scale = spec_.scales[static_cast<size_t>(i)];
+    const std::vector<int32_t> rows = ScaleRows(spec_, scale, first_view, batch.pictures);
+    first_view += scale * scale;
+    Tensor x = backend_.GatherRows(batch.hidden->tensor(),
+                                   backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
+    if (scale > 1) x = AverageGroups(backend_, x, scale * scale);
+    if (scales == 1) return x;
+    if (wide.empty()) wide = backend_.New(x.dtype, {tokens * scales, spec_.hidden});
+    std::vector<int32_t> places;
+    for (int64_t token = 0; token < tokens; ++token) {
+      places.push_back(static_cast<int32_t>(token * scales + i));
+    }
+    backend_.PutRows(wide, x, backend_.Upload(places, {tokens}));
+  }
+  return wide.Reshape({tokens, spec_.features()});
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch) {
   TESSERA_CHECK(batch.next_layer == spec_.run_layers);
-  std::vector<int32_t> kept;
-  for (int picture = 0; picture < batch.pictures; ++picture) {
-    for (int row = spec_.skip_rows; row < spec_.rows(); ++row) {
-      kept.push_back(picture * spec_.rows() + row);
-    }
+  Tensor x = Features(batch);
+  if (pool_ > 1) {
+    const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.pictures);
+    x = backend_.GatherRows(x, backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
+    x = AverageGroups(backend_, x, pool_ * pool_);
   }
-  Tensor x = backend_.GatherRows(batch.hidden->tensor(),
-                                 backend_.Upload(kept, {static_cast<int64_t>(kept.size())}));
   for (size_t i = 0; i < projector_.size(); ++i) {
     const bool last = i + 1 == projector_.size();
     x = backend_.Linear(x, *projector_[i], last ? Activation::kNone : projector_activation_);
@@ -188,7 +276,8 @@ absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch
 double VisionEncoder::LayerFlops() const {
   const double rows = spec_.rows();
   const double hidden = spec_.hidden;
-  return 2 * rows * hidden * (4 * hidden + 2 * spec_.ffn) + 4 * rows * rows * hidden;
+  return spec_.views() *
+         (2 * rows * hidden * (4 * hidden + 2 * spec_.ffn) + 4 * rows * rows * hidden);
 }
 
 }  // namespace tessera

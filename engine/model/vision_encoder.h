@@ -1,7 +1,8 @@
 // The vision transformer and the projector: patches of pictures → rows in the language model's space. Work on a batch of pictures
 // advances by whole layers and may pause between steps, so it never stalls those who are decoding.
 //
-// Source: CLIP's vision model as in transformers 4.37 (modeling_clip.py), hidden state `run_layers` without its leading rows.
+// Source: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py, modeling_siglip.py), hidden state `run_layers`
+// without its leading rows. Several scales: S² (Shi et al. 2024, "When Do We Not Need Larger Vision Models?").
 #pragma once
 
 #include <memory>
@@ -18,7 +19,7 @@ namespace tessera {
 struct VisionBatch {
   int pictures = 0;
   int next_layer = 0;
-  std::unique_ptr<Buffer> hidden;  // [pictures · rows, vision hidden]
+  std::unique_ptr<Buffer> hidden;  // [pictures · views · rows, vision hidden]
 };
 
 class VisionEncoder {
@@ -31,11 +32,11 @@ class VisionEncoder {
   const VisionSpec& spec() const { return spec_; }
   int layers() const { return spec_.run_layers; }
 
-  // Embeds the patches of pictures, each [patches, 3 · patch_size²]. RESOURCE_EXHAUSTED when memory is short.
+  // Embeds the patches of pictures, each [views · patches, 3 · patch_size²]. RESOURCE_EXHAUSTED when memory is short.
   absl::StatusOr<VisionBatch> Begin(std::span<const std::vector<float>* const> patches);
   // Runs at most `layers` further layers. The batch is ready for Finish() when next_layer reaches layers().
   void Advance(VisionBatch& batch, int layers);
-  // Projected rows [pictures · tokens, output width].
+  // Projected rows [pictures · image rows, output width].
   absl::StatusOr<std::unique_ptr<Buffer>> Finish(VisionBatch& batch);
 
   // Multiplications and additions of one picture through one layer, times two.
@@ -58,6 +59,7 @@ class VisionEncoder {
                              WeightLoader& loader);
   void IgnoreUnused(WeightLoader& loader) const;
   void RunLayer(const Layer& layer, Tensor x, Tensor starts);
+  Tensor Features(const VisionBatch& batch);
 
   VisionSpec spec_;
   Backend& backend_;
@@ -66,6 +68,7 @@ class VisionEncoder {
   Tensor row_embedding_;  // [rows, hidden]: positions, the class token's embedding added to row 0
   NormWeights embedding_norm_;
   std::vector<Layer> layers_;
+  int pool_ = 1;
   std::vector<std::unique_ptr<PackedLinear>> projector_;
   Activation projector_activation_ = Activation::kNone;
 };

@@ -2,77 +2,131 @@
 
 #include <fmt/format.h>
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/model/activation_name.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
-// CLIP ViT-L/14 at 336 pixels (Radford et al. 2021), as its published config.json and preprocessor_config.json say.
-VisionTower ClipLarge336() { return {}; }
+namespace fs = std::filesystem;
+
+constexpr int kMaxSize = 1 << 20;
+
+// The defaults of SiglipVisionConfig (Zhai et al. 2023): no class token, no norm before the first
+// layer.
+VisionSpec SiglipBase() {
+  VisionSpec spec;
+  spec.image_size = 224;
+  spec.patch_size = 16;
+  spec.hidden = 768;
+  spec.ffn = 3072;
+  spec.heads = 12;
+  spec.layers = 12;
+  spec.activation = Activation::kGeluTanh;
+  spec.norm_epsilon = 1e-6f;
+  spec.class_token = false;
+  spec.patch_bias = true;
+  spec.embedding_norm = false;
+  return spec;
+}
+
+// Those of CLIPVisionConfig (Radford et al. 2021).
+VisionSpec ClipBase() {
+  VisionSpec spec;
+  spec.image_size = 224;
+  spec.patch_size = 32;
+  spec.hidden = 768;
+  spec.ffn = 3072;
+  spec.heads = 12;
+  spec.layers = 12;
+  return spec;
+}
+
+struct TowerFamily {
+  std::string_view whole;   // model_type of a config with text and vision halves
+  std::string_view vision;  // of a vision model's alone
+  VisionSpec (*defaults)();
+};
+constexpr TowerFamily kFamilies[] = {
+    {"clip", "clip_vision_model", ClipBase},
+    {"siglip", "siglip_vision_model", SiglipBase},
+};
+
+// As the published config.json and preprocessor_config.json say.
+VisionTower ClipLarge(int image_size) {
+  VisionTower tower;
+  tower.spec.image_size = tower.processor.size = image_size;
+  return tower;
+}
+VisionTower ClipLarge224() { return ClipLarge(224); }
+VisionTower ClipLarge336() { return ClipLarge(336); }
+VisionTower SiglipSo400m384() {
+  VisionTower tower;
+  tower.spec = SiglipBase();
+  tower.spec.image_size = tower.processor.size = 384;
+  tower.spec.patch_size = 14;
+  tower.spec.hidden = 1152;
+  tower.spec.ffn = 4304;
+  tower.spec.heads = 16;
+  tower.spec.layers = 27;
+  tower.processor.mean = tower.processor.std = {0.5f, 0.5f, 0.5f};
+  tower.processor.pad_colour = {127, 127, 127};
+  tower.processor.unpadded = ImageMode::kStretch;
+  return tower;
+}
 
 struct PublishedTower {
   const char* name;
   VisionTower (*make)();
 };
 constexpr PublishedTower kPublished[] = {
+    {"openai/clip-vit-large-patch14", ClipLarge224},
     {"openai/clip-vit-large-patch14-336", ClipLarge336},
+    {"google/siglip-so400m-patch14-384", SiglipSo400m384},
 };
 
-absl::StatusOr<VisionSpec> ParseClip(JsonFields& config) {
-  VisionSpec spec;
-  spec.hidden = static_cast<int>(config.IntOr("hidden_size", 768, 1, 1 << 20));
-  spec.ffn = static_cast<int>(config.IntOr("intermediate_size", 3072, 1, 1 << 20));
-  spec.heads = static_cast<int>(config.IntOr("num_attention_heads", 12, 1, 1024));
-  spec.layers = static_cast<int>(config.IntOr("num_hidden_layers", 12, 1, 1000));
-  spec.image_size = static_cast<int>(config.IntOr("image_size", 224, 1, 1 << 14));
-  spec.patch_size = static_cast<int>(config.IntOr("patch_size", 32, 1, 1 << 10));
-  spec.norm_epsilon = static_cast<float>(config.NumberOr("layer_norm_eps", 1e-5, 0, 1));
-  if (config.IntOr("num_channels", 3, 1, 16) != 3) config.Refuse("num_channels", "must be 3");
-  if (config.StringOr("hidden_act", "quick_gelu") != "quick_gelu") {
-    config.Refuse("hidden_act", "quick_gelu is the only one served for CLIP");
+const TowerFamily* FindFamily(std::string_view model_type) {
+  for (const TowerFamily& family : kFamilies) {
+    if (model_type == family.whole || model_type == family.vision) return &family;
   }
+  return nullptr;
+}
+
+VisionSpec ReadGeometry(JsonFields& config, const VisionSpec& defaults) {
+  VisionSpec spec = defaults;
+  spec.hidden = static_cast<int>(config.IntOr("hidden_size", spec.hidden, 1, kMaxSize));
+  spec.ffn = static_cast<int>(config.IntOr("intermediate_size", spec.ffn, 1, kMaxSize));
+  spec.heads = static_cast<int>(config.IntOr("num_attention_heads", spec.heads, 1, 1024));
+  spec.layers = static_cast<int>(config.IntOr("num_hidden_layers", spec.layers, 1, 1000));
+  spec.image_size = static_cast<int>(config.IntOr("image_size", spec.image_size, 1, 1 << 14));
+  spec.patch_size = static_cast<int>(config.IntOr("patch_size", spec.patch_size, 1, 1 << 10));
+  spec.norm_epsilon =
+      static_cast<float>(config.NumberOr("layer_norm_eps", spec.norm_epsilon, 0, 1));
+  spec.activation = ReadActivation(config, "hidden_act", spec.activation);
+  if (config.IntOr("num_channels", 3, 1, 16) != 3) config.Refuse("num_channels", "must be 3");
   if (spec.hidden % spec.heads != 0) {
     config.Refuse("num_attention_heads", "must divide hidden_size");
   }
   if (spec.patch_size > spec.image_size) config.Refuse("patch_size", "larger than image_size");
-  RETURN_IF_ERROR(config.status());
   return spec;
 }
 
-absl::StatusOr<VisionTower> ReadDirectory(const std::filesystem::path& dir) {
-  const std::filesystem::path config_path = dir / "config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json config_json, ReadJsonFile(config_path));
-  JsonFields config(config_json, config_path.string());
+absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
+  const fs::path path = dir / "config.json";
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  JsonFields config(json, path.string());
   const std::string type = config.String("model_type");
-  VisionTower tower;
-  if (type == "clip") {
-    JsonFields vision = config.Object("vision_config");
-    ASSIGN_OR_RETURN(tower.spec, ParseClip(vision));
-  } else if (type == "clip_vision_model") {
-    ASSIGN_OR_RETURN(tower.spec, ParseClip(config));
-  } else {
-    config.Refuse("model_type", "known are clip and clip_vision_model");
-  }
   RETURN_IF_ERROR(config.status());
-
-  const std::filesystem::path processor_path = dir / "preprocessor_config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json processor, ReadJsonFile(processor_path));
-  auto parsed = ParseImageProcessor(processor);
-  if (!parsed.ok()) return Annotate(parsed.status(), processor_path.string());
-  tower.processor = *std::move(parsed);
-  if (tower.processor.size != tower.spec.image_size) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: pictures of {} pixels, but {} has image_size {}", processor_path.string(),
-                    tower.processor.size, config_path.string(), tower.spec.image_size));
-  }
-  return tower;
+  const TowerFamily* family = FindFamily(type);
+  if (family == nullptr || type == family->vision) return ReadVisionTower(config, type, dir);
+  JsonFields vision = config.Object("vision_config");
+  RETURN_IF_ERROR(config.status());
+  return ReadVisionTower(vision, type, dir);
 }
 
 }  // namespace
 
-absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name,
-                                            const std::filesystem::path& dir) {
+absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name, const fs::path& dir) {
   if (!dir.empty()) return ReadDirectory(dir);
   std::string known;
   for (const PublishedTower& tower : kPublished) {
@@ -83,6 +137,32 @@ absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name,
       fmt::format("vision tower \"{}\" is not known (known: {}); name its directory with "
                   "--vision-tower",
                   name, known));
+}
+
+absl::StatusOr<VisionTower> ReadVisionTower(JsonFields& vision_config, std::string_view otherwise,
+                                            const fs::path& dir) {
+  const TowerFamily* family =
+      FindFamily(vision_config.StringOr("model_type", std::string(otherwise)));
+  VisionTower tower;
+  if (family == nullptr) {
+    vision_config.Refuse("model_type",
+                         "known are those of CLIP and SigLIP and of their vision models");
+  } else {
+    tower.spec = ReadGeometry(vision_config, family->defaults());
+  }
+  RETURN_IF_ERROR(vision_config.status());
+
+  const fs::path path = dir / "preprocessor_config.json";
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  auto processor = ParseImageProcessor(json);
+  if (!processor.ok()) return Annotate(processor.status(), path.string());
+  tower.processor = *std::move(processor);
+  if (tower.processor.size != tower.spec.image_size) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",
+                    path.string(), tower.processor.size, tower.spec.image_size));
+  }
+  return tower;
 }
 
 }  // namespace tessera

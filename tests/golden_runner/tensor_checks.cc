@@ -5,7 +5,6 @@
 
 #include "engine/batch_builder.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/input/patches.h"
 #include "engine/loaded_model.h"
 #include "engine/status.h"
 #include "tests/golden_runner/checks.h"

@@ -2,33 +2,13 @@
 
 #include <fmt/format.h>
 
-#include "engine/model/vision_tower.h"
+#include "engine/model/arch/vision_config.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
 constexpr int kMaxExperts = 1024;
-
-// "mlp2x_gelu" → 2; "linear" → 1; 0 for anything else.
-int ProjectorLayers(const std::string& type) {
-  if (type == "linear") return 1;
-  int layers = 0;
-  size_t at = 3;
-  if (type.rfind("mlp", 0) != 0) return 0;
-  while (at < type.size() && type[at] >= '0' && type[at] <= '9' && layers < 100) {
-    layers = layers * 10 + (type[at++] - '0');
-  }
-  return type.substr(at) == "x_gelu" ? layers : 0;
-}
-
-ProjectorSpec MakeProjector(int layers, const std::string& prefix, bool numbered) {
-  ProjectorSpec projector;
-  for (int i = 0; i < layers; ++i) {
-    projector.layers.push_back(numbered ? fmt::format("{}.{}", prefix, 2 * i) : prefix);
-  }
-  return projector;
-}
 
 }  // namespace
 
@@ -76,42 +56,14 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
 
 absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const std::string& prefix,
                         ModelSpec& spec) {
-  if (!config.Has("mm_image_tower")) return config.status();
-  const std::string name = config.String("mm_image_tower");
-  RETURN_IF_ERROR(config.status());
-  ASSIGN_OR_RETURN(VisionTower loaded, ReadVisionTower(name, tower));
-  VisionSpec vision = std::move(loaded.spec);
-  spec.image_processor = loaded.processor;
-
-  vision.prefix = prefix + "image_tower.image_tower.vision_model.";
-  const int64_t select = config.IntOr("mm_vision_select_layer", -2, -vision.layers - 1, vision.layers);
-  vision.run_layers = static_cast<int>(select < 0 ? vision.layers + 1 + select : select);
-  const std::string feature = config.StringOr("mm_vision_select_feature", "patch");
-  if (feature == "patch") {
-    vision.skip_rows = 1;  // the class token; for towers without one, a patch: models were trained so
-  } else if (feature == "cls_patch") {
-    vision.skip_rows = 0;
-  } else {
-    config.Refuse("mm_vision_select_feature", "known are patch and cls_patch");
-  }
-  if (config.Has("mm_hidden_size") && config.Int("mm_hidden_size", 1, 1 << 20) != vision.hidden) {
-    config.Refuse("mm_hidden_size",
-                  fmt::format("the vision tower {} is {} wide; name the right tower's directory "
-                              "with --vision-tower",
-                              name, vision.hidden));
-  }
-  const std::string type = config.StringOr("image_projector_type", "linear");
-  const int layers = ProjectorLayers(type);
-  if (layers == 0) config.Refuse("image_projector_type", "known are linear and mlpNx_gelu");
-  spec.projector =
-      MakeProjector(layers, prefix + "mm_projector.image_spatial_proj", type != "linear");
-  if (config.BoolOr("mm_use_im_start_end", false)) {
-    config.Refuse("mm_use_im_start_end", "start and end tokens around pictures are not served");
-  }
-  spec.image_mode =
-      config.StringOr("image_aspect_ratio", "") == "pad" ? ImageMode::kPad : ImageMode::kCrop;
-  spec.vision = std::move(vision);
-  return config.status();
+  VisionKeys keys;
+  keys.tower = "mm_image_tower";
+  keys.projector = "image_projector_type";
+  keys.tower_tensors = prefix + "image_tower.image_tower.vision_model.";
+  keys.projector_tensors = prefix + "mm_projector.image_spatial_proj";
+  keys.default_scales = "336,672";
+  keys.pooling = true;
+  return ReadVision(config, tower, keys, spec);
 }
 
 }  // namespace tessera
