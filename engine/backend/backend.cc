@@ -91,6 +91,7 @@ void CheckBatch(const PagedBatch& batch, int64_t rows) {
   CheckTensor(batch.slots, DType::kInt32, {rows});
   TESSERA_CHECK(batch.block_tables.rank == 2 && batch.block_tables.dims[0] == sequences);
   TESSERA_CHECK(batch.positions.rank == 2 && batch.positions.dims[1] == rows);
+  if (!batch.window_ends.empty()) CheckTensor(batch.window_ends, DType::kInt32, {sequences});
 }
 
 void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLayer& kv,
@@ -252,13 +253,20 @@ void Backend::Add(Tensor x, Tensor delta) {
   DoAdd(x, delta);
 }
 
-Tensor Backend::AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm) {
+void Backend::ScaleRows(Tensor x, Tensor factors) {
+  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(factors, DType::kFloat32, {x.rows()});
+  DoScaleRows(x, factors);
+}
+
+Tensor Backend::AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                        float scale) {
   CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
   TESSERA_CHECK(deltas.size() <= 2);
   for (const Tensor& delta : deltas) CheckTensor(delta, activation_dtype_, {x.rows(), x.cols()});
   CheckNorm(x, norm);
   Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
-  DoAddNorm(x, deltas, norm, y);
+  DoAddNorm(x, deltas, norm, scale, y);
   return y;
 }
 

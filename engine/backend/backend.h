@@ -106,6 +106,7 @@ struct PagedBatch {
   Tensor context_lengths;  // int32 [S], the new rows included
   Tensor block_tables;     // int32 [S, max_blocks]
   Tensor positions;        // int32 [axes, T]
+  Tensor window_ends;      // int32 [S]: rows from this position on see all keys whatever the window; empty: none do
   Tensor slots;            // int32 [T]
   int64_t max_query = 0;   // the longest of the query spans
   int64_t max_context = 0;
@@ -179,8 +180,11 @@ class Backend {
   Tensor Norm(Tensor x, const NormWeights& norm);
   // x += delta in place; both [T, hidden].
   void Add(Tensor x, Tensor delta);
-  // x += Σ deltas in place (each [T, hidden], at most two), then Norm(x).
-  Tensor AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm);
+  // x[t] ·= factors[t] in place; x [T, hidden], factors float32 [T].
+  void ScaleRows(Tensor x, Tensor factors);
+  // x += scale · Σ deltas in place (each [T, hidden], at most two), then Norm(x).
+  Tensor AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                 float scale = 1.0f);
   // x [T, 2·ffn] (gate, then up) → act(gate) ⊙ up [T, ffn].
   Tensor GatedActivate(Tensor x, Activation activation);
 
@@ -220,8 +224,9 @@ class Backend {
   virtual void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) = 0;
   virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
   virtual void DoAdd(Tensor x, Tensor delta) = 0;
+  virtual void DoScaleRows(Tensor x, Tensor factors) = 0;
   virtual void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
-                         Tensor y) = 0;
+                         float scale, Tensor y) = 0;
   virtual void DoGatedActivate(Tensor x, Activation activation, Tensor y) = 0;
   virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
                              const PagedBatch& batch, const KvLayer& kv) = 0;

@@ -21,7 +21,8 @@ struct Item {
   int64_t queries;
   int64_t kv_head;
   int64_t sequence;
-  int64_t span;  // keys of the sequence
+  int64_t span;        // keys of the sequence
+  bool windowed;       // whether a sliding window bounds the keys its queries see
 };
 
 const char* At(const Tensor& x, int64_t element) {
@@ -31,7 +32,7 @@ const char* At(const Tensor& x, int64_t element) {
 // Cuts every sequence's new rows [starts[s], starts[s + 1]), the last of contexts[s] positions,
 // into items.
 std::vector<Item> MakeItems(std::span<const int32_t> starts, const int32_t* contexts,
-                            const AttentionShape& shape) {
+                            const int32_t* window_ends, const AttentionShape& shape) {
   const int64_t group = shape.heads / shape.kv_heads;
   const int64_t step = std::max<int64_t>(1, kQueryRows / group);
   std::vector<Item> items;
@@ -39,10 +40,14 @@ std::vector<Item> MakeItems(std::span<const int32_t> starts, const int32_t* cont
     const int64_t count = starts[s + 1] - starts[s];
     const int64_t context = contexts == nullptr ? count : contexts[s];
     TESSERA_CHECK(count >= 0 && count <= context);
-    for (int64_t begin = 0; begin < count; begin += step) {
+    const int64_t window_end = window_ends == nullptr ? context : window_ends[s];
+    for (int64_t begin = 0, queries; begin < count; begin += queries) {
+      const int64_t position = context - count + begin;
+      queries = std::min(step, count - begin);
+      if (position < window_end) queries = std::min(queries, window_end - position);
       for (int64_t head = 0; head < shape.kv_heads; ++head) {
-        items.push_back({starts[s] + begin, context - count + begin, std::min(step, count - begin),
-                         head, static_cast<int64_t>(s), context});
+        items.push_back({starts[s] + begin, position, queries, head, static_cast<int64_t>(s),
+                         context, position < window_end});
       }
     }
   }
@@ -64,7 +69,7 @@ void FillTile(const Tensor& qkv, const AttentionShape& shape, const Item& item, 
     const int64_t position = item.position + query;
     const int64_t window = shape.sliding_window;
     tile.last[r] = causal ? position : item.span - 1;
-    tile.first[r] = window > 0 ? std::max<int64_t>(0, position - window) : 0;
+    tile.first[r] = window > 0 && item.windowed ? std::max<int64_t>(0, position - window) : 0;
   }
   attention::Start(tile);
 }
@@ -158,7 +163,7 @@ void CpuBackend::DoPagedAttention(Tensor qkv, const AttentionShape& shape, const
   const auto* starts = batch.query_starts.as<int32_t>();
   const std::vector<Item> items =
       MakeItems({starts, static_cast<size_t>(batch.query_starts.elements())},
-                batch.context_lengths.as<int32_t>(), shape);
+                batch.context_lengths.as<int32_t>(), batch.window_ends.as<int32_t>(), shape);
   const int64_t block_size = kv.keys.dims[2];
   const int64_t max_blocks = batch.block_tables.cols();
   const auto* tables = batch.block_tables.as<int32_t>();
@@ -175,7 +180,8 @@ void CpuBackend::DoPagedAttention(Tensor qkv, const AttentionShape& shape, const
 void CpuBackend::DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
                                  int64_t /*max_span*/, Tensor y) {
   const std::vector<Item> items =
-      MakeItems({starts.as<int32_t>(), static_cast<size_t>(starts.elements())}, nullptr, shape);
+      MakeItems({starts.as<int32_t>(), static_cast<size_t>(starts.elements())}, nullptr, nullptr,
+                shape);
   const int64_t hidden = int64_t{shape.heads} * shape.head_dim;
   AttendItems(qkv, shape, items, /*causal=*/false, y, threads_, arena_,
               [&](const Item& item, int64_t key, const void** key_data, const void** value_data) {

@@ -35,7 +35,8 @@ class CpuBackend final : public Backend {
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
-  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+  void DoScaleRows(Tensor x, Tensor factors) override;
+  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm, float scale,
                  Tensor y) override;
   // linear.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;

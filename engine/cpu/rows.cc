@@ -96,8 +96,14 @@ void CpuBackend::DoAdd(Tensor x, Tensor delta) {
                 });
 }
 
+void CpuBackend::DoScaleRows(Tensor x, Tensor factors) {
+  MapRows(x, x, 1, [&](int64_t row, float* values) {
+    rows::Scale(factors.as<float>()[row], x.cols(), values);
+  });
+}
+
 void CpuBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
-                           Tensor y) {
+                           float scale, Tensor y) {
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);
   ParallelSpans(
@@ -108,7 +114,7 @@ void CpuBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormW
           rows::Widen(Row(x, row), x.dtype, cols, values);
           for (const Tensor& delta : deltas) {
             rows::Widen(Row(delta, row), delta.dtype, cols, delta_values);
-            rows::Add(delta_values, cols, values);
+            rows::AddScaled(delta_values, scale, cols, values);
           }
           rows::Narrow(values, x.dtype, cols, Row(x, row));
           rows::Widen(Row(x, row), x.dtype, cols, values);  // the norm is of the rounded sum
