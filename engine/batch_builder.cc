@@ -42,6 +42,9 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
   for (const ImageSpan& span : sequence.prompt.spans) AddImageRows(planned, span, first_row, built);
   batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
   batch.context_lengths.push_back(planned.begin + planned.count);
+  batch.prompt_rows.push_back(
+      std::clamp(sequence.prompt_rows() - planned.begin, 0, planned.count));
+  batch.pictured.push_back(!sequence.prompt.spans.empty());
   if (planned.samples) {
     batch.logit_rows.push_back(static_cast<int32_t>(batch.rows()) - 1);
     built.sampling.push_back(planned.sequence->owner);

@@ -22,6 +22,10 @@ void ExtendHashes(Sequence& sequence, int32_t block_size) {
       stream.Add(picture.data(), picture.size());
       stream.Add(&offset, sizeof(offset));
     }
+    if (sequence.answer_apart && end > sequence.prompt_rows()) {
+      const int32_t prompt_rows = sequence.prompt_rows();
+      stream.Add(&prompt_rows, sizeof(prompt_rows));
+    }
     sequence.hashes.push_back(stream.Finish());
   }
 }

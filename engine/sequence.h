@@ -24,6 +24,7 @@ struct Sequence {
   SamplingParams sampling;
   PreparedPrompt prompt;
   Digest salt = {};  // begins the chain of block hashes: cache salt and whatever else keys the KV's contents
+  bool answer_apart = false;  // the answer's keys and values are not those that its tokens would have in a prompt
 
   // Rows of the prompt, then the answer. An image row holds kImagePlaceholder.
   std::vector<int32_t> tokens;

@@ -89,6 +89,8 @@ absl::Status StepLoop::WarmUp() {
   batch.context_lengths = {1};
   batch.block_tables = {0};
   batch.max_blocks = 1;
+  batch.prompt_rows = {1};
+  batch.pictured = {false};
   batch.logit_rows = {0};
   if (model_options_.router == RouterMode::kGumbel) batch.router_seeds = {0};
   model_.decoder->Forward(batch, *cache_, nullptr);
@@ -170,7 +172,13 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   request.looked_up.assign(sequence.prompt.images.size(), false);
   request.request.input = TokenPrompt{};  // the pictures' bytes are not needed any more
 
+  const DecoderSpec& decoder = model_.spec.decoder;
+  const bool pictured = !sequence.prompt.images.empty();
+  const uint8_t unscaled = pictured && !decoder.scale_pictured_prompts ? 1 : 0;
+  sequence.answer_apart = unscaled == 1 || (decoder.sliding_window > 0 &&
+                                            sequence.max_rows > decoder.sliding_window);
   Sha256Stream salt;
+  salt.Add(&unscaled, sizeof(unscaled));
   salt.Add(request.request.cache_salt.data(), request.request.cache_salt.size());
   if (model_options_.router == RouterMode::kGumbel) {
     salt.Add(&sequence.sampling.seed, sizeof(sequence.sampling.seed));

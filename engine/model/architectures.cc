@@ -9,7 +9,13 @@ namespace tessera {
 namespace {
 
 constexpr Architecture kArchitectures[] = {
+    {"moe_llava_llama", ReadMoeLlavaLlama},
+    {"moe_llava_minicpm", ReadMoeLlavaMiniCpm},
+    {"moe_llava_mistral", ReadMoeLlavaMistral},
     {"moe_llava_phi", ReadMoeLlavaPhi},
+    {"moe_llava_qwen", ReadMoeLlavaQwen},
+    {"moe_llava_qwen1_5", ReadMoeLlavaQwen2},
+    {"moe_llava_qwen2", ReadMoeLlavaQwen2},
     {"moe_llava_stablelm", ReadMoeLlavaStableLm},
 };
 

@@ -24,6 +24,10 @@ struct Batch {
   std::vector<int32_t> context_lengths;     // [S]
   std::vector<int32_t> block_tables;        // [S, max_blocks], 0 where there is none
   int64_t max_blocks = 0;
+  // Per sequence: how many of its rows here, the first ones, are of its prompt (the others are of its answer), and whether that prompt
+  // has pictures. Some models compute answers otherwise.
+  std::vector<int32_t> prompt_rows;  // [S]
+  std::vector<bool> pictured;        // [S]
   std::vector<ImageRows> images;
   std::vector<int32_t> logit_rows;      // rows whose logits are wanted
   std::vector<uint64_t> router_seeds;   // [T] where routing is random, else empty

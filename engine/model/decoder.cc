@@ -13,6 +13,16 @@ namespace {
 
 Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
 
+// What the embedding of each row's token is multiplied with.
+std::vector<float> EmbeddingScales(const DecoderSpec& spec, const Batch& batch) {
+  std::vector<float> scales(batch.ids.size(), spec.embedding_scale);
+  for (size_t s = 0; s < batch.prompt_rows.size(); ++s) {
+    if (spec.scale_pictured_prompts || !batch.pictured[s]) continue;
+    std::fill_n(scales.begin() + batch.query_starts[s], batch.prompt_rows[s], 1.0f);
+  }
+  return scales;
+}
+
 }  // namespace
 
 struct Decoder::Pass {
@@ -115,17 +125,36 @@ absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
 absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
   const DecoderNames& names = spec_.names;
   const std::string prefix = ExpandName(names.layer, index);
+  if (spec_.experts[static_cast<size_t>(index)] == 0) {
+    return LoadDenseFfn(loader, prefix + names.mlp, layer);
+  }
+  RETURN_IF_ERROR(LoadExperts(loader, index, layer));
+  if (!spec_.residual_experts) return absl::OkStatus();
+  RETURN_IF_ERROR(LoadDenseFfn(loader, prefix + names.residual_mlp, layer));
+  ASSIGN_OR_RETURN(layer.mix, loader.Tensor(prefix + names.residual_mix + ".weight",
+                                            {2, spec_.hidden}, DType::kFloat32));
+  ASSIGN_OR_RETURN(layer.mix_bias,
+                   loader.Tensor(prefix + names.residual_mix + ".bias", {2}, DType::kFloat32));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer) {
+  const DecoderNames& names = spec_.names;
+  const Bias bias = BiasIf(spec_.ffn_bias);
+  std::vector<std::string> up;
+  for (const std::string& name : names.ffn_up) up.push_back(prefix + name);
+  ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear(up, std::vector<int64_t>(up.size(), spec_.ffn),
+                                               spec_.hidden, bias));
+  ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.ffn_down}, {spec_.hidden},
+                                                 spec_.ffn, bias));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer) {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, index);
   const int experts = spec_.experts[static_cast<size_t>(index)];
   const Bias bias = BiasIf(spec_.ffn_bias);
-  if (experts == 0) {
-    std::vector<std::string> up;
-    for (const std::string& name : names.ffn_up) up.push_back(prefix + names.mlp + name);
-    ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear(up, std::vector<int64_t>(up.size(), spec_.ffn),
-                                                 spec_.hidden, bias));
-    ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.mlp + names.ffn_down},
-                                                   {spec_.hidden}, spec_.ffn, bias));
-    return absl::OkStatus();
-  }
   ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
                                                {experts, spec_.hidden}, DType::kFloat32));
   std::vector<std::string> prefixes;
@@ -137,6 +166,11 @@ absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
 
 // ------------------------------------------------------------------------------------------------------------- forward
 
+void Decoder::ScaleAll(Tensor x, float factor) {
+  const std::vector<float> factors(static_cast<size_t>(x.rows()), factor);
+  backend_.ScaleRows(x, backend_.Upload(factors, {x.rows()}));
+}
+
 // The norm that the rows pass before layer `index`, the final one after the last.
 const NormWeights& Decoder::NormBefore(int index) const {
   return index < spec_.layers ? layers_[static_cast<size_t>(index)].attention_norm : final_norm_;
@@ -144,6 +178,9 @@ const NormWeights& Decoder::NormBefore(int index) const {
 
 Tensor Decoder::EmbedRows(const Batch& batch) {
   Tensor x = backend_.Embed(embedding_->tensor(), backend_.Upload(batch.ids, {batch.rows()}));
+  if (spec_.embedding_scale != 1) {
+    backend_.ScaleRows(x, backend_.Upload(EmbeddingScales(spec_, batch), {batch.rows()}));
+  }
   for (const ImageRows& image : batch.images) {
     const int64_t rows = static_cast<int64_t>(image.target.size());
     backend_.PutRows(
@@ -162,15 +199,36 @@ Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pa
 }
 
 Tensor Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
-  if (layer.experts == nullptr) {
-    if (!spec_.gated_ffn) {
-      return backend_.Linear(backend_.Linear(normed, *layer.ffn_up, spec_.activation),
-                             *layer.ffn_down);
-    }
-    return backend_.Linear(
-        backend_.GatedActivate(backend_.Linear(normed, *layer.ffn_up), spec_.activation),
-        *layer.ffn_down);
+  if (layer.experts == nullptr) return DenseFfn(layer, normed);
+  const Tensor routed = RoutedFfn(layer, index, normed, pass);
+  if (layer.mix == nullptr) return routed;
+  return MixResidual(layer, normed, routed, DenseFfn(layer, normed));
+}
+
+Tensor Decoder::DenseFfn(const Layer& layer, Tensor normed) {
+  if (!spec_.gated_ffn) {
+    return backend_.Linear(backend_.Linear(normed, *layer.ffn_up, spec_.activation),
+                           *layer.ffn_down);
   }
+  return backend_.Linear(
+      backend_.GatedActivate(backend_.Linear(normed, *layer.ffn_up), spec_.activation),
+      *layer.ffn_down);
+}
+
+// Experts and dense FFN are combined as two experts that every row is routed to: sorted by expert, their rows are those of `routed`,
+// then those of `dense`.
+Tensor Decoder::MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense) {
+  const RouterConfig both = {.experts_per_token = 2, .renormalize = false};
+  const Routing mix =
+      backend_.Route(normed, layer.mix->tensor(), layer.mix_bias->tensor(), both, Tensor());
+  const int64_t rows = normed.rows();
+  const Tensor stacked = backend_.New(normed.dtype, {2 * rows, normed.cols()});
+  backend_.Copy(routed, stacked.Rows(0, rows));
+  backend_.Copy(dense, stacked.Rows(rows, rows));
+  return backend_.Combine(stacked, mix);
+}
+
+Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   Tensor noise;
   if (router_mode_ == RouterMode::kGumbel) {
     const int64_t experts = layer.experts->experts;
@@ -187,8 +245,10 @@ Tensor Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   return backend_.Combine(backend_.ExpertFfn(normed, *layer.experts, routing), routing);
 }
 
-DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* trace) {
+Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace* trace) {
   const int64_t sequences = batch.sequences();
+  TESSERA_CHECK(batch.prompt_rows.size() == batch.context_lengths.size() &&
+                batch.pictured.size() == batch.context_lengths.size());
   Pass pass{batch, cache, {}, trace, {}};
   pass.paged.query_starts = backend_.Upload(batch.query_starts, {sequences + 1});
   pass.paged.context_lengths = backend_.Upload(batch.context_lengths, {sequences});
@@ -200,22 +260,36 @@ DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* 
         pass.paged.max_query, batch.query_starts[i + 1] - batch.query_starts[i]);
     pass.paged.max_context = std::max<int64_t>(pass.paged.max_context, batch.context_lengths[i]);
   }
+  if (spec_.sliding_window > 0) {
+    std::vector<int32_t> ends;  // of the prompts
+    for (size_t i = 0; i < batch.context_lengths.size(); ++i) {
+      const int32_t rows = batch.query_starts[i + 1] - batch.query_starts[i];
+      ends.push_back(batch.context_lengths[i] - rows + batch.prompt_rows[i]);
+    }
+    pass.paged.window_ends = backend_.Upload(ends, {sequences});
+  }
+  return pass;
+}
 
+DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* trace) {
+  Pass pass = BeginPass(batch, cache, trace);
   const auto record = [&](Tensor rows) {
     if (trace != nullptr) trace->hidden.push_back(backend_.DownloadFloats(rows));
   };
   Tensor x = EmbedRows(batch);
   record(x);
   Tensor normed = backend_.Norm(x, NormBefore(0));
+  const float scale = spec_.branch_scale;
   for (int i = 0; i < spec_.layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
     const Tensor attention = Attention(layer, i, normed, pass);
     if (spec_.residual == ResidualLayout::kParallel) {
       const Tensor ffn = Ffn(layer, i, normed, pass);
-      normed = backend_.AddNorm(x, std::array{attention, ffn}, NormBefore(i + 1));
+      normed = backend_.AddNorm(x, std::array{attention, ffn}, NormBefore(i + 1), scale);
     } else {
-      normed = backend_.AddNorm(x, std::array{attention}, layer.ffn_norm);
-      normed = backend_.AddNorm(x, std::array{Ffn(layer, i, normed, pass)}, NormBefore(i + 1));
+      normed = backend_.AddNorm(x, std::array{attention}, layer.ffn_norm, scale);
+      const Tensor ffn = Ffn(layer, i, normed, pass);
+      normed = backend_.AddNorm(x, std::array{ffn}, NormBefore(i + 1), scale);
     }
     record(i + 1 < spec_.layers ? x : normed);
   }
@@ -223,6 +297,7 @@ DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* 
     const Tensor last = backend_.GatherRows(
         normed,
         backend_.Upload(batch.logit_rows, {static_cast<int64_t>(batch.logit_rows.size())}));
+    if (spec_.head_scale != 1) ScaleAll(last, spec_.head_scale);
     pass.output.logits = backend_.LinearFloat32(last, *head_);
   }
   return std::move(pass.output);

@@ -40,10 +40,12 @@ class Decoder {
     std::unique_ptr<PackedLinear> qkv;
     std::unique_ptr<PackedLinear> attention_out;
     NormWeights ffn_norm;                       // sequential layout only
-    std::unique_ptr<PackedLinear> ffn_up;       // dense layers only
+    std::unique_ptr<PackedLinear> ffn_up;       // dense layers, and beside residual experts
     std::unique_ptr<PackedLinear> ffn_down;
     std::unique_ptr<Buffer> router;             // routed layers only: float32 [experts, hidden]
     std::unique_ptr<PackedExperts> experts;
+    std::unique_ptr<Buffer> mix;                // residual experts only: float32 [2, hidden]
+    std::unique_ptr<Buffer> mix_bias;           // float32 [2]
   };
   struct Pass;  // what the layers of one pass share
 
@@ -51,10 +53,17 @@ class Decoder {
       : spec_(spec), router_mode_(router_mode), backend_(backend) {}
   absl::Status LoadLayer(WeightLoader& loader, int index);
   absl::Status LoadFfn(WeightLoader& loader, int index, Layer& layer);
+  absl::Status LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer);
+  absl::Status LoadExperts(WeightLoader& loader, int index, Layer& layer);
   absl::Status LoadRope(int max_positions, Backend& backend);
   Tensor EmbedRows(const Batch& batch);
+  Pass BeginPass(const Batch& batch, const KvCache& cache, Trace* trace);
   Tensor Attention(const Layer& layer, int index, Tensor normed, const Pass& pass);
   Tensor Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  Tensor DenseFfn(const Layer& layer, Tensor normed);
+  Tensor RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  Tensor MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense);
+  void ScaleAll(Tensor x, float factor);
   const NormWeights& NormBefore(int index) const;
 
   DecoderSpec spec_;

@@ -72,6 +72,8 @@ struct DecoderNames {
   std::string ffn_down;
   std::string router;
   std::string expert;  // prefix of one expert: "…{expert}."
+  std::string residual_mlp;  // prefix of the dense matrices beside the experts
+  std::string residual_mix;  // what weighs experts against them
   std::string final_norm;
   std::string head;
 };
@@ -95,10 +97,17 @@ struct DecoderSpec {
   Activation activation = Activation::kSilu;
   int rotary_dims = 0;  // first dims of each head that are turned
   double rope_theta = 10000;
-  int sliding_window = 0;
+  int sliding_window = 0;  // keys further back than this are not seen by a prompt's rows; 0: all are
   bool tied_head = false;
   std::vector<int> experts;  // per layer; 0: a dense layer
   RouterConfig router;
+  // Routed layers have a dense FFN beside the experts: c₀ · experts(x) + c₁ · dense(x), c the softmax of a linear map of x
+  // (Rajbhandari et al. 2022, arXiv:2201.05596, "Residual-MoE", with DeepSpeed's learned coefficient).
+  bool residual_experts = false;
+  float embedding_scale = 1;           // of token rows, not of pictures' rows
+  bool scale_pictured_prompts = true;  // whether that holds for the tokens of a prompt with pictures, too
+  float branch_scale = 1;              // of what attention and FFN add to the residual stream
+  float head_scale = 1;                // of the rows that the head sees
   DecoderNames names;
 
   int max_experts() const;

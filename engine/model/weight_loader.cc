@@ -13,8 +13,10 @@ WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress pr
 absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                               const std::vector<int64_t>& dims) {
   ASSIGN_OR_RETURN(const HostTensor tensor, checkpoint_.Take(name, dims));
-  parameters_ += tensor.elements();
-  done_ += static_cast<int64_t>(checkpoint_.tensors().at(name).bytes);
+  if (counted_.insert(name).second) {  // a tied head is read twice
+    parameters_ += tensor.elements();
+    done_ += static_cast<int64_t>(checkpoint_.tensors().at(name).bytes);
+  }
   return tensor;
 }
 

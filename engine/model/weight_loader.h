@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ class WeightLoader {
   Backend& backend_;
   Checkpoint& checkpoint_;
   Progress progress_;
+  std::set<std::string> counted_;
   int64_t total_ = 0;
   int64_t done_ = 0;
   int64_t parameters_ = 0;

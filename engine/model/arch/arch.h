@@ -5,7 +5,17 @@
 
 namespace tessera {
 
+absl::StatusOr<ModelSpec> ReadMoeLlavaLlama(JsonFields& config,
+                                            const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config,
+                                              const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaMistral(JsonFields& config,
+                                              const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const ModelDirectories& directories);
-absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaQwen(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaQwen2(JsonFields& config,
+                                            const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config,
+                                               const ModelDirectories& directories);
 
 }  // namespace tessera

@@ -17,6 +17,8 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   decoder.experts.assign(static_cast<size_t>(decoder.layers), 0);
   decoder.names.router = "mlp.deepspeed_moe.gate.wg";
   decoder.names.expert = "mlp.deepspeed_moe.experts.deepspeed_experts.{expert}.";
+  decoder.names.residual_mlp = "mlp.mlp.";
+  decoder.names.residual_mix = "mlp.coefficient";
   if (!config.Has("moe")) return;
   JsonFields moe = config.Object("moe");
   if (!moe.BoolOr("moe_enable", true)) return;
@@ -43,7 +45,7 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
       moe.Refuse("num_experts", "fewer experts than top_k_experts");
     }
   }
-  if (moe.BoolOr("use_residual", false)) moe.Refuse("use_residual", "residual experts are not served");
+  decoder.residual_experts = moe.BoolOr("use_residual", false);
 
   // An expert takes at most ceil(tokens / experts · factor · k) choices; below `experts` for factor · k some would be dropped.
   const double factor = moe.NumberOr("eval_capacity_factor", 1.0, 0, 1e6);
@@ -64,6 +66,14 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const s
   keys.default_scales = "336,672";
   keys.pooling = true;
   return ReadVision(config, tower, keys, spec);
+}
+
+absl::StatusOr<ModelSpec> WithExpertsAndVision(JsonFields& config, const VisionTowerDir& tower,
+                                               const std::string& prefix, ModelSpec spec) {
+  RETURN_IF_ERROR(config.status());
+  ReadMoe(config, spec);
+  RETURN_IF_ERROR(ReadVision(config, tower, prefix, spec));
+  return spec;
 }
 
 }  // namespace tessera

@@ -15,4 +15,8 @@ void ReadMoe(JsonFields& config, ModelSpec& spec);
 absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const std::string& prefix,
                         ModelSpec& spec);
 
+// The spec of a backbone with all that `config` says beside it. The last call of every reader.
+absl::StatusOr<ModelSpec> WithExpertsAndVision(JsonFields& config, const VisionTowerDir& tower,
+                                               const std::string& prefix, ModelSpec spec);
+
 }  // namespace tessera

@@ -270,7 +270,7 @@ TEST_F(ArchitecturesTest, EveryFieldThatCannotBeServedIsNamed) {
       {"moe", "num_experts", {1 << 20}},
       {"moe", "top_k_experts", 3},
       {"moe", "top_k_experts", 0},
-      {"moe", "use_residual", true},
+      {"moe", "use_residual", "yes"},
       {"moe", "eval_capacity_factor", "big"},
       {"", "mm_image_tower", 7},
       {"", "mm_vision_select_layer", 25},
