@@ -62,6 +62,29 @@ absl::StatusOr<std::pair<int64_t, int64_t>> StackedDims(const LinearWeights& sou
   return std::make_pair(out, in);
 }
 
+// Checks that the matrices of expert `e` fit its base, and returns their rank; `rank` is that of the experts before, 0 for none.
+absl::StatusOr<int64_t> LoraRank(const LoraWeights& source, size_t e, int64_t rank) {
+  const std::vector<HostTensor>& base = source.base.weights;
+  const std::vector<HostTensor>& a = source.a[e].weights;
+  const std::vector<HostTensor>& b = source.b[e].weights;
+  if (a.size() != base.size() || b.size() != base.size()) {
+    return Invalid(fmt::format("low-rank expert {}: {} A and {} B for {} weights", e, a.size(),
+                               b.size(), base.size()));
+  }
+  for (size_t i = 0; i < base.size(); ++i) {
+    if (rank == 0 && !a[i].dims.empty()) rank = a[i].dims[0];
+    const bool fits = rank > 0 && a[i].dims == std::vector{rank, base[i].dims[1]} &&
+                      b[i].dims == std::vector{base[i].dims[0], rank};
+    if (!fits || !IsFloat(a[i].dtype) || !IsFloat(b[i].dtype)) {
+      return Invalid(fmt::format(
+          "low-rank expert {}: A is {} {} and B {} {}, beside a weight of {} and with rank {}", e,
+          DTypeName(a[i].dtype), a[i].ShapeString(), DTypeName(b[i].dtype), b[i].ShapeString(),
+          base[i].ShapeString(), rank));
+    }
+  }
+  return rank;
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> AllocateLike(Backend& backend,
                                                      const std::vector<int64_t>& dims,
                                                      DType dtype) {
@@ -150,6 +173,24 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const Expert
   packed->experts = static_cast<int64_t>(source.up.size());
   packed->hidden = hidden;
   packed->ffn = ffn;
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<PackedLora>> Backend::PackLora(const LoraWeights& source) {
+  ASSIGN_OR_RETURN(const auto base, StackedDims(source.base));
+  if (source.a.empty() || source.a.size() != source.b.size()) {
+    return Invalid(fmt::format("low-rank experts with {} A and {} B", source.a.size(),
+                               source.b.size()));
+  }
+  int64_t rank = 0;
+  for (size_t e = 0; e < source.a.size(); ++e) {
+    ASSIGN_OR_RETURN(rank, LoraRank(source, e, rank));
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, DoPackLora(source));
+  packed->experts = static_cast<int64_t>(source.a.size());
+  packed->rank = rank;
+  packed->in = base.second;
+  packed->out = base.first;
   return packed;
 }
 
@@ -350,6 +391,18 @@ Tensor Backend::Combine(Tensor y, const Routing& routing) {
   Tensor result = New(activation_dtype_, {rows, y.cols()});
   DoCombine(y, routing, result);
   return result;
+}
+
+Tensor Backend::LoraLinear(Tensor x, const PackedLora& weights, const Routing& routing) {
+  const int64_t rows = x.rows();
+  const int64_t choices = routing.experts.cols();
+  CheckTensor(x, activation_dtype_, {rows, weights.in});
+  CheckTensor(routing.logits, DType::kFloat32, {rows, weights.experts});
+  CheckTensor(routing.experts, DType::kInt32, {rows, choices});
+  CheckTensor(routing.weights, DType::kFloat32, {rows, choices});
+  Tensor y = New(activation_dtype_, {rows, weights.out});
+  DoLoraLinear(x, weights, routing, y);
+  return y;
 }
 
 }  // namespace tessera

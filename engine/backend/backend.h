@@ -2,7 +2,7 @@
 // written. Public operations check shapes and take their results from the step arena; the private virtual kernels only compute.
 //
 // Two times:
-//   load   Allocate, Load, PackLinear, PackExperts: slow, may fail, results live until the backend ends or the object is freed.
+//   load   Allocate, Load, Pack…: slow, may fail, results live until the backend ends or the object is freed.
 //   step   everything else: never fails (a wrong shape is a bug, CHECK), results live until ResetArena().
 //
 // Thread: one, the engine's. Dtypes: activations are float32 or bfloat16 (activation_dtype()); norms, softmax, routers and
@@ -53,6 +53,15 @@ class PackedExperts {
   int64_t ffn = 0;
   size_t bytes = 0;
 };
+class PackedLora {
+ public:
+  virtual ~PackedLora() = default;
+  int64_t experts = 0;
+  int64_t rank = 0;
+  int64_t in = 0;
+  int64_t out = 0;
+  size_t bytes = 0;
+};
 
 // y = x Wᵀ + b. Several pieces are stacked along `out` (fused query·key·value, gate·up).
 struct LinearWeights {
@@ -66,6 +75,15 @@ struct ExpertWeights {
   std::vector<LinearWeights> down;  // per expert, [hidden, ffn]
   Activation activation = Activation::kNone;
   bool gated = false;
+};
+
+// A dense layer with low-rank experts beside it (LoRA: Hu et al. 2021, arXiv 2106.09685; a mixture of them: Chen et al. 2024, arXiv
+// 2401.16160): row t gives x Wᵀ + b + scale · Σ_e g[t, e] · (x A_eᵀ) B_eᵀ, g[t, e] its routing weight, 0 where e is not chosen.
+struct LoraWeights {
+  LinearWeights base;
+  std::vector<LinearWeights> a;  // per expert, one [rank, in] for each piece of the base
+  std::vector<LinearWeights> b;  // per expert, one [out_i, rank] for each piece of the base
+  float scale = 1;               // α / rank
 };
 
 enum class NormKind : uint8_t { kLayerNorm, kRmsNorm };
@@ -147,6 +165,7 @@ class Backend {
   // INVALID_ARGUMENT when pieces do not fit together.
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(const LinearWeights& source);
   absl::StatusOr<std::unique_ptr<PackedExperts>> PackExperts(const ExpertWeights& source);
+  absl::StatusOr<std::unique_ptr<PackedLora>> PackLora(const LoraWeights& source);
 
   // --- step time: memory ---
   virtual void ResetArena() = 0;
@@ -206,6 +225,8 @@ class Backend {
   Tensor ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing);
   // y [T · k, hidden] → Σ_j weights[t, j] · y[places[t, j]] [T, hidden], summed in float32 in the order of j, rounded once.
   Tensor Combine(Tensor y, const Routing& routing);
+  // x [T, in] → [T, out]: the dense layer and, added to it, the low-rank experts that `routing` chose, rounded once.
+  Tensor LoraLinear(Tensor x, const PackedLora& weights, const Routing& routing);
 
  protected:
   explicit Backend(DType activation_dtype) : activation_dtype_(activation_dtype) {}
@@ -214,6 +235,7 @@ class Backend {
   virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
+  virtual absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) = 0;
   virtual void DoUpload(const void* source, Tensor target) = 0;
   virtual void DoDownload(Tensor source, void* target) = 0;
   virtual void DoCopy(Tensor source, Tensor target) = 0;
@@ -239,6 +261,8 @@ class Backend {
   virtual void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
                            Tensor y) = 0;
   virtual void DoCombine(Tensor y, const Routing& routing, Tensor result) = 0;
+  virtual void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing,
+                            Tensor y) = 0;
 
   DType activation_dtype_;
 };

@@ -56,6 +56,10 @@ class CpuBackend final : public Backend {
   void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
                    Tensor y) override;
   void DoCombine(Tensor y, const Routing& routing, Tensor result) override;
+  // lora.cc
+  absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
+  void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing,
+                    Tensor y) override;
 
   // y[row] = f(row as float32 [cols], in place), widened before and rounded once after, over all
   // rows on all cores. `cost` is the work per element.

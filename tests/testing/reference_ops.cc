@@ -151,4 +151,16 @@ Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t 
   return Linear(inner, expert.down, expert.down_bias, ffn, hidden, Activation::kNone);
 }
 
+Values AddLora(const Values& base, const Values& x, const std::vector<Values>& a,
+               const std::vector<Values>& b, const Values& gates, double scale, int64_t in,
+               int64_t rank, int64_t out) {
+  Values y = base;
+  for (size_t e = 0; e < a.size(); ++e) {
+    const Values inner = Linear(x, a[e], {}, in, rank, Activation::kNone);
+    const Values low = Linear(inner, b[e], {}, rank, out, Activation::kNone);
+    for (size_t i = 0; i < y.size(); ++i) y[i] += scale * gates[i / out * a.size() + e] * low[i];
+  }
+  return y;
+}
+
 }  // namespace tessera::testing::reference

@@ -52,4 +52,9 @@ struct Expert {
 Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
                  Activation activation, bool gated);
 
+// base [rows, out] + scale · Σ_e gates[t, e] · (x A_eᵀ) B_eᵀ; a [E][rank · in], b [E][out · rank], gates [rows, E].
+Values AddLora(const Values& base, const Values& x, const std::vector<Values>& a,
+               const std::vector<Values>& b, const Values& gates, double scale, int64_t in,
+               int64_t rank, int64_t out);
+
 }  // namespace tessera::testing::reference
