@@ -48,7 +48,7 @@ struct SamplingParams {
   int32_t top_k = 0;              // 0: all tokens
   float top_p = 1;                // (0, 1]
   float min_p = 0;                // [0, 1], of the best token's probability
-  float repetition_penalty = 1;   // (0, 100], over prompt and answer; Keskar et al. 2019, CTRL, §4.1
+  std::optional<float> repetition_penalty;  // (0, 100], over prompt and answer; Keskar et al. 2019, CTRL, §4.1; unset: the model's
   float presence_penalty = 0;     // [-2, 2], over the answer
   float frequency_penalty = 0;    // [-2, 2], over the answer
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id → added to its logit, [-100, 100]

@@ -52,18 +52,23 @@ void AddLogprobs(std::span<const float> logits, int32_t count, SampledToken& tok
 
 void ApplyPenalties(const SamplerInput& input, const SamplingParams& params,
                     std::span<float> logits) {
+  const float penalty = params.repetition_penalty.value_or(1);
   absl::flat_hash_map<int32_t, int32_t> answer_counts;
-  for (size_t i = 0; i < input.tokens.size(); ++i) {
-    const int32_t id = input.tokens[i];
-    if (id < 0 || static_cast<size_t>(id) >= logits.size()) continue;
-    const bool in_answer = i >= static_cast<size_t>(input.prompt_rows);
+  const auto count = [&](int32_t id, int32_t in_answer) {
+    if (id < 0 || static_cast<size_t>(id) >= logits.size()) return;
     const auto [entry, inserted] = answer_counts.try_emplace(id, 0);
-    if (in_answer) ++entry->second;
-    if (inserted && params.repetition_penalty != 1) {
-      float& logit = logits[static_cast<size_t>(id)];
-      logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
-    }
+    entry->second += in_answer;
+    if (!inserted || penalty == 1) return;
+    float& logit = logits[static_cast<size_t>(id)];
+    logit = logit > 0 ? logit / penalty : logit * penalty;
+  };
+  const auto rows = static_cast<size_t>(input.prompt_rows);
+  if (input.prompt_stand_in) {
+    count(*input.prompt_stand_in, 0);
+  } else {
+    for (const int32_t id : input.tokens.first(rows)) count(id, 0);
   }
+  for (const int32_t id : input.tokens.subspan(rows)) count(id, 1);
   for (const auto& [id, count] : answer_counts) {
     if (count == 0) continue;
     logits[static_cast<size_t>(id)] -=
@@ -74,7 +79,7 @@ void ApplyPenalties(const SamplerInput& input, const SamplingParams& params,
 // Logits as the draw sees them, before temperature.
 std::vector<float> Adjusted(const SamplerInput& input, const SamplingParams& params) {
   std::vector<float> logits(input.logits.begin(), input.logits.end());
-  if (params.repetition_penalty != 1 || params.presence_penalty != 0 ||
+  if (params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
       params.frequency_penalty != 0) {
     ApplyPenalties(input, params, logits);
   }
@@ -141,7 +146,7 @@ absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
       {"top_k", static_cast<double>(params.top_k), 0, 1e9, false},
       {"top_p", params.top_p, 0, 1, true},
       {"min_p", params.min_p, 0, 1, false},
-      {"repetition_penalty", params.repetition_penalty, 0, 100, true},
+      {"repetition_penalty", params.repetition_penalty.value_or(1), 0, 100, true},
       {"presence_penalty", params.presence_penalty, -2, 2, false},
       {"frequency_penalty", params.frequency_penalty, -2, 2, false},
       {"max_tokens", static_cast<double>(params.max_tokens), 0, 1e9, false},

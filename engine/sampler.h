@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct SamplerInput {
   std::span<const float> logits;    // of the rows in use; padding rows are left out
   std::span<const int32_t> tokens;  // prompt and answer so far; kImagePlaceholder for image rows
   int32_t prompt_rows = 0;
+  std::optional<int32_t> prompt_stand_in;  // what the repetition penalty counts in the place of the prompt's tokens
   std::span<const int32_t> end_ids;  // barred before min_tokens
 };
 

@@ -165,6 +165,9 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   Sequence& sequence = request.sequence;
   sequence.owner = &request;
   sequence.sampling = request.request.sampling;
+  if (!sequence.sampling.repetition_penalty) {
+    sequence.sampling.repetition_penalty = model_.spec.repetition.penalty;
+  }
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   sequence.image_ready.assign(sequence.prompt.images.size(), false);
@@ -293,8 +296,9 @@ void StepLoop::RunForward(const StepPlan& plan) {
 void StepLoop::AppendToken(LiveRequest& request, std::span<const float> logits,
                            Clock::time_point now) {
   Sequence& sequence = request.sequence;
-  const SampledToken token = SampleToken(
-      {logits, sequence.tokens, sequence.prompt_rows(), request.end_ids}, sequence.sampling);
+  SamplerInput input{logits, sequence.tokens, sequence.prompt_rows(), {}, request.end_ids};
+  if (model_.spec.repetition.bos_for_prompt) input.prompt_stand_in = model_.tokenizer->bos();
+  const SampledToken token = SampleToken(input, sequence.sampling);
   request.chunk = Chunk();
   request.finite = std::isfinite(logits[static_cast<size_t>(token.id)]);
   sequence.tokens.push_back(token.id);

@@ -49,7 +49,8 @@ absl::Status CheckScalars(const SamplingParams& p) {
   RETURN_IF_ERROR(CheckRange("top_k", p.top_k, Lower::kClosed, 0, kMost));
   RETURN_IF_ERROR(CheckRange("top_p", p.top_p, Lower::kOpen, 0.f, 1.f));
   RETURN_IF_ERROR(CheckRange("min_p", p.min_p, Lower::kClosed, 0.f, 1.f));
-  RETURN_IF_ERROR(CheckRange("repetition_penalty", p.repetition_penalty, Lower::kOpen, 0.f, 100.f));
+  RETURN_IF_ERROR(
+      CheckRange("repetition_penalty", p.repetition_penalty.value_or(1), Lower::kOpen, 0.f, 100.f));
   RETURN_IF_ERROR(CheckRange("presence_penalty", p.presence_penalty, Lower::kClosed, -2.f, 2.f));
   return CheckRange("frequency_penalty", p.frequency_penalty, Lower::kClosed, -2.f, 2.f);
 }

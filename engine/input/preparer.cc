@@ -118,6 +118,11 @@ absl::Status Preparer::Check(const Request& request) const {
                         fmt::format("{} pictures, at most {} are taken", images.size(),
                                     limits_.max_images));
   }
+  if (TemplateOf(format_).one_picture && images.size() != 1) {
+    return InvalidField(images.empty() ? "input" : images[1].field,
+                        fmt::format("this model answers about one picture, there are {}",
+                                    images.size()));
+  }
   int64_t bytes = 0;
   for (const PlacedText& text : TextsOf(request.input)) {
     RETURN_IF_ERROR(AtField(ValidateUtf8(*text.text), text.field, ErrorReason::kInvalidParameter));
@@ -155,23 +160,30 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
   return absl::OkStatus();
 }
 
+std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
+  const PromptTemplate& text = TemplateOf(format_);
+  std::vector<int32_t> ids = EncodePrompt(tokenizer_, prompt, text.bos);
+  if (text.max_ids > 0 && ids.size() > text.max_ids) ids.resize(text.max_ids);
+  return ids;
+}
+
 absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) const {
   if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return tokens->ids;
   const SpecialTokens special =
       request.parse_special_tokens ? SpecialTokens::kParse : SpecialTokens::kText;
   if (const auto* raw = std::get_if<RawPrompt>(&request.input)) {
-    auto prompt = SplitRawPrompt(raw->text, special);
+    auto prompt = SplitRawPrompt(raw->text, special, TemplateOf(format_).image_break);
     if (!prompt.ok()) {
       return AtField(prompt.status(), "raw_prompt", ErrorReason::kInvalidParameter);
     }
-    return EncodePrompt(tokenizer_, *prompt);
+    return Encode(*prompt);
   }
   const auto& messages = std::get<std::vector<Message>>(request.input);
   auto prompt = BuildPrompt(TemplateOf(format_), NumberImages(messages), special);
   if (!prompt.ok()) {
     return AtField(prompt.status(), "conversation", ErrorReason::kInvalidParameter);
   }
-  return EncodePrompt(tokenizer_, *prompt);
+  return Encode(*prompt);
 }
 
 absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {

@@ -42,6 +42,7 @@ class Preparer {
 
  private:
   absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request) const;
+  std::vector<int32_t> Encode(const Prompt& prompt) const;
   absl::Status CheckTokenIds(const TokenPrompt& prompt) const;
   absl::StatusOr<PreparedImage> PrepareImage(const EncodedImage& image, ImageMode mode) const;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "engine/input/utf8.h"
 #include "engine/status.h"
@@ -14,6 +15,7 @@ constexpr std::string_view kImagePlace = "<image>";
 
 class PromptBuilder {
  public:
+  explicit PromptBuilder(std::string_view image_break) { prompt_.image_break = image_break; }
   void AddText(std::string_view text, SpecialTokens special) {
     if (!text.empty()) prompt_.chunks.back().push_back({std::string(text), special});
   }
@@ -25,7 +27,7 @@ class PromptBuilder {
   Prompt Take() && { return std::move(prompt_); }
 
  private:
-  Prompt prompt_{.chunks = {{}}, .images = {}};
+  Prompt prompt_{.chunks = {{}}, .images = {}, .image_break = ""};
 };
 
 bool IsEmpty(const PromptMessage& message) {
@@ -63,6 +65,49 @@ absl::Status CheckRoles(std::span<const PromptMessage> messages) {
   }
   if ((messages.size() - first) % 2 == 1) return absl::OkStatus();
   return InvalidField("messages", "the last message must be a user's");
+}
+
+// What Python's str.strip() removes.
+bool IsBlank(char32_t c) {
+  return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
+}
+
+std::string_view Stripped(std::string_view text) {
+  size_t begin = text.size();
+  size_t end = text.size();
+  for (size_t at = 0; at < text.size();) {
+    const Utf8Part part = NextUtf8Part(text.substr(at));
+    const bool blank = IsBlank(part.code_point);
+    if (!blank && begin == text.size()) begin = at;
+    at += part.length;
+    if (!blank) end = at;
+  }
+  return text.substr(begin, end - begin);
+}
+
+// The conversation with its picture before the stripped text of the first message.
+absl::StatusOr<std::vector<PromptMessage>> LeadWithPicture(
+    std::span<const PromptMessage> messages) {
+  std::vector<PromptMessage> result(messages.begin(), messages.end());
+  std::vector<PromptPart> pictures;
+  for (PromptMessage& message : result) {
+    const auto is_picture = [](const PromptPart& part) {
+      return std::holds_alternative<ImageRef>(part);
+    };
+    std::copy_if(message.parts.begin(), message.parts.end(), std::back_inserter(pictures),
+                 is_picture);
+    std::erase_if(message.parts, is_picture);
+  }
+  if (pictures.size() != 1) {
+    return InvalidField("messages", fmt::format("this model answers about one picture, there are {}",
+                                                pictures.size()));
+  }
+  std::string text;
+  for (const PromptPart& part : result[0].parts) text += std::get<std::string>(part);
+  result[0].parts = {pictures[0], std::string(Stripped(text))};
+  return result;
 }
 
 void AddSystem(const PromptTemplate& text, const PromptMessage* message, SpecialTokens special,
@@ -104,27 +149,33 @@ absl::StatusOr<Prompt> BuildPrompt(const PromptTemplate& text,
                                    std::span<const PromptMessage> messages, SpecialTokens special) {
   RETURN_IF_ERROR(CheckRoles(messages));
   RETURN_IF_ERROR(CheckTexts(messages));
-  PromptBuilder builder;
+  PromptBuilder builder(text.image_break);
   const bool has_system = messages[0].role == Role::kSystem;
   AddSystem(text, has_system ? &messages[0] : nullptr, special, &builder);
-  for (const PromptMessage& message : messages.subspan(has_system ? 1 : 0)) {
-    AddTurn(text, message, special, &builder);
+  std::span<const PromptMessage> turns = messages.subspan(has_system ? 1 : 0);
+  std::vector<PromptMessage> rearranged;
+  if (text.one_picture) {
+    ASSIGN_OR_RETURN(rearranged, LeadWithPicture(turns));
+    turns = rearranged;
   }
+  for (const PromptMessage& message : turns) AddTurn(text, message, special, &builder);
   builder.AddTemplate(text.open_answer);
   return std::move(builder).Take();
 }
 
-absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special) {
+absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special,
+                                      std::string_view image_break) {
   if (const absl::Status valid = ValidateUtf8(raw); !valid.ok()) {
     return InvalidField("prompt", std::string(StatusMessage(valid)));
   }
-  PromptBuilder builder;
+  PromptBuilder builder(image_break);
   int images = 0;
   for (size_t place = raw.find(kImagePlace); place != std::string_view::npos;
        place = raw.find(kImagePlace)) {
     builder.AddText(raw.substr(0, place), special);
     builder.AddImage(images++);
     raw.remove_prefix(place + kImagePlace.size());
+    if (raw.starts_with(image_break)) raw.remove_prefix(image_break.size());
   }
   builder.AddText(raw, special);
   return std::move(builder).Take();
@@ -133,15 +184,15 @@ absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens specia
 std::string PromptText(const Prompt& prompt, std::string_view image) {
   std::string text;
   for (size_t i = 0; i < prompt.chunks.size(); ++i) {
-    if (i > 0) text.append(image);
+    if (i > 0) text.append(image).append(prompt.image_break);
     for (const TextSpan& span : prompt.chunks[i]) text.append(span.text);
   }
   return text;
 }
 
-std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt) {
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt, bool bos) {
   std::vector<int32_t> ids;
-  if (tokenizer.adds_bos() && tokenizer.bos().has_value()) ids.push_back(*tokenizer.bos());
+  if (bos && tokenizer.adds_bos() && tokenizer.bos().has_value()) ids.push_back(*tokenizer.bos());
   for (size_t i = 0; i < prompt.chunks.size(); ++i) {
     if (i > 0) ids.push_back(kImagePlaceholder);
     const std::vector<int32_t> chunk = tokenizer.Encode(prompt.chunks[i]);

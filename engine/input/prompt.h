@@ -38,6 +38,7 @@ struct PromptMessage {
 struct Prompt {
   std::vector<std::vector<TextSpan>> chunks;
   std::vector<int> images;  // ImageRef::index of each, in the order of the prompt
+  std::string_view image_break = "";  // the template's
 };
 
 // Stands for an image among token ids.
@@ -49,15 +50,17 @@ inline constexpr int32_t kImagePlaceholder = -200;
 absl::StatusOr<Prompt> BuildPrompt(const PromptTemplate& text,
                                    std::span<const PromptMessage> messages, SpecialTokens special);
 
-// A prompt as it stands; each "<image>" in it is the place of the next image. The error names the
-// field "prompt".
-absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special);
+// A prompt as it stands; each "<image>" in it, with the `image_break` that may follow, is the place
+// of the next image. The error names the field "prompt".
+absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens special,
+                                      std::string_view image_break = "");
 
-// The prompt as text, with `image` where images go.
+// The prompt as text, with `image` and the template's break where images go.
 std::string PromptText(const Prompt& prompt, std::string_view image = "<image>");
 
 // The ids of each chunk with kImagePlaceholder between them, after bos where the tokenizer adds
-// one.
-std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt);
+// one and `bos` allows it.
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
+                                  bool bos = true);
 
 }  // namespace tessera

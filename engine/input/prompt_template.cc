@@ -45,6 +45,23 @@ constexpr PromptTemplate kQwen3VlTemplate = {
     .after_image = "<|vision_end|>",
 };
 
+// Beside the prompt's format, LLaVA-MoLE's own limit: the context of 4096 less room for an answer.
+constexpr PromptTemplate kLlavaMoleTemplate = {
+    .name = "llava_mole",
+    .system = kCuriousUser,
+    .before_system = "",
+    .after_system = " ",
+    .user = {.before = "USER: ", .after = " ", .empty = "USER: "},
+    .assistant = {.before = "ASSISTANT: ", .after = "</s> ", .empty = "ASSISTANT: "},
+    .open_answer = "ASSISTANT: ",
+    .before_image = "",
+    .after_image = "",
+    .image_break = "\n",
+    .one_picture = true,
+    .bos = false,
+    .max_ids = 4096 - 1024 - 8,
+};
+
 struct Row {
   PromptFormat format;
   PromptTemplate text;
@@ -60,6 +77,7 @@ constexpr Row kRows[] = {
     {PromptFormat::kVicunaV1, TwoSeparators("vicuna_v1", kCuriousUser, "</s>")},
     {PromptFormat::kLlavaV1, TwoSeparators("llava_v1", kCuriousHuman, "</s>")},
     {PromptFormat::kQwen3Vl, kQwen3VlTemplate},
+    {PromptFormat::kLlavaMole, kLlavaMoleTemplate},
 };
 
 }  // namespace

@@ -1,8 +1,9 @@
 // Prompt templates: what stands around the messages of a conversation, as each model was trained
-// with it. Data only; the strings are those of the conversation templates of LLaVA and MoE-LLaVA
-// (conversation.py) and of Qwen3-VL.
+// with it. Data only; the strings are those of the conversation templates of LLaVA, MoE-LLaVA
+// (conversation.py), LLaVA-MoLE (vicuna_conversation.py) and Qwen3-VL.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
 
@@ -18,6 +19,7 @@ enum class PromptFormat {
   kVicunaV1,
   kLlavaV1,
   kQwen3Vl,
+  kLlavaMole,
 };
 
 struct PromptTemplate {
@@ -34,6 +36,12 @@ struct PromptTemplate {
   Turn user, assistant;
   std::string_view open_answer;  // ends the prompt: the model goes on from here
   std::string_view before_image, after_image;
+  std::string_view image_break = "";  // behind each "<image>" of the prompt's text; has no tokens
+  // A conversation has one picture, which stands before the text of its first message; blanks
+  // around that text are left out.
+  bool one_picture = false;
+  bool bos = true;     // before the prompt, where the tokenizer has prompts begin so
+  size_t max_ids = 0;  // of a prompt, a picture counted as one; what follows is cut. 0: any number
 };
 
 const PromptTemplate& TemplateOf(PromptFormat format);

@@ -114,6 +114,13 @@ struct DecoderSpec {
   int moe_layers() const;
 };
 
+// What a request that names no repetition penalty gets, and what the penalty counts beside the answer: the prompt's tokens, or BOS
+// in their place, as Hugging Face's generate() does when it is given embeddings.
+struct RepetitionSpec {
+  float penalty = 1;
+  bool bos_for_prompt = false;
+};
+
 struct ModelSpec {
   std::string architecture;  // config.json's model_type
   DecoderSpec decoder;
@@ -122,6 +129,7 @@ struct ModelSpec {
   ImageProcessor image_processor;
   ImageMode image_mode = ImageMode::kPad;
   PromptFormat prompt_format = PromptFormat::kPhi;
+  RepetitionSpec repetition;
   int max_context = 0;
   std::vector<CheckpointPart> parts;    // first wins; empty: the model directory as it is
   std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory

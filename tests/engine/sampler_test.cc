@@ -22,7 +22,7 @@ constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 SampledToken Sample(const std::vector<float>& logits, const SamplingParams& params,
                     const std::vector<int32_t>& tokens = {}, int32_t prompt_rows = 0,
                     const std::vector<int32_t>& end_ids = {}) {
-  return SampleToken({logits, tokens, prompt_rows, end_ids}, params);
+  return SampleToken({logits, tokens, prompt_rows, {}, end_ids}, params);
 }
 
 // What each token's chance is, written as the definitions are: over the sorted distribution, one
@@ -185,6 +185,21 @@ TEST(SamplerTest, RepetitionPenaltyCoversPromptAndAnswerOnce) {
   EXPECT_EQ(Sample({-3, -2, -3.9f, -5}, params, tokens, 3).id, 2);
   params.repetition_penalty = 0.5f;  // favours what was seen
   EXPECT_EQ(Sample({3, 2, 5.9f, 0}, params, tokens, 3).id, 0);
+}
+
+TEST(SamplerTest, ATokenMayStandForThePromptInTheRepetitionPenalty) {
+  SamplingParams params;
+  params.repetition_penalty = 10;
+  const std::vector<int32_t> tokens = {3, 3, 0};  // the answer is 0
+  const auto best = [&](std::vector<float> logits, std::optional<int32_t> stand_in) {
+    return SampleToken({logits, tokens, 2, stand_in, {}}, params).id;
+  };
+  EXPECT_EQ(best({4, 2, 1, 3}, std::nullopt), 1) << "0 and 3 count";
+  EXPECT_EQ(best({4, 2, 1, 3}, 1), 3) << "0 and 1 count";
+  EXPECT_EQ(best({4, 2, 1, 0}, 1), 2);
+  EXPECT_EQ(best({4, 2, 1, 0}, 0), 1) << "once, not twice";
+  params.repetition_penalty.reset();
+  EXPECT_EQ(best({4, 2, 1, 3}, 1), 0);
 }
 
 TEST(SamplerTest, PresenceAndFrequencyCoverTheAnswerAlone) {

@@ -235,7 +235,7 @@ TEST(SamplingTest, TellsUnsetFromZero) {
   ASSERT_TRUE(unset.ok());
   EXPECT_EQ(unset->sampling.temperature, 0.f);
   EXPECT_EQ(unset->sampling.top_p, 1.f);
-  EXPECT_EQ(unset->sampling.repetition_penalty, 1.f);
+  EXPECT_EQ(unset->sampling.repetition_penalty, std::nullopt) << "the model's";
   EXPECT_EQ(unset->sampling.max_tokens, 0);
   EXPECT_EQ(unset->sampling.logprobs, -1);
   EXPECT_EQ(unset->sampling.seed, 4u);

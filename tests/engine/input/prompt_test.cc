@@ -64,6 +64,33 @@ TEST(PromptTest, Templates) {
   EXPECT_EQ(FindPromptFormat("no such"), std::nullopt);
 }
 
+// The strings are those that LLaVA-MoLE's vicuna_conversation.py makes.
+TEST(PromptTest, TheOnePictureComesToTheFront) {
+  const std::string begin = kUserSystem + "USER: <image>\n";
+  EXPECT_EQ(Text("llava_mole", {User({ImageRef{0}, "What?"})}), begin + "What? ASSISTANT: ");
+  EXPECT_EQ(Text("llava_mole", {User({" \t What ", ImageRef{0}, "is it?\n\xE3\x80\x80"})}),
+            begin + "What is it? ASSISTANT: ");
+  EXPECT_EQ(Text("llava_mole", {User({"What? "}), Assistant("A boat."), User({" Why? ", ImageRef{0}})}),
+            begin + "What? ASSISTANT: A boat.</s> USER:  Why?  ASSISTANT: ");
+  EXPECT_EQ(Text("llava_mole", {User({ImageRef{0}, " "}), Assistant(""), User({"Why?"})}),
+            begin + " ASSISTANT: USER: Why? ASSISTANT: ");
+  const auto prompt = BuildPrompt(TemplateOf(PromptFormat::kLlavaMole),
+                                  Messages{User({ImageRef{0}, "What?"})}, SpecialTokens::kText);
+  ASSERT_TRUE(prompt.ok());
+  ASSERT_EQ(prompt->chunks.size(), 2u);
+  EXPECT_EQ(prompt->chunks[1][0].text, "What?") << "the line break has no tokens";
+}
+
+TEST(PromptTest, OnePictureIsNeitherNoneNorTwo) {
+  for (const Messages& messages :
+       {Messages{User({"What?"})}, Messages{User({ImageRef{0}, ImageRef{1}})}}) {
+    const auto prompt =
+        BuildPrompt(TemplateOf(PromptFormat::kLlavaMole), messages, SpecialTokens::kText);
+    EXPECT_EQ(prompt.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(StatusField(prompt.status()), "messages");
+  }
+}
+
 TEST(PromptTest, SystemMessagesAndEmptyTurns) {
   EXPECT_EQ(Text("phi", {System("Be brief."), User({"Hi"})}), "Be brief. USER: Hi ASSISTANT:");
   EXPECT_EQ(Text("chatml", {System("Be brief."), User({"Hi"})}),
@@ -193,6 +220,16 @@ TEST_F(PromptEncodingTest, ARequestMayAskToParseThem) {
   const Ids ids = EncodePrompt(*tokenizer_, *raw);
   EXPECT_EQ(std::count(ids.begin(), ids.end(), end), 0);
   EXPECT_EQ(ids.back(), kImagePlaceholder);
+}
+
+TEST_F(PromptEncodingTest, ABreakBehindAPictureMayBelongToItsPlace) {
+  const auto encode = [&](std::string_view text, std::string_view image_break) {
+    const auto raw = SplitRawPrompt(text, SpecialTokens::kText, image_break);
+    return raw.ok() ? EncodePrompt(*tokenizer_, *raw) : Ids();
+  };
+  EXPECT_EQ(encode("a<image>\nb", "\n"), encode("a<image>b", ""));
+  EXPECT_EQ(encode("a<image>b", "\n"), encode("a<image>b", ""));
+  EXPECT_NE(encode("a<image>\nb", ""), encode("a<image>b", ""));
 }
 
 TEST_F(PromptEncodingTest, ImagesKeepTheirOrder) {
