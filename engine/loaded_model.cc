@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/read_ahead.h"
@@ -103,7 +104,7 @@ PictureFormat LoadedModel::picture_format() const {
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     Backend& backend, const ModelOptions& options,
-    const std::function<void(int64_t, int64_t)>& progress) {
+    const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers) {
   auto model = std::make_unique<LoadedModel>();
   const fs::path& dir = options.model_dir;
   ASSIGN_OR_RETURN(model->spec,
@@ -118,11 +119,13 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   std::vector<CheckpointPart> parts = model->spec.parts;
   if (parts.empty()) parts.push_back({dir});
   ASSIGN_OR_RETURN(const std::unique_ptr<Checkpoint> checkpoint, Checkpoint::Open(parts));
-  ReadAhead read_ahead(checkpoint->files());
-  WeightLoader loader(backend, *checkpoint, [&](int64_t done, int64_t total) {
-    read_ahead.Used(done);
+  std::optional<ReadAhead> read_ahead;
+  if (headers == nullptr) read_ahead.emplace(checkpoint->files());
+  const auto loaded = [&](int64_t done, int64_t total) {
+    if (read_ahead) read_ahead->Used(done);
     if (progress) progress(done, total);
-  });
+  };
+  WeightLoader loader(backend, *checkpoint, loaded, headers);
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
   if (model->spec.vision) {
@@ -137,9 +140,11 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
         model->decoder->vocabulary_rows()));
   }
   model->warnings = model->spec.warnings;
-  if (const std::vector<std::string> unused = checkpoint->Unused(); !unused.empty()) {
-    model->warnings.push_back(
-        fmt::format("{} tensors are not used: {}", unused.size(), NameSome(unused)));
+  model->unused_tensors = checkpoint->Unused();
+  if (!model->unused_tensors.empty()) {
+    model->warnings.push_back(fmt::format("{} tensors are not used: {}",
+                                          model->unused_tensors.size(),
+                                          NameSome(model->unused_tensors)));
   }
   DescribeModel(dir, backend, loader, *model);
   return model;

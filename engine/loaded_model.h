@@ -24,14 +24,16 @@ struct LoadedModel {
   std::vector<int32_t> eos_ids;
   std::vector<std::string> stop_strings;  // that end an answer unless a request brings its own
   ModelInfo info;
-  std::vector<std::string> warnings;  // e.g. tensors that nobody asked for
+  std::vector<std::string> unused_tensors;  // that nobody asked for
+  std::vector<std::string> warnings;        // those of the specification, and of unused tensors
 
   PictureFormat picture_format() const;
 };
 
-// Errors name the file and, where one is at fault, the field or tensor. `progress` is called with bytes of weights done and in all.
+// Errors name the file and, where one is at fault, the field or tensor. `progress` is called with
+// bytes of weights done and in all. `headers`: see WeightLoader.
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     Backend& backend, const ModelOptions& options,
-    const std::function<void(int64_t, int64_t)>& progress);
+    const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers = nullptr);
 
 }  // namespace tessera

@@ -1,5 +1,5 @@
 // tessera-server: reads the command line, opens the ports, loads the model, serves until a signal,
-// drains.
+// drains. With --check it only says what the model needs.
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "engine/model_check.h"
 #include "engine/status.h"
 #include "server/device.h"
 #include "server/server.h"
@@ -98,11 +99,18 @@ int Serve(const ServerOptions& options) {
   return 0;
 }
 
+int Check(const ModelOptions& options) {
+  const ModelCheck check = CheckModel(options);
+  std::cout << FormatCheck(check) << std::flush;
+  return check.servable() ? 0 : kExitFailure;
+}
+
 int Main(int argc, char** argv) {
   auto parsed = ParseCommandLine(argc, argv, std::cout, std::cerr);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const auto& options = std::get<ServerOptions>(parsed);
   StartLog(options.log_level);
+  if (options.check) return Check(options.model);
   spdlog::info("tessera-server {}", kVersion);
   return Serve(options);
 }

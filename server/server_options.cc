@@ -44,6 +44,13 @@ void AddModelFlags(CLI::App& app, ServerOptions& options) {
       ->transform(CLI::CheckedTransformer(routers));
 }
 
+void AddCheckFlag(CLI::App& app, ServerOptions& options) {
+  app.add_flag(
+      "--check", options.check,
+      "Read only configuration, tokenizer and headers of the weights, print what the model "
+      "needs as lines of \"key: value\" and end: 0 when it could be served, 1 when not");
+}
+
 void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
   const std::map<std::string, DeviceChoice> devices = {
       {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
@@ -123,6 +130,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
   CLI::App app("Serves a multimodal mixture-of-experts model over gRPC.", "tessera-server");
   app.set_version_flag("--version", fmt::format("tessera-server {}", kVersion));
   AddModelFlags(app, options);
+  AddCheckFlag(app, options);
   AddDeviceFlags(app, options);
   AddLimitFlags(app, options, text);
   AddServingFlags(app, options, text);

@@ -18,6 +18,7 @@ struct ServerOptions {
   DeviceChoice device = DeviceChoice::kAuto;
   DTypeChoice dtype = DTypeChoice::kAuto;
   int threads = 0;  // 0: one per core
+  bool check = false;  // only say whether the model could be served
   ListenAddress grpc{.host = "127.0.0.1", .port = 50051};
   ListenAddress http{.host = "127.0.0.1", .port = 8080};
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);

@@ -35,6 +35,7 @@ check "include rules" cmake -DSOURCE_DIR="$root" -P tests/include_rules.cmake
 check "engine" $bin/engine_test
 check "server" $bin/server_test
 check "client" $bin/client_test
+check "published models by their headers" tests/published_models_test.py $bin/tessera-server
 check "golden data of the clone" $bin/tessera-golden tests/golden
 check "demonstration model: quality over gRPC" tests/quality.sh 60
 check "soak: 300 requests, cancels and deadlines" tests/soak/soak.sh 300

@@ -73,8 +73,9 @@ absl::Status Checkpoint::CheckLora() const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<HostTensor> Checkpoint::Take(const std::string& name,
-                                            const std::vector<int64_t>& dims) {
+// Finds a tensor, checks it and marks it as taken.
+absl::StatusOr<const StoredTensor*> Checkpoint::Claim(const std::string& name,
+                                                      const std::vector<int64_t>& dims) {
   const auto found = tensors_.find(name);
   if (found == tensors_.end()) {
     const std::string closest = ClosestName(name);
@@ -98,8 +99,20 @@ absl::StatusOr<HostTensor> Checkpoint::Take(const std::string& name,
                     tensor.dtype ? DTypeName(*tensor.dtype) : tensor.type));
   }
   taken_.insert(name);
+  return &tensor;
+}
+
+absl::StatusOr<HostTensor> Checkpoint::Take(const std::string& name,
+                                            const std::vector<int64_t>& dims) {
+  ASSIGN_OR_RETURN(const StoredTensor* tensor, Claim(name, dims));
   const auto pairs = lora_.find(name);
-  return pairs == lora_.end() ? RowMajor(tensor) : Merged(tensor, pairs->second);
+  return pairs == lora_.end() ? RowMajor(*tensor) : Merged(*tensor, pairs->second);
+}
+
+absl::StatusOr<HostTensor> Checkpoint::TakeHeader(const std::string& name,
+                                                  const std::vector<int64_t>& dims) {
+  ASSIGN_OR_RETURN(const StoredTensor* tensor, Claim(name, dims));
+  return HostTensor{*tensor->dtype, tensor->dims, nullptr};
 }
 
 HostTensor Checkpoint::RowMajor(const StoredTensor& tensor) {

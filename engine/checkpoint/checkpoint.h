@@ -28,6 +28,8 @@ class Checkpoint {
   // Release(). One that is merged is float32, computed here. NOT_FOUND names the closest-looking
   // tensor there is; INVALID_ARGUMENT names both shapes.
   absl::StatusOr<HostTensor> Take(const std::string& name, const std::vector<int64_t>& dims);
+  // The same without its bytes.
+  absl::StatusOr<HostTensor> TakeHeader(const std::string& name, const std::vector<int64_t>& dims);
   bool Contains(const std::string& name) const { return tensors_.contains(name); }
   // Says that the loader knows the tensor and does not need it.
   void Ignore(const std::string& name) { taken_.insert(name); }
@@ -44,6 +46,8 @@ class Checkpoint {
  private:
   absl::Status AddPart(const CheckpointPart& part);
   absl::Status CheckLora() const;
+  absl::StatusOr<const StoredTensor*> Claim(const std::string& name,
+                                            const std::vector<int64_t>& dims);
   const TensorFile& FileOf(const StoredTensor& tensor) const;
   HostTensor RowMajor(const StoredTensor& tensor);
   HostTensor Merged(const StoredTensor& weight, const std::vector<LoraPair>& pairs);

@@ -6,18 +6,47 @@
 
 namespace tessera {
 
-WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress)
-    : backend_(backend), checkpoint_(checkpoint), progress_(std::move(progress)),
-      total_(checkpoint.total_bytes()) {}
+namespace {
+
+constexpr size_t kMaxFaults = 500;
+constexpr int64_t kMaxFloats = int64_t{1} << 26;  // of a tensor without data
+
+void Describe(const Checkpoint& checkpoint, HeaderCheck& headers) {
+  headers = {};
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    ++headers.tensors;
+    headers.parameters += HostTensor{DType::kFloat32, tensor.dims, nullptr}.elements();
+    headers.bytes += static_cast<int64_t>(tensor.bytes);
+  }
+}
+
+}  // namespace
+
+WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
+                           HeaderCheck* headers)
+    : backend_(backend),
+      checkpoint_(checkpoint),
+      progress_(std::move(progress)),
+      headers_(headers),
+      total_(checkpoint.total_bytes()) {
+  if (headers_ != nullptr) Describe(checkpoint, *headers_);
+}
 
 absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                               const std::vector<int64_t>& dims) {
-  ASSIGN_OR_RETURN(const HostTensor tensor, checkpoint_.Take(name, dims));
+  const absl::StatusOr<HostTensor> taken = headers_ == nullptr
+                                               ? checkpoint_.Take(name, dims)
+                                               : checkpoint_.TakeHeader(name, dims);
+  if (!taken.ok()) {
+    if (headers_ == nullptr || headers_->faults.size() >= kMaxFaults) return taken.status();
+    headers_->faults.push_back(std::string(StatusMessage(taken.status())));
+    return HostTensor{DType::kFloat32, dims, nullptr};
+  }
   if (counted_.insert(name).second) {  // a tied head is read twice
-    parameters_ += tensor.elements();
+    parameters_ += taken->elements();
     done_ += static_cast<int64_t>(checkpoint_.tensors().at(name).bytes);
   }
-  return tensor;
+  return taken;
 }
 
 absl::StatusOr<int64_t> WeightLoader::RowsOf(const std::string& name) const {
@@ -110,6 +139,13 @@ absl::StatusOr<NormWeights> WeightLoader::Norm(const std::string& name, int64_t 
 absl::StatusOr<std::vector<float>> WeightLoader::Floats(const std::string& name,
                                                         const std::vector<int64_t>& dims) {
   ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
+  if (headers_ != nullptr) {
+    if (tensor.elements() > kMaxFloats) {
+      return absl::InvalidArgumentError(
+          fmt::format("tensor \"{}\" of shape {} is too large", name, tensor.ShapeString()));
+    }
+    return std::vector<float>(static_cast<size_t>(tensor.elements()));
+  }
   std::vector<float> values = ToFloats(tensor);
   checkpoint_.Release(tensor);
   return values;

@@ -17,11 +17,25 @@ namespace tessera {
 // Whether "<name>.bias" belongs to a matrix or norm.
 enum class Bias : uint8_t { kNone, kRequired };
 
+// What the headers of a checkpoint say, for a check that wants to name everything at fault: with it
+// a loader hands out tensors without data, also where one is missing or has another shape. Only for
+// a backend that does not look at data, as HeaderBackend.
+struct HeaderCheck {
+  std::vector<std::string> faults;  // of tensors that were asked for
+  // What the files hold, used or not.
+  int64_t tensors = 0;
+  int64_t parameters = 0;
+  int64_t bytes = 0;
+};
+
 class WeightLoader {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;  // bytes of the checkpoint
 
-  WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress);
+  // With `headers`, which may be null, at most a few hundred faults are collected before one ends the
+  // loading.
+  WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
+               HeaderCheck* headers = nullptr);
 
   // "<name>.weight" of each name stacked, each [outs[i], in].
   absl::StatusOr<std::unique_ptr<PackedLinear>> Linear(const std::vector<std::string>& names,
@@ -50,6 +64,7 @@ class WeightLoader {
   Backend& backend() { return backend_; }
   // The rows that a vocabulary tensor has.
   absl::StatusOr<int64_t> RowsOf(const std::string& name) const;
+  // Distinct tensors taken: one that serves twice, such as a tied head, counts once.
   int64_t parameters() const { return parameters_; }
   int64_t packed_bytes() const { return packed_bytes_; }
 
@@ -61,9 +76,10 @@ class WeightLoader {
   Backend& backend_;
   Checkpoint& checkpoint_;
   Progress progress_;
-  std::set<std::string> counted_;
+  HeaderCheck* headers_;
   int64_t total_ = 0;
   int64_t done_ = 0;
+  std::set<std::string> counted_;
   int64_t parameters_ = 0;
   int64_t packed_bytes_ = 0;
 };

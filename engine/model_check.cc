@@ -1,0 +1,81 @@
+#include "engine/model_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "engine/backend/header_backend.h"
+#include "engine/loaded_model.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+constexpr std::array kDTypes = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
+
+void AppendModel(const ModelInfo& info, std::string& text) {
+  text += fmt::format("model: {}\n", info.name);
+  text += fmt::format("architecture: {}\n", info.architecture);
+  text += fmt::format("parameters: {}\n", info.parameters);
+  text += fmt::format("active_parameters: {}\n", info.active_parameters);
+  text += fmt::format("layers: {}\n", info.layers);
+  text += fmt::format("moe_layers: {}\n", info.moe_layers);
+  text += fmt::format("experts: {}\n", info.experts);
+  text += fmt::format("experts_per_token: {}\n", info.experts_per_token);
+  text += fmt::format("vocabulary: {}\n", info.vocabulary);
+  text += fmt::format("max_context: {}\n", info.max_context);
+  text += fmt::format("image_tokens: {}\n", info.image_tokens);
+}
+
+void AppendAll(std::string_view key, const std::vector<std::string>& values, std::string& text) {
+  for (std::string value : values) {
+    std::replace_if(
+        value.begin(), value.end(), [](unsigned char c) { return c < ' '; }, '?');
+    text += fmt::format("{}: {}\n", key, value);
+  }
+}
+
+}  // namespace
+
+ModelCheck CheckModel(const ModelOptions& options) {
+  ModelCheck check;
+  for (const DType dtype : kDTypes) {
+    HeaderBackend backend(dtype);
+    const auto model = LoadModel(backend, options, nullptr, &check.headers);
+    check.faults = check.headers.faults;
+    if (!model.ok()) {
+      check.faults.push_back(std::string(StatusMessage(model.status())));
+      return check;
+    }
+    const ModelInfo& info = (*model)->info;
+    check.memory.push_back({dtype, backend.bytes(), info.kv_bytes_per_token});
+    check.info = info;
+    check.unused = (*model)->unused_tensors;
+    check.warnings = (*model)->spec.warnings;
+  }
+  return check;
+}
+
+std::string FormatCheck(const ModelCheck& check) {
+  std::string text;
+  if (check.info) AppendModel(*check.info, text);
+  text += fmt::format("tensors: {}\n", check.headers.tensors);
+  text += fmt::format("tensor_parameters: {}\n", check.headers.parameters);
+  text += fmt::format("tensor_bytes: {}\n", check.headers.bytes);
+  for (const ModelCheck::Memory& memory : check.memory) {
+    text += fmt::format("weight_bytes_{}: {}\n", DTypeName(memory.dtype), memory.weight_bytes);
+  }
+  for (const ModelCheck::Memory& memory : check.memory) {
+    text += fmt::format("kv_bytes_per_token_{}: {}\n", DTypeName(memory.dtype),
+                        memory.kv_bytes_per_token);
+  }
+  text += fmt::format("unused_tensors: {}\n", check.unused.size());
+  AppendAll("unused_tensor", check.unused, text);
+  AppendAll("warning", check.warnings, text);
+  AppendAll("fault", check.faults, text);
+  text += fmt::format("servable: {}\n", check.servable() ? "yes" : "no");
+  return text;
+}
+
+}  // namespace tessera
