@@ -10,10 +10,17 @@ namespace tessera {
 namespace {
 
 DType ChooseDType(DTypeChoice choice, bool native_bfloat16) {
-  if (choice == DTypeChoice::kAuto) {
-    return native_bfloat16 ? DType::kBFloat16 : DType::kFloat32;
+  switch (choice) {
+    case DTypeChoice::kFloat32:
+      return DType::kFloat32;
+    case DTypeChoice::kBFloat16:
+      return DType::kBFloat16;
+    case DTypeChoice::kFloat16:
+      return DType::kFloat16;
+    case DTypeChoice::kAuto:
+      break;
   }
-  return choice == DTypeChoice::kFloat32 ? DType::kFloat32 : DType::kBFloat16;
+  return native_bfloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
 }  // namespace

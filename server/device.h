@@ -10,7 +10,7 @@
 namespace tessera {
 
 enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
-enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16 };
+enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16, kFloat16 };
 
 // kAuto: CUDA where the build and the machine have it, else the CPU; bfloat16 where the device
 // computes it natively, else float32. `threads` of the CPU, 0 for all. An explicit choice that

@@ -59,9 +59,10 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
       ->transform(CLI::CheckedTransformer(devices));
   const std::map<std::string, DTypeChoice> dtypes = {{"auto", DTypeChoice::kAuto},
                                                      {"float32", DTypeChoice::kFloat32},
-                                                     {"bfloat16", DTypeChoice::kBFloat16}};
+                                                     {"bfloat16", DTypeChoice::kBFloat16},
+                                                     {"float16", DTypeChoice::kFloat16}};
   app.add_option("--dtype", options.dtype,
-                 "Of weights and activations: auto (default), float32 or bfloat16")
+                 "Of weights and activations: auto (default), float32, bfloat16 or float16")
       ->type_name("NAME")
       ->transform(CLI::CheckedTransformer(dtypes));
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")

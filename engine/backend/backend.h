@@ -5,7 +5,7 @@
 //   load   Allocate, Load, Pack…: slow, may fail, results live until the backend ends or the object is freed.
 //   step   everything else: never fails (a wrong shape is a bug, CHECK), results live until ResetArena().
 //
-// Thread: one, the engine's. Dtypes: activations are float32 or bfloat16 (activation_dtype()); norms, softmax, routers and
+// Thread: one, the engine's. Dtypes: activations are float32, bfloat16 or float16 (activation_dtype()); norms, softmax, routers and
 // accumulations are float32; logits are float32.
 //
 // Batch invariance: each row of a result has the same bits whatever other rows are computed beside it and however a sequence's

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "engine/backend/half.h"
 #include "engine/check.h"
 #include "engine/cpu/block_multiply.h"
 
@@ -26,25 +27,38 @@ using Floats = hn::CappedTag<float, 16>;
 using Vec = hn::Vec<Floats>;
 constexpr int64_t kLanes = hn::MaxLanes(Floats());
 
+void WidenBFloat16(const uint16_t* x, int64_t n, float* y) {
+  const Floats d;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const hn::Rebind<uint32_t, Floats> d32;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, x + i));
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, y + i);
+  }
+  for (; i < n; ++i) y[i] = BFloat16ToFloat(x[i]);
+}
+
+void WidenFloat16(const uint16_t* x, int64_t n, float* y) {
+  const Floats d;
+  const hn::Rebind<hwy::float16_t, Floats> d16;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto half = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(x + i));
+    hn::StoreU(hn::PromoteTo(d, half), d, y + i);
+  }
+  for (; i < n; ++i) y[i] = Float16ToFloat(x[i]);
+}
+
 void WidenRow(const void* x, DType dtype, int64_t n, float* y) {
   if (x == nullptr) {
     std::fill_n(y, n, 0.0f);
   } else if (dtype == DType::kFloat32) {
     std::memcpy(y, x, n * sizeof(float));
+  } else if (dtype == DType::kBFloat16) {
+    WidenBFloat16(static_cast<const uint16_t*>(x), n, y);
   } else {
-    const Floats d;
-    const hn::Rebind<uint16_t, Floats> d16;
-    const hn::Rebind<uint32_t, Floats> d32;
-    const auto* halves = static_cast<const uint16_t*>(x);
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-      const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, halves + i));
-      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, y + i);
-    }
-    for (; i < n; ++i) {
-      const uint32_t bits = uint32_t{halves[i]} << 16;
-      std::memcpy(y + i, &bits, sizeof(bits));
-    }
+    WidenFloat16(static_cast<const uint16_t*>(x), n, y);
   }
 }
 
@@ -178,7 +192,7 @@ void Start(QueryTile& tile) {
 
 void AddKeys(QueryTile& tile, DType dtype, int64_t key_begin, const void* const* keys,
              const void* const* values) {
-  TESSERA_CHECK(dtype == DType::kFloat32 || dtype == DType::kBFloat16);
+  TESSERA_CHECK(dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16);
   HWY_DYNAMIC_DISPATCH(AddKeys)(tile, dtype, key_begin, keys, values);
 }
 

@@ -18,10 +18,11 @@ bool CpuHasNativeBFloat16() {
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& options) {
-  if (options.dtype != DType::kFloat32 && options.dtype != DType::kBFloat16) {
-    return absl::InvalidArgumentError(
-        fmt::format("the CPU computes in float32 or bfloat16, not in {}; use --dtype float32",
-                    DTypeName(options.dtype)));
+  if (options.dtype != DType::kFloat32 && options.dtype != DType::kBFloat16 &&
+      options.dtype != DType::kFloat16) {
+    return absl::InvalidArgumentError(fmt::format(
+        "the CPU computes in float32, bfloat16 or float16, not in {}; use --dtype float32",
+        DTypeName(options.dtype)));
   }
   if (options.dtype == DType::kBFloat16 && !CpuHasNativeBFloat16()) {
     return absl::FailedPreconditionError(

@@ -9,7 +9,7 @@
 namespace tessera {
 
 struct CpuOptions {
-  DType dtype = DType::kFloat32;  // of the activations: float32 or bfloat16
+  DType dtype = DType::kFloat32;  // of the activations: float32, bfloat16 or float16
   int threads = 0;                // 0: all cores
 };
 

@@ -95,6 +95,7 @@ MatrixProduct::MatrixProduct(DType dtype, int threads)
       stream_(engine_) {}
 
 MatrixProduct::Kernel MatrixProduct::Choose(DType dtype) {
+  if (dtype == DType::kFloat16) return Kernel::kPanels;
   if (dtype == DType::kBFloat16) return AmxAvailable() ? Kernel::kAmx : Kernel::kOneDnn;
   switch (dnnl::get_effective_cpu_isa()) {
     case dnnl::cpu_isa::avx512_core:
@@ -113,7 +114,7 @@ absl::StatusOr<Matrix> MatrixProduct::Pack(const LinearWeights& source) {
   for (const HostTensor& weight : source.weights) matrix.out_ += weight.dims[0];
   ASSIGN_OR_RETURN(matrix.bias_, StackBiases(source, matrix.out_));
   if (kernel_ == Kernel::kPanels) {
-    ASSIGN_OR_RETURN(matrix.panels_, PackPanels(source, threads_));
+    ASSIGN_OR_RETURN(matrix.panels_, PackPanels(source, dtype_, threads_));
     return matrix;
   }
   if (kernel_ == Kernel::kAmx) {
@@ -202,6 +203,26 @@ void MatrixProduct::RunOneDnn(const Matrix& matrix, Tensor x, Activation activat
   stream_.wait();
 }
 
+// Row sources[i] of x, or row i without sources, as the kernel takes it: panels want float32.
+Tensor MatrixProduct::GatherRows(Tensor x, Tensor sources, Arena& arena) const {
+  const DType dtype = kernel_ == Kernel::kPanels ? DType::kFloat32 : x.dtype;
+  if (sources.empty() && dtype == x.dtype) return x;
+  const int64_t count = sources.empty() ? x.rows() : sources.elements();
+  const auto from_bytes = static_cast<int64_t>(x.cols() * DTypeBytes(x.dtype));
+  const auto to_bytes = static_cast<int64_t>(x.cols() * DTypeBytes(dtype));
+  auto* gathered = arena.New<char>(count * to_bytes);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t source = sources.empty() ? i : sources.as<int32_t>()[i];
+    const char* from = x.as<char>() + source * from_bytes;
+    if (dtype == x.dtype) {
+      std::memcpy(gathered + i * to_bytes, from, to_bytes);
+    } else {
+      rows::Widen(from, x.dtype, x.cols(), reinterpret_cast<float*>(gathered + i * to_bytes));
+    }
+  }
+  return Tensor(dtype, {count, x.cols()}, gathered);
+}
+
 void MatrixProduct::Run(std::span<const MatrixRows> groups, Tensor x, Tensor sources,
                         Activation activation, Tensor y, Arena& arena) {
   if (kernel_ == Kernel::kAmx) {
@@ -212,15 +233,7 @@ void MatrixProduct::Run(std::span<const MatrixRows> groups, Tensor x, Tensor sou
     }
     return RunAmx(parts, x, sources.as<int32_t>(), activation, y, threads_, arena);
   }
-  if (!sources.empty()) {
-    const size_t row_bytes = x.cols() * DTypeBytes(x.dtype);
-    auto* gathered = arena.New<char>(sources.elements() * row_bytes);
-    for (int64_t i = 0; i < sources.elements(); ++i) {
-      std::memcpy(gathered + i * row_bytes, x.as<char>() + sources.as<int32_t>()[i] * row_bytes,
-                  row_bytes);
-    }
-    x = Tensor(x.dtype, {sources.elements(), x.cols()}, gathered);
-  }
+  x = GatherRows(x, sources, arena);
   const ThreadLimit limit(threads_);
   for (const MatrixRows& group : groups) {
     if (group.rows == 0) continue;

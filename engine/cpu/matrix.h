@@ -1,5 +1,6 @@
-// Matrix products of rows with packed weights: y = act(x Wᵀ + b). On AVX-512 by oneDNN, but
-// bfloat16 by amx_product.h where the processor has AMX; elsewhere by panel_product.h.
+// Matrix products of rows with packed weights: y = act(x Wᵀ + b). float32 and bfloat16 on AVX-512
+// by oneDNN, but bfloat16 by amx_product.h where the processor has AMX; float16, and float32
+// elsewhere, by panel_product.h.
 //
 // Invariant: a row's bits do not depend on how many rows are computed beside it. oneDNN 2.6.3 keeps
 // it on AVX-512 when the layout of a weight is the same for every number of rows, as here.
@@ -50,7 +51,7 @@ struct MatrixRows {
 
 class MatrixProduct {
  public:
-  // `dtype` float32 or bfloat16: of x and of the packed weights.
+  // `dtype` float32, bfloat16 or float16: of x and of the packed weights.
   MatrixProduct(DType dtype, int threads);
 
   absl::StatusOr<Matrix> Pack(const LinearWeights& source);
@@ -78,6 +79,7 @@ class MatrixProduct {
   Primitive Make(const Key& key) const;
   const Primitive& Find(const Key& key);
   absl::Status PackDense(const void* dense, Matrix& matrix);
+  Tensor GatherRows(Tensor x, Tensor sources, Arena& arena) const;
   void RunOneDnn(const Matrix& matrix, Tensor x, Activation activation, Tensor y, Arena& arena);
 
   const DType dtype_;

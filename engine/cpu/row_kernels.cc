@@ -92,12 +92,16 @@ void NarrowEachBFloat16(const float* x, int64_t x_stride, int64_t count, int64_t
 void WidenFloat16(const uint16_t* x, int64_t n, float* y) {
   const Floats d;
   const hn::Rebind<hwy::float16_t, Floats> d16;
-  for (int64_t i = 0; i < n; i += kLanes) {
-    HWY_ALIGN uint16_t lanes[kLanes] = {};
-    std::memcpy(lanes, x + i, std::min(kLanes, n - i) * sizeof(uint16_t));
-    const auto half = hn::Load(d16, reinterpret_cast<const hwy::float16_t*>(lanes));
-    StoreFirst(hn::PromoteTo(d, half), y + i, n - i);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto half = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(x + i));
+    hn::StoreU(hn::PromoteTo(d, half), d, y + i);
   }
+  if (i == n) return;
+  HWY_ALIGN uint16_t lanes[kLanes] = {};
+  std::memcpy(lanes, x + i, (n - i) * sizeof(uint16_t));
+  const auto half = hn::Load(d16, reinterpret_cast<const hwy::float16_t*>(lanes));
+  StoreFirst(hn::PromoteTo(d, half), y + i, n - i);
 }
 
 void NarrowFloat16(const float* x, int64_t n, uint16_t* y) {

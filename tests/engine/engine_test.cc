@@ -150,7 +150,7 @@ TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, BatchInvariance,
-                         ::testing::Values(DType::kFloat32, DType::kBFloat16),
+                         ::testing::Values(DType::kFloat32, DType::kBFloat16, DType::kFloat16),
                          [](const auto& info) { return std::string(DTypeName(info.param)); });
 
 TEST(EngineTest, GumbelRoutingIsRepeatableAndIndependentOfBatchMates) {

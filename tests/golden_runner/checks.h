@@ -10,15 +10,17 @@
 
 namespace tessera::golden {
 
-// Relative L2 distances of first-step logits in bfloat16 from the official float32 ones: ours and the official code's.
+// Relative L2 distances of first-step logits in 16 bits from the official float32 ones: ours, and
+// the official code's in bfloat16.
 struct RoundingCost {
-  std::vector<double> ours;
+  std::vector<double> bfloat16;
+  std::vector<double> float16;
   std::vector<double> official;
 };
 
 // Prompt text, token ids, pixels, picture features, hidden states, router logits, first logits; by the model's own parts, float32.
 void CheckTensors(const ModelCase& golden, Report& report);
-// First-step logits in bfloat16, added to `cost`.
+// First-step logits in bfloat16, where the processor has it, and in float16, added to `cost`.
 void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report);
 // Tokens, text and finish through the engine: alone, all together, in chunks of 16, after a prefix hit, after preemption.
 void CheckEngine(const ModelCase& golden, Report& report);

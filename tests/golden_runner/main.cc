@@ -65,6 +65,15 @@ void CheckModel(const fs::path& directory, RoundingCost& cost, Report& report) {
   CheckServer(*golden, report);
 }
 
+void CheckRounding(const char* dtype, const std::vector<double>& ours,
+                   const std::vector<double>& official, Report& report) {
+  if (ours.empty()) return;
+  report.Add(
+      Median(ours) <= kRoundingFactor * Median(official),
+      fmt::format("median cost of {} in first logits", dtype),
+      fmt::format("{:.2e}, official code in bfloat16 {:.2e}", Median(ours), Median(official)));
+}
+
 int Run(const std::vector<fs::path>& roots) {
   const Found found = FindCases(roots);
   Report report;
@@ -81,11 +90,8 @@ int Run(const std::vector<fs::path>& roots) {
     }
   }
   for (const fs::path& directory : found.models) CheckModel(directory, cost, report);
-  if (!cost.ours.empty()) {
-    report.Add(Median(cost.ours) <= kRoundingFactor * Median(cost.official),
-               "median cost of bfloat16 in first logits",
-               fmt::format("{:.2e}, official code {:.2e}", Median(cost.ours), Median(cost.official)));
-  }
+  CheckRounding("bfloat16", cost.bfloat16, cost.official, report);
+  CheckRounding("float16", cost.float16, cost.official, report);
   if (report.passed() + report.failed() == 0) fmt::print("no golden case was found\n");
   fmt::print("{} passed, {} failed\n", report.passed(), report.failed());
   return report.failed() == 0 && report.passed() > 0 ? 0 : 1;

@@ -142,6 +142,34 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
   report.Add(error <= kPixelTolerance, what + " pixels", fmt::format("{:.1e} absolute", error));
 }
 
+// How far first-step logits in `dtype` are from the official ones in float32, for requests that the
+// official code also ran in bfloat16.
+void MeasureDType(const ModelCase& golden, DType dtype, std::vector<double>& costs,
+                  Report& report) {
+  const auto measured = [&](const GoldenRequest& request) {
+    return !golden.Expected(request, "logits_bf16").empty();
+  };
+  if (std::none_of(golden.requests.begin(), golden.requests.end(), measured)) return;
+  auto running = Start(golden, dtype);
+  if (!running.ok()) {
+    report.Fail(fmt::format("{} load {}", golden.name, DTypeName(dtype)),
+                std::string(StatusMessage(running.status())));
+    return;
+  }
+  for (const GoldenRequest& request : golden.requests) {
+    if (!measured(request)) continue;
+    const auto step = RunPrompt(*running, request.request);
+    if (!step.ok()) {
+      report.Fail(fmt::format("{}/{} {}", golden.name, request.name, DTypeName(dtype)),
+                  std::string(StatusMessage(step.status())));
+      continue;
+    }
+    costs.push_back(RelativeError(step->logits, golden.Expected(request, "logits")));
+    fmt::print("note {}/{} logits in {}: {:.1e} from float32\n", golden.name, request.name,
+               DTypeName(dtype), costs.back());
+  }
+}
+
 }  // namespace
 
 void CheckTensors(const ModelCase& golden, Report& report) {
@@ -173,30 +201,13 @@ void CheckTensors(const ModelCase& golden, Report& report) {
 }
 
 void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report) {
-  const bool has_official = std::any_of(
-      golden.requests.begin(), golden.requests.end(),
-      [&](const GoldenRequest& request) { return !golden.Expected(request, "logits_bf16").empty(); });
-  if (!has_official || !CpuHasNativeBFloat16()) return;
-  auto running = Start(golden, DType::kBFloat16);
-  if (!running.ok()) {
-    report.Fail(golden.name + " load bfloat16", std::string(StatusMessage(running.status())));
-    return;
-  }
   for (const GoldenRequest& request : golden.requests) {
     const std::vector<float> official = golden.Expected(request, "logits_bf16");
     if (official.empty()) continue;
-    const auto step = RunPrompt(*running, request.request);
-    if (!step.ok()) {
-      report.Fail(fmt::format("{}/{} bfloat16", golden.name, request.name),
-                  std::string(StatusMessage(step.status())));
-      continue;
-    }
-    const std::vector<float> exact = golden.Expected(request, "logits");
-    cost.ours.push_back(RelativeError(step->logits, exact));
-    cost.official.push_back(RelativeError(official, exact));
-    fmt::print("note {}/{} logits in bfloat16: {:.1e} from float32, official code {:.1e}\n",
-               golden.name, request.name, cost.ours.back(), cost.official.back());
+    cost.official.push_back(RelativeError(official, golden.Expected(request, "logits")));
   }
+  if (CpuHasNativeBFloat16()) MeasureDType(golden, DType::kBFloat16, cost.bfloat16, report);
+  MeasureDType(golden, DType::kFloat16, cost.float16, report);
 }
 
 }  // namespace tessera::golden

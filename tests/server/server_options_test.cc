@@ -45,7 +45,7 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
 TEST(ServerOptionsTest, TakesEveryFlag) {
   const Parsed parsed =
       Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0", "--http-listen=localhost:9",
-             "--device=cpu", "--dtype=bfloat16", "--router=gumbel", "--drain-timeout=1m30s",
+             "--device=cpu", "--dtype=float16", "--router=gumbel", "--drain-timeout=1m30s",
              "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
              "--max-context=77", "--threads=2", "--log-level=debug"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
@@ -57,7 +57,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(ToString(options.grpc), "[::1]:0");
   EXPECT_EQ(ToString(options.http), "localhost:9");
   EXPECT_EQ(options.device, DeviceChoice::kCpu);
-  EXPECT_EQ(options.dtype, DTypeChoice::kBFloat16);
+  EXPECT_EQ(options.dtype, DTypeChoice::kFloat16);
   EXPECT_EQ(options.drain_timeout, seconds(90));
   EXPECT_EQ(options.engine.max_waiting, 7);
   EXPECT_EQ(options.engine.max_running, 3);

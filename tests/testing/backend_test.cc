@@ -1,5 +1,7 @@
 #include "tests/testing/backend_test.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <random>
 
@@ -18,6 +20,13 @@ float RoundToBFloat16(float value) {
   return value;
 }
 
+// To nearest, ties to even; subnormal from 2^-14 down.
+float RoundToFloat16(float value) {
+  if (value == 0) return value;
+  const float step = std::ldexp(1.0f, std::max(std::ilogb(value), -14) - 10);
+  return std::nearbyint(value / step) * step;
+}
+
 }  // namespace
 
 std::vector<BackendCase> BackendCases() {
@@ -29,6 +38,10 @@ std::vector<BackendCase> BackendCases() {
       {"CpuBFloat16", DType::kBFloat16, 3e-3,
        [] {
          return MakeCpuBackend({DType::kBFloat16, 2});
+       }},
+      {"CpuFloat16", DType::kFloat16, 4e-4,
+       [] {
+         return MakeCpuBackend({DType::kFloat16, 2});
        }},
   };
 }
@@ -44,6 +57,7 @@ std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale, DType
     const float unit = static_cast<float>(generator() >> 8) / (1 << 24);
     value = scale * (2 * unit - 1);
     if (dtype == DType::kBFloat16) value = RoundToBFloat16(value);
+    if (dtype == DType::kFloat16) value = RoundToFloat16(value);
   }
   return values;
 }

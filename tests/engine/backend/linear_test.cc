@@ -1,5 +1,6 @@
 // Dense layers on every device, against the reference and row by row for equal bits.
 #include <cstring>
+#include <limits>
 
 #include "tests/testing/backend_test.h"
 
@@ -89,6 +90,10 @@ TEST_P(LinearTest, TakesSixteenBitWeights) {
         backend().LinearFloat32(backend().UploadActivations(one, {1, 1}), **packed));
     for (int i = 0; i < 5; ++i) {
       const float expected = half ? as_half[i] : as_brain[i];
+      if (dtype() == DType::kFloat16 && expected > 65504) {  // beyond its range
+        EXPECT_EQ(y[i], std::numeric_limits<float>::infinity());
+        continue;
+      }
       EXPECT_NEAR(y[i], expected, std::abs(expected) * (dtype() == DType::kFloat32 ? 0 : 4e-3));
     }
   }

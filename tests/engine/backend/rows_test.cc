@@ -33,6 +33,14 @@ TEST_P(RowsTest, RoundsToNearestEven) {
   }
 }
 
+TEST_P(RowsTest, RoundsToFloat16) {
+  if (dtype() != DType::kFloat16) GTEST_SKIP() << "another dtype";
+  // Two ties, the largest number, the first beyond it, the smallest subnormal, half of it.
+  const std::vector<float> x = {1.00048828125f, 1.00146484375f, -65519, 65520, 0x1p-24f, 0x1p-25f};
+  const std::vector<float> expected = {1, 1.001953125f, -65504, INFINITY, 0x1p-24f, 0};
+  EXPECT_EQ(backend().DownloadFloats(backend().UploadActivations(x, {1, 6})), expected);
+}
+
 TEST_P(RowsTest, KeepsNotANumber) {
   const std::vector<float> x = {std::nanf("0x3fffff"), INFINITY, -INFINITY};
   const auto y = backend().DownloadFloats(backend().UploadActivations(x, {1, 3}));
