@@ -43,6 +43,12 @@ int64_t HeaderBackend::BytesOf(const LinearWeights& weights) const {
   return bytes;
 }
 
+int64_t HeaderBackend::BytesOf(const std::vector<LinearWeights>& each) const {
+  int64_t bytes = 0;
+  for (const LinearWeights& weights : each) bytes += BytesOf(weights);
+  return bytes;
+}
+
 absl::StatusOr<std::unique_ptr<PackedLinear>> HeaderBackend::DoPackLinear(
     const LinearWeights& source) {
   auto packed = std::make_unique<PackedLinear>();
@@ -54,9 +60,15 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> HeaderBackend::DoPackLinear(
 absl::StatusOr<std::unique_ptr<PackedExperts>> HeaderBackend::DoPackExperts(
     const ExpertWeights& source) {
   auto packed = std::make_unique<PackedExperts>();
-  int64_t bytes = 0;
-  for (const LinearWeights& up : source.up) bytes += BytesOf(up);
-  for (const LinearWeights& down : source.down) bytes += BytesOf(down);
+  const int64_t bytes = BytesOf(source.up) + BytesOf(source.down);
+  packed->bytes = static_cast<size_t>(bytes);
+  bytes_ += bytes;
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<PackedLora>> HeaderBackend::DoPackLora(const LoraWeights& source) {
+  auto packed = std::make_unique<PackedLora>();
+  const int64_t bytes = BytesOf(source.base) + BytesOf(source.a) + BytesOf(source.b);
   packed->bytes = static_cast<size_t>(bytes);
   bytes_ += bytes;
   return packed;
@@ -95,5 +107,6 @@ void HeaderBackend::DoRoute(Tensor, Tensor, Tensor, const RouterConfig&, Tensor,
 }
 void HeaderBackend::DoExpertFfn(Tensor, const PackedExperts&, const Routing&, Tensor) { Refuse(); }
 void HeaderBackend::DoCombine(Tensor, const Routing&, Tensor) { Refuse(); }
+void HeaderBackend::DoLoraLinear(Tensor, const PackedLora&, const Routing&, Tensor) { Refuse(); }
 
 }  // namespace tessera

@@ -28,6 +28,7 @@ class HeaderBackend final : public Backend {
   void DoLoad(const HostTensor& source, Tensor target) override;
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
   absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) override;
+  absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
 
   void DoUpload(const void*, Tensor) override;
   void DoDownload(Tensor, void*) override;
@@ -50,8 +51,10 @@ class HeaderBackend final : public Backend {
   void DoRoute(Tensor, Tensor, Tensor, const RouterConfig&, Tensor, const Routing&) override;
   void DoExpertFfn(Tensor, const PackedExperts&, const Routing&, Tensor) override;
   void DoCombine(Tensor, const Routing&, Tensor) override;
+  void DoLoraLinear(Tensor, const PackedLora&, const Routing&, Tensor) override;
 
   int64_t BytesOf(const LinearWeights& weights) const;
+  int64_t BytesOf(const std::vector<LinearWeights>& each) const;
 
   int64_t bytes_ = 0;
 };
