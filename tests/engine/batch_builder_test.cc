@@ -64,8 +64,25 @@ TEST(BatchBuilderTest, FlattensRowsOfSeveralSequences) {
   EXPECT_EQ(built.image_row, std::vector<bool>(5, false));
   EXPECT_TRUE(batch.images.empty());
   EXPECT_TRUE(batch.router_seeds.empty());
+  EXPECT_EQ(batch.prompt_rows, (Ints{1, 4}));
+  EXPECT_EQ(batch.pictured, std::vector<bool>(2, false));
   EXPECT_EQ(batch.rows(), 5);
   EXPECT_EQ(batch.sequences(), 2);
+}
+
+TEST(BatchBuilderTest, TellsPromptsFromAnswers) {
+  constexpr int32_t kImage = kImagePlaceholder;
+  float pixels[1];
+  const auto a = MakeRequest({kImage, kImage, 1, 2}, {0, 1});
+  AddSpan(*a, 0, MakeEncoded(pixels, 0, 2));
+  a->sequence.tokens.insert(a->sequence.tokens.end(), {7, 8});
+  const auto b = MakeRequest({1, 2, 3}, {2, 3});
+  b->sequence.tokens.push_back(9);
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 1, 5, true}, {&b->sequence, 3, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, false).batch;
+  EXPECT_EQ(batch.prompt_rows, (Ints{3, 0}));
+  EXPECT_EQ(batch.pictured, (std::vector<bool>{true, false}));
 }
 
 TEST(BatchBuilderTest, LogitRowsAreTheLastOnesOfThoseThatSample) {

@@ -1,6 +1,7 @@
-// What the readers of config.json share, whatever system a backbone belongs to: sizes, rotary positions, and the block of Llama
-// (Touvron et al. 2023, arXiv:2302.13971), of which most backbones are variants. Keys and defaults are those of the configuration
-// classes of Hugging Face transformers. Complaints are left in `config`.
+// What the readers of config.json share, whatever system a backbone belongs to: sizes, rotary
+// positions, and the block of Llama (Touvron et al. 2023, arXiv:2302.13971), of which most
+// backbones are variants. Keys and defaults are those of the configuration classes of Hugging Face
+// transformers. Complaints are left in `config`.
 #pragma once
 
 #include <string>
@@ -18,7 +19,8 @@ void ReadSizes(JsonFields& config, DecoderSpec& decoder);
 // Refuses any other `hidden_act`.
 void ExpectActivation(JsonFields& config, const std::string& served);
 
-// Rotary positions on the first `share` of each head's dims, with the base that `theta_key` names. Refuses scaled positions.
+// Rotary positions on the first `share` of each head's dims, with the base that `theta_key` names.
+// Refuses scaled positions.
 void ReadRotary(JsonFields& config, double share, const std::string& theta_key,
                 DecoderSpec& decoder);
 

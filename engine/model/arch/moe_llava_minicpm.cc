@@ -1,5 +1,5 @@
-// MoE-LLaVA on MiniCPM: Llama's block with scaled embeddings, residual branches and logits (Hu et al. 2024, arXiv:2404.06395, table
-// "μP"), and by default one matrix for embedding and head.
+// MoE-LLaVA on MiniCPM: Llama's block with scaled embeddings, residual branches and logits (Hu et
+// al. 2024, arXiv:2404.06395, table "μP"), and by default one matrix for embedding and head.
 #include <cmath>
 
 #include "engine/model/arch/arch.h"

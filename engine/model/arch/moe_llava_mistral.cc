@@ -1,5 +1,5 @@
-// MoE-LLaVA on Mistral and on OpenChat, which is a Mistral whose answers end with a token of their own: grouped queries, and a window
-// of keys that a prompt's rows see.
+// MoE-LLaVA on Mistral and on OpenChat, which is a Mistral whose answers end with a token of their
+// own: grouped queries, and a window of keys that a prompt's rows see.
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"

@@ -1,4 +1,5 @@
-// MoE-LLaVA on Phi-2: parallel blocks with one LayerNorm, biases everywhere but the head, partial rotary, two-matrix FFN.
+// MoE-LLaVA on Phi-2: parallel blocks with one LayerNorm, biases everywhere but the head, partial
+// rotary, two-matrix FFN.
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"
@@ -22,7 +23,8 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const ModelDirecto
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
   ReadSizes(config, decoder);
-  decoder.ffn = static_cast<int>(config.IntOr("intermediate_size", 4 * decoder.hidden, 1, kMaxSize));
+  decoder.ffn =
+      static_cast<int>(config.IntOr("intermediate_size", 4 * decoder.hidden, 1, kMaxSize));
   decoder.norm_epsilon = static_cast<float>(config.NumberOr("layer_norm_eps", 1e-5, 0, 1));
   decoder.residual = ResidualLayout::kParallel;
   decoder.activation = Activation::kGeluTanh;

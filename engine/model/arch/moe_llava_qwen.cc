@@ -1,6 +1,6 @@
-// MoE-LLaVA on Qwen (the first): GPT-2's names, query, key and value in one matrix with a bias, a feed-forward half as wide as
-// `intermediate_size` whose second matrix is the gate.
-// Source: Qwen-1_8B's modeling_qwen.py as MoE-LLaVA carries it.
+// MoE-LLaVA on Qwen (the first): GPT-2's names, query, key and value in one matrix with a bias, a
+// feed-forward half as wide as `intermediate_size` whose second matrix is the gate. Source:
+// Qwen-1_8B's modeling_qwen.py as MoE-LLaVA carries it.
 #include <algorithm>
 
 #include "engine/model/arch/arch.h"
@@ -26,7 +26,8 @@ DecoderNames QwenNames() {
   return names;
 }
 
-// Beyond `seq_length` the reference stretches rotary positions and scales queries where the config says so: not served.
+// Beyond `seq_length` the reference stretches rotary positions and scales queries where the config
+// says so: not served.
 int ReadContext(JsonFields& config) {
   const int positions = ReadMaxPositions(config, 8192);
   const bool stretched =

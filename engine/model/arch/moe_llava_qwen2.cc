@@ -1,4 +1,5 @@
-// MoE-LLaVA and LLaVA-MoD on Qwen1.5 and Qwen2, which are one architecture: Llama's block with biases on query, key and value.
+// MoE-LLaVA and LLaVA-MoD on Qwen1.5 and Qwen2, which are one architecture: Llama's block with
+// biases on query, key and value.
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"

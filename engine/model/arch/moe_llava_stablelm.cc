@@ -1,5 +1,5 @@
-// MoE-LLaVA on StableLM-2: Llama's layout with LayerNorm and its bias, biases on query, key and value, rotary on a part of each head.
-// Its config keys are `norm_eps` and `rope_pct`.
+// MoE-LLaVA on StableLM-2: Llama's layout with LayerNorm and its bias, biases on query, key and
+// value, rotary on a part of each head. Its config keys are `norm_eps` and `rope_pct`.
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"

@@ -72,12 +72,16 @@ class AttentionTest : public BackendTest {
 
   // Writes and attends the rows of `qkv` [T, width] without rotation.
   std::vector<float> Pass(const Setup& setup, const std::vector<Span>& spans,
-                          std::span<const float> qkv) {
+                          std::span<const float> qkv,
+                          const std::vector<int32_t>& window_ends = {}) {
     const AttentionShape& shape = setup.shape;
     const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     Tensor rows =
         backend().UploadActivations(qkv, {static_cast<int64_t>(qkv.size()) / width, width});
-    const PagedBatch batch = MakeBatch(setup, spans);
+    PagedBatch batch = MakeBatch(setup, spans);
+    if (!window_ends.empty()) {
+      batch.window_ends = backend().Upload(window_ends, {static_cast<int64_t>(spans.size())});
+    }
     Rope none;
     none.pair_axis = backend().New(DType::kInt32, {0});
     none.cosine = backend().New(DType::kFloat32, {1, 0});
@@ -142,6 +146,30 @@ TEST_P(AttentionTest, PagedMatchesReference) {
     }
     EXPECT_TRUE(Near(Pass(setup, spans, all), expected, tolerance()));
   }
+}
+
+TEST_P(AttentionTest, WindowsEndWhereTheBatchSays) {
+  const AttentionShape shape = {4, 2, 40, 0, 6};
+  AttentionShape open = shape;
+  open.sliding_window = 0;
+  const int64_t width = 8 * shape.head_dim;
+  const std::vector<int64_t> lengths = {90, 35, 7};
+  const std::vector<int32_t> ends = {61, 0, 7};
+  const Setup setup = MakeSetup(shape, 16, lengths.size(), 90);
+  std::vector<Span> spans;
+  std::vector<float> all;
+  reference::Values expected;
+  for (size_t s = 0; s < lengths.size(); ++s) {
+    const auto qkv = Random(lengths[s] * width, 30 + s, 2.0f);
+    all.insert(all.end(), qkv.begin(), qkv.end());
+    spans.push_back({0, lengths[s]});
+    for (int64_t row = 0; row < lengths[s]; ++row) {
+      const auto y = Expected(row < ends[s] ? shape : open, setup.shape.scale, qkv, row,
+                              lengths[s], true);
+      expected.insert(expected.end(), y.begin(), y.end());
+    }
+  }
+  EXPECT_TRUE(Near(Pass(setup, spans, all, ends), expected, tolerance()));
 }
 
 // One pass, 16 rows at a time, one by one, and beside another sequence: the same bits.

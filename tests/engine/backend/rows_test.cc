@@ -149,6 +149,30 @@ TEST_P(RowsTest, AddsThenNorms) {
   }
 }
 
+TEST_P(RowsTest, ScalesRowsAndWhatIsAdded) {
+  const int64_t cols = 37;
+  const auto x = Random(11 * cols, 1);
+  const auto delta = Random(11 * cols, 2);
+  const auto factors = RandomFloats(11, 3, 12.0f, DType::kFloat32);
+  auto scaled = Widen(x);
+  auto sums = Widen(x);
+  for (size_t i = 0; i < scaled.size(); ++i) {
+    scaled[i] *= factors[i / cols];
+    sums[i] += 0.25f * delta[i];
+  }
+  Tensor y = backend().UploadActivations(x, {11, cols});
+  backend().ScaleRows(y, backend().Upload(factors, {11}));
+  EXPECT_TRUE(Near(backend().DownloadFloats(y), scaled, tolerance()));
+
+  NormWeights norm;
+  norm.kind = NormKind::kRmsNorm;
+  norm.weight = Keep(std::vector<float>(cols, 1.0f), {cols}, DType::kFloat32);
+  Tensor target = backend().UploadActivations(x, {11, cols});
+  const Tensor deltas[] = {backend().UploadActivations(delta, {11, cols})};
+  backend().AddNorm(target, deltas, norm, 0.25f);
+  EXPECT_TRUE(Near(backend().DownloadFloats(target), sums, tolerance()));
+}
+
 TEST_P(RowsTest, ActivatesGates) {
   for (const Activation activation :
        {Activation::kNone, Activation::kGeluErf, Activation::kGeluTanh, Activation::kQuickGelu,
