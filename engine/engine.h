@@ -27,6 +27,9 @@ struct ModelOptions {
   std::filesystem::path vision_tower_dir;  // empty: the published geometry of the tower that config.json names
   std::filesystem::path base_dir;  // of an adapter release: the model it was trained on; else empty
   RouterMode router = RouterMode::kDeterministic;
+  // Experts drop the tokens that the reference's drop where a config bounds their capacity. Prompts are then computed whole and no
+  // prefix is reused.
+  bool emulate_capacity = false;
 };
 
 // What bounds the engine. Every limit is a refusal with a reason or a delay, never a crash.

@@ -109,6 +109,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   const fs::path& dir = options.model_dir;
   ASSIGN_OR_RETURN(model->spec,
                    ReadModelSpec({dir, options.vision_tower_dir, options.base_dir}));
+  if (model->spec.decoder.capacity && !options.emulate_capacity) {
+    model->spec.warnings.push_back(fmt::format(
+        "eval_capacity_factor {} would drop tokens in the reference; served without dropping",
+        model->spec.decoder.capacity->factor));
+    model->spec.decoder.capacity.reset();
+  }
   const fs::path& text_dir =
       model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
   ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir));

@@ -31,7 +31,9 @@ void ExtendHashes(Sequence& sequence, int32_t block_size) {
 }
 
 Scheduler::Scheduler(const SchedulerOptions& options, BlockPool& pool)
-    : options_(options), pool_(pool) {}
+    : options_(options), pool_(pool) {
+  TESSERA_CHECK(!options.whole_prompts || !options.prefix_cache);
+}
 
 void Scheduler::Add(Sequence* sequence) {
   sequence->state = SequenceState::kWaiting;
@@ -119,10 +121,12 @@ int32_t Scheduler::ReadyRows(const Sequence& sequence) const {
 }
 
 int32_t Scheduler::PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan) {
-  const int32_t wanted = std::min(limit, ReadyRows(*sequence));
-  if (wanted <= 0) return 0;
+  const int32_t prompt = sequence->prompt_rows() - sequence->computed;
+  const int32_t least = options_.whole_prompts ? std::max(1, prompt) : 1;
+  const int32_t wanted = std::min(std::max(limit, least), ReadyRows(*sequence));
+  if (limit <= 0 || wanted < least) return 0;
   const int32_t count = Reserve(sequence, wanted, plan);
-  if (count <= 0) return 0;
+  if (count < least) return 0;
   const bool last = count == sequence->remaining();
   plan.rows.push_back({sequence, sequence->computed, count, last});
   plan.total_rows += count;

@@ -4,7 +4,7 @@
 //
 // Thread: the engine's. No tensors, no clocks. Tests: scheduler_test.cc (tables and random runs against the invariants below).
 // Invariants: a sequence holds blocks only while running; every row is planned after all rows before it; a step's rows never exceed
-// the budget; the oldest running sequence is never preempted for a younger one.
+// the budget, but for one prompt where prompts are computed whole; the oldest running sequence is never preempted for a younger one.
 #pragma once
 
 #include <deque>
@@ -20,6 +20,7 @@ struct SchedulerOptions {
   int32_t block_size = 16;
   int32_t max_running = 64;
   bool prefix_cache = true;
+  bool whole_prompts = false;  // a prompt is computed in one step, whatever the budget; needs prefix_cache off
 };
 
 // Rows a step may take. Decoding rows are never held back by the prefill limit.
@@ -86,7 +87,7 @@ class Scheduler {
   std::optional<BlockId> AllocateFor(const Sequence* sequence, StepPlan& plan);
   void Preempt(Sequence* victim, StepPlan& plan);
   void FreeBlocks(Sequence* sequence);
-  // Plans at most `limit` rows; how many.
+  // Plans at most `limit` rows; how many. A whole prompt counts as one beyond any limit.
   int32_t PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan);
 
   SchedulerOptions options_;

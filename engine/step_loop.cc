@@ -76,7 +76,10 @@ StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& mod
       telemetry_(telemetry),
       cache_(std::move(cache)),
       pool_(static_cast<int32_t>(cache_->blocks())),
-      scheduler_({options.block_size, options.max_running, options.prefix_cache}, pool_),
+      scheduler_({options.block_size, options.max_running,
+                  options.prefix_cache && !model.spec.decoder.capacity,
+                  model.spec.decoder.capacity.has_value()},
+                 pool_),
       pictures_(model.vision.get(), options.image_cache_bytes),
       pace_(PaceFrom(options)) {}
 

@@ -42,6 +42,9 @@ void AddModelFlags(CLI::App& app, ServerOptions& options) {
                  "of training, drawn repeatably")
       ->type_name("NAME")
       ->transform(CLI::CheckedTransformer(routers));
+  app.add_flag("--emulate-capacity", options.model.emulate_capacity,
+               "Experts drop the tokens that the reference's drop where the checkpoint bounds their "
+               "capacity");
 }
 
 void AddCheckFlag(CLI::App& app, ServerOptions& options) {

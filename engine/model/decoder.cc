@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "engine/check.h"
+#include "engine/model/expert_capacity.h"
 #include "engine/model/router_noise.h"
 #include "engine/status.h"
 
@@ -12,6 +13,17 @@ namespace tessera {
 namespace {
 
 Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
+
+// The rows that share their experts' capacity: those of a prompt; every row of an answer alone.
+std::vector<int32_t> CapacityGroups(const Batch& batch) {
+  std::vector<int32_t> groups = {0};
+  for (size_t s = 0; s < batch.prompt_rows.size(); ++s) {
+    int32_t row = batch.query_starts[s] + batch.prompt_rows[s];
+    if (batch.prompt_rows[s] > 0) groups.push_back(row);
+    while (row < batch.query_starts[s + 1]) groups.push_back(++row);
+  }
+  return groups;
+}
 
 // What the embedding of each row's token is multiplied with.
 std::vector<float> EmbeddingScales(const DecoderSpec& spec, const Batch& batch) {
@@ -31,6 +43,7 @@ struct Decoder::Pass {
   PagedBatch paged;
   Trace* trace;
   DecoderOutput output;
+  std::vector<int32_t> capacity_groups;  // bounds of the rows that share capacity; empty where nothing is dropped
 };
 
 // ---------------------------------------------------------------------------------------------------------------- load
@@ -228,6 +241,15 @@ Tensor Decoder::MixResidual(const Layer& layer, Tensor normed, Tensor routed, Te
   return backend_.Combine(stacked, mix);
 }
 
+void Decoder::Drop(Routing& routing, const Pass& pass) {
+  const std::vector<float> logits = backend_.DownloadFloats(routing.logits);
+  const std::vector<int32_t> chosen = backend_.DownloadInts(routing.experts);
+  std::vector<float> weights = backend_.DownloadFloats(routing.weights);
+  DropBeyondCapacity(*spec_.capacity, {logits, chosen, routing.logits.cols(), spec_.router},
+                     pass.capacity_groups, weights);
+  routing.weights = backend_.Upload(weights, {routing.weights.rows(), routing.weights.cols()});
+}
+
 Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   Tensor noise;
   if (router_mode_ == RouterMode::kGumbel) {
@@ -236,8 +258,8 @@ Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pa
                                         static_cast<int>(experts)),
                             {pass.batch.rows(), experts});
   }
-  const Routing routing =
-      backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
+  Routing routing = backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
+  if (spec_.capacity) Drop(routing, pass);
   pass.output.expert_choices.push_back(routing.experts);
   if (pass.trace != nullptr) {
     pass.trace->router_logits.push_back(backend_.DownloadFloats(routing.logits));
@@ -249,7 +271,8 @@ Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace
   const int64_t sequences = batch.sequences();
   TESSERA_CHECK(batch.prompt_rows.size() == batch.context_lengths.size() &&
                 batch.pictured.size() == batch.context_lengths.size());
-  Pass pass{batch, cache, {}, trace, {}};
+  Pass pass{batch, cache, {}, trace, {}, {}};
+  if (spec_.capacity) pass.capacity_groups = CapacityGroups(batch);
   pass.paged.query_starts = backend_.Upload(batch.query_starts, {sequences + 1});
   pass.paged.context_lengths = backend_.Upload(batch.context_lengths, {sequences});
   pass.paged.block_tables = backend_.Upload(batch.block_tables, {sequences, batch.max_blocks});

@@ -63,6 +63,7 @@ class Decoder {
   Tensor DenseFfn(const Layer& layer, Tensor normed);
   Tensor RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass);
   Tensor MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense);
+  void Drop(Routing& routing, const Pass& pass);
   void ScaleAll(Tensor x, float factor);
   const NormWeights& NormBefore(int index) const;
 

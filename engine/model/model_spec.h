@@ -78,6 +78,13 @@ struct DecoderNames {
   std::string head;
 };
 
+// The most choices that one expert takes of the tokens computed together: max(⌈tokens / experts · factor · k⌉, minimum). Those above
+// are dropped (Lepikhin et al. 2021, arXiv:2006.16668, algorithm 1; DeepSpeed 0.9.5, deepspeed/moe/sharded_moe.py).
+struct ExpertCapacity {
+  double factor = 1.0;
+  int minimum = 4;
+};
+
 struct DecoderSpec {
   int hidden = 0;
   int layers = 0;
@@ -101,6 +108,7 @@ struct DecoderSpec {
   bool tied_head = false;
   std::vector<int> experts;  // per layer; 0: a dense layer
   RouterConfig router;
+  std::optional<ExpertCapacity> capacity;  // where the experts cannot take every choice; none: nothing is dropped
   // Routed layers have a dense FFN beside the experts: c₀ · experts(x) + c₁ · dense(x), c the softmax of a linear map of x
   // (Rajbhandari et al. 2022, arXiv:2201.05596, "Residual-MoE", with DeepSpeed's learned coefficient).
   bool residual_experts = false;

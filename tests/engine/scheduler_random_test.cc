@@ -49,8 +49,11 @@ class RandomRun {
     return static_cast<int32_t>(random_() % static_cast<uint32_t>(end));
   }
   SchedulerOptions MakeOptions() {
-    return {
-        .block_size = 1 << Below(4), .max_running = 1 + Below(8), .prefix_cache = Below(8) != 0};
+    const bool whole_prompts = Below(8) == 0;
+    return {.block_size = 1 << Below(4),
+            .max_running = 1 + Below(8),
+            .prefix_cache = !whole_prompts && Below(8) != 0,
+            .whole_prompts = whole_prompts};
   }
   int32_t MakeBlocks() { return 2 + Below(12); }
 

@@ -117,6 +117,43 @@ TEST(SchedulerTest, ImageRowsWaitForTheirPicture) {
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get()}), "a:1!");
 }
 
+TEST(SchedulerTest, WholePromptsAreNotCut) {
+  SimulatedSteps steps(
+      {.block_size = 4, .max_running = 8, .prefix_cache = false, .whole_prompts = true}, 100);
+  const auto a = MakeText(100, 7, 3);
+  const auto b = MakeText(200, 5, 2);
+  const auto c = testing::MakeSequence();
+  testing::AddText(*c, {{1, 2, 3}});
+  testing::AddPicture(*c, 1, 2);
+  c->max_rows = 6;
+  const std::vector<const Sequence*> names = {a.get(), b.get(), c.get()};
+  for (Sequence* sequence : {a.get(), b.get(), c.get()}) steps.Add(sequence);
+  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "a:7!") << "beyond the budget, and alone";
+  EXPECT_EQ(Brief(steps.Step({4, 0}), names), "a:1!") << "no prefill at all";
+  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "a:1! b:5!");
+  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "b:1!") << "c waits for its picture, text and all";
+  c->image_ready[0] = true;
+  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "c:5!");
+  EXPECT_TRUE(steps.idle());
+}
+
+TEST(SchedulerTest, AnAnswerComputedApartIsNoPromptsPrefix) {
+  for (const bool apart : {false, true}) {
+    SimulatedSteps steps(kFour, 100);
+    const auto first = MakeText(100, 6, 8);
+    first->answer_apart = apart;
+    steps.Add(first.get());
+    ASSERT_TRUE(steps.Finish(kAmple, 20));
+    const auto again = testing::MakeSequence();  // the whole conversation as a prompt
+    testing::AddText(*again, first->tokens);
+    again->max_rows = again->prompt_rows() + 1;
+    again->answer_apart = apart;
+    steps.Add(again.get());
+    ASSERT_TRUE(steps.Finish(kAmple, 20));
+    EXPECT_EQ(again->cached_rows, apart ? 4 : 12);
+  }
+}
+
 TEST(SchedulerTest, CommonPrefixesAreComputedOnce) {
   SimulatedSteps steps(kFour, 100);
   const auto a = MakeText(100, 11, 2);

@@ -118,7 +118,7 @@ void CheckEngine(const ModelCase& golden, Report& report) {
       {"alone", {}},
       {"together", {}, /*together=*/true},
       {"chunked by 16", chunked, /*together=*/true},
-      {"after a prefix hit", {}, false, /*rounds=*/2, /*expect_prefix_hits=*/true},
+      {"after a prefix hit", {}, false, /*rounds=*/2, golden.reuses_prefixes},
   };
   const bool both_grow = golden.requests.size() > 1 && golden.requests[0].tokens.size() > 15 &&
                          golden.requests[1].tokens.size() > 15;

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "engine/checkpoint/json_file.h"
+#include "engine/model/architectures.h"
 #include "engine/model/weight_loader.h"
 #include "engine/status.h"
 
@@ -87,10 +88,14 @@ absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
   ModelCase golden;
   golden.name = directory.filename().string();
   golden.options.model_dir = directory / "model";
+  golden.options.emulate_capacity = true;  // as the reference does wherever it would drop
   if (fs::exists(directory / "vision_tower")) {
     golden.options.vision_tower_dir = directory / "vision_tower";
   }
   if (fs::exists(directory / "base")) golden.options.base_dir = directory / "base";
+  const auto spec = ReadModelSpec({golden.options.model_dir, golden.options.vision_tower_dir,
+                                   golden.options.base_dir});
+  golden.reuses_prefixes = !spec.ok() || !spec->decoder.capacity;
   ASSIGN_OR_RETURN(golden.expected, TensorFile::Open(directory / "expected.safetensors"));
   ASSIGN_OR_RETURN(const json expected, ReadJsonFile(directory / "expected.json"));
   for (const json& source : expected.at("requests")) {

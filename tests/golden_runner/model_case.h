@@ -27,6 +27,7 @@ struct GoldenRequest {
 struct ModelCase {
   std::string name;
   ModelOptions options;
+  bool reuses_prefixes = true;  // not where experts drop tokens
   std::vector<GoldenRequest> requests;
   std::unique_ptr<TensorFile> expected;
 

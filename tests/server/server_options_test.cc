@@ -47,13 +47,14 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
       Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0", "--http-listen=localhost:9",
              "--device=cpu", "--dtype=float16", "--router=gumbel", "--drain-timeout=1m30s",
              "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
-             "--max-context=77", "--threads=2", "--log-level=debug"});
+             "--max-context=77", "--threads=2", "--log-level=debug", "--emulate-capacity"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
   EXPECT_EQ(options.model.vision_tower_dir, "/");
   EXPECT_EQ(options.model.base_dir, "/");
   EXPECT_EQ(options.model.router, RouterMode::kGumbel);
+  EXPECT_TRUE(options.model.emulate_capacity);
   EXPECT_EQ(ToString(options.grpc), "[::1]:0");
   EXPECT_EQ(ToString(options.http), "localhost:9");
   EXPECT_EQ(options.device, DeviceChoice::kCpu);

@@ -47,11 +47,12 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   }
   decoder.residual_experts = moe.BoolOr("use_residual", false);
 
-  // An expert takes at most ceil(tokens / experts · factor · k) choices; below `experts` for factor · k some would be dropped.
-  const double factor = moe.NumberOr("eval_capacity_factor", 1.0, 0, 1e6);
-  if (factor * decoder.router.experts_per_token < decoder.max_experts()) {
-    spec.warnings.push_back(fmt::format(
-        "eval_capacity_factor {} would drop tokens in the reference; served without dropping", factor));
+  // An expert takes at most ceil(tokens / experts · factor · k) choices: only below `experts` for factor · k some are dropped.
+  ExpertCapacity capacity;
+  capacity.factor = moe.NumberOr("eval_capacity_factor", 1.0, 0, 1e6);
+  capacity.minimum = static_cast<int>(moe.IntOr("min_capacity", 4, 0, 1 << 30));
+  if (capacity.factor * decoder.router.experts_per_token < decoder.max_experts()) {
+    decoder.capacity = capacity;
   }
   config.Merge(moe);
 }

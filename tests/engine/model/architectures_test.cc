@@ -190,9 +190,9 @@ TEST_F(ArchitecturesTest, VariantsOfTheMoeObject) {
 
   config = PublishedPhi();
   config["moe"]["eval_capacity_factor"] = 1.0;
-  const ModelSpec spec = Read(config).value();
-  ASSERT_EQ(spec.warnings.size(), 1u);
-  EXPECT_NE(spec.warnings[0].find("eval_capacity_factor"), std::string::npos);
+  EXPECT_TRUE(Read(config).value().decoder.capacity.has_value());
+  config["moe"]["eval_capacity_factor"] = 2.0;
+  EXPECT_FALSE(Read(config).value().decoder.capacity.has_value()) << "nothing is dropped";
 }
 
 TEST_F(ArchitecturesTest, VariantsOfTheVisionKeys) {
