@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "engine/checkpoint/safetensors.h"
+#include "engine/checkpoint/torch_archive.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -11,7 +12,10 @@ absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::filesyst
   auto result = std::make_unique<TensorFile>();
   result->path_ = path;
   ASSIGN_OR_RETURN(result->file_, MappedFile::Open(path));
-  auto tensors = ReadSafetensors(result->file_->bytes());
+  const std::string extension = path.extension().string();
+  const bool torch = extension == ".bin" || extension == ".pt" || extension == ".pth";
+  const std::string_view bytes = result->file_->bytes();
+  absl::StatusOr<StoredTensors> tensors = torch ? ReadTorchArchive(bytes) : ReadSafetensors(bytes);
   if (!tensors.ok()) return Annotate(tensors.status(), path.string());
   result->tensors_ = *std::move(tensors);
   return result;
