@@ -48,11 +48,7 @@ class ModelCheckTest : public ::testing::Test {
     for (const auto& [name, tensor] : (*checkpoint)->tensors()) {
       std::vector<int64_t> dims = tensor.dims;
       if (!change(name, dims)) continue;
-      writer.Add(name,
-                 tensor.dtype == DType::kFloat16    ? "F16"
-                 : tensor.dtype == DType::kBFloat16 ? "BF16"
-                                                    : "F32",
-                 dims, {static_cast<const char*>(tensor.data), tensor.bytes()});
+      writer.Add(name, tensor.type, dims, {static_cast<const char*>(tensor.data), tensor.bytes});
     }
     for (const std::string& name : added) writer.AddFloats(name, {2}, {1, 2});
     writer.Write(directory_.path() / "model.safetensors");
