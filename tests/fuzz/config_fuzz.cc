@@ -5,7 +5,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto path = tessera::fuzz::WriteInput("config.json", data, size);
-  const auto spec = tessera::ReadModelSpec(path.parent_path(), {});
+  const auto spec = tessera::ReadModelSpec({path.parent_path()});
   if (!spec.ok()) return 0;
   const tessera::DecoderSpec& decoder = spec->decoder;
   TESSERA_CHECK(decoder.layers > 0 && decoder.hidden > 0 && decoder.ffn > 0);
