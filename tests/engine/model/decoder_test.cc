@@ -91,7 +91,7 @@ class DecoderTest : public ::testing::Test {
 
   absl::StatusOr<std::unique_ptr<Decoder>> Load(const DecoderSpec& spec, const TinyDecoder& tiny) {
     tiny.Write(directory_.path());
-    const auto checkpoint = Checkpoint::Open(directory_.path()).value();
+    const auto checkpoint = Checkpoint::Open({{directory_.path()}}).value();
     WeightLoader loader(*backend_, *checkpoint, nullptr);
     auto decoder = Decoder::Load(spec, 256, RouterMode::kDeterministic, loader);
     unused_ = checkpoint->Unused();
