@@ -15,25 +15,41 @@
 
 namespace tessera {
 
-// The merges of a vocabulary: which neighbours become one token, the lowest rank first. Immutable
-// once filled.
-class MergeTable {
- public:
+struct Merge {
   static constexpr uint32_t kNoRank = UINT32_MAX;
 
+  uint32_t rank = kNoRank;  // kNoRank: the two never merge
+  int32_t merged = -1;
+};
+
+// One token of a word being merged, in a list linked by indices. A symbol that was merged into its
+// left neighbour keeps its place.
+struct Symbol {
+  int32_t id;
+  uint32_t begin;          // of its text, in bytes
+  int32_t previous, next;  // -1: none
+  Merge merge;             // with the next one
+};
+
+// The merges of a vocabulary: which neighbours become one token, the lowest rank first, and of
+// equal ranks the leftmost. Immutable once filled.
+class MergeTable {
+ public:
   // The next merge, one rank after the last one. A pair that was added before takes the later rank.
   void Add(int32_t left, int32_t right, int32_t merged);
 
-  // A merge at a given rank. Pairs that merge to the same token may share one.
+  // A merge at a given rank; several may share one.
   void AddAtRank(uint32_t rank, int32_t left, int32_t right, int32_t merged);
 
-  // kNoRank: the two never merge.
-  uint32_t Rank(int32_t left, int32_t right) const;
-  int32_t Merged(uint32_t rank) const { return merged_[rank]; }
+  Merge Find(int32_t left, int32_t right) const;
+
+  // Merges the symbols of one word, whose ids and begins are filled in, until no pair merges. What
+  // remains is linked from symbol 0 on. `queue` is scratch. O(n log n).
+  void Apply(std::vector<Symbol>* symbols, std::vector<uint64_t>* queue) const;
 
  private:
-  absl::flat_hash_map<uint64_t, uint32_t> ranks_;
-  std::vector<int32_t> merged_;  // by rank
+  absl::flat_hash_map<uint64_t, Merge> merges_;
+  uint32_t next_rank_ = 0;
 };
 
 // Cuts text into words, then merges each word's bytes.
@@ -49,7 +65,7 @@ class BytePairSegmenter : public Segmenter {
         whole_words_(std::move(whole_words)) {}
 
   // O(n log n) in the longest word.
-  void Segment(std::string_view text, std::vector<int32_t>* ids) const override;
+  void Segment(const TextPart& part, std::vector<int32_t>* ids) const override;
 
  private:
   struct Scratch;

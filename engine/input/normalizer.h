@@ -8,8 +8,6 @@
 
 namespace tessera {
 
-enum class NormalForm { kNone, kNfc };
-
 // The NFC of `view`, whose text is valid UTF-8, or nothing where it is plain to see that it is in
 // NFC already. Bytes that stay keep their mark; what is composed anew is trusted only as far as the
 // least trusted byte it may come from. Linear in the length but for sorting runs of combining

@@ -162,7 +162,7 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
 
 std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
   const PromptTemplate& text = TemplateOf(format_);
-  std::vector<int32_t> ids = EncodePrompt(tokenizer_, prompt, text.bos);
+  std::vector<int32_t> ids = EncodePrompt(tokenizer_, prompt, text.added_tokens);
   if (text.max_ids > 0 && ids.size() > text.max_ids) ids.resize(text.max_ids);
   return ids;
 }

@@ -190,13 +190,14 @@ std::string PromptText(const Prompt& prompt, std::string_view image) {
   return text;
 }
 
-std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt, bool bos) {
+std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt, bool added) {
   std::vector<int32_t> ids;
-  if (bos && tokenizer.adds_bos() && tokenizer.bos().has_value()) ids.push_back(*tokenizer.bos());
+  if (added && tokenizer.adds_bos() && tokenizer.bos().has_value()) ids.push_back(*tokenizer.bos());
   for (size_t i = 0; i < prompt.chunks.size(); ++i) {
     if (i > 0) ids.push_back(kImagePlaceholder);
     const std::vector<int32_t> chunk = tokenizer.Encode(prompt.chunks[i]);
     ids.insert(ids.end(), chunk.begin(), chunk.end());
+    if (added && tokenizer.adds_eos() && tokenizer.eos().has_value()) ids.push_back(*tokenizer.eos());
   }
   return ids;
 }

@@ -58,9 +58,9 @@ absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens specia
 // The prompt as text, with `image` and the template's break where images go.
 std::string PromptText(const Prompt& prompt, std::string_view image = "<image>");
 
-// The ids of each chunk with kImagePlaceholder between them, after bos where the tokenizer adds
-// one and `bos` allows it.
+// The ids of each chunk with kImagePlaceholder between them, after bos and with eos behind each chunk
+// where the tokenizer adds them and `added` allows it.
 std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
-                                  bool bos = true);
+                                  bool added = true);
 
 }  // namespace tessera

@@ -58,7 +58,7 @@ constexpr PromptTemplate kLlavaMoleTemplate = {
     .after_image = "",
     .image_break = "\n",
     .one_picture = true,
-    .bos = false,
+    .added_tokens = false,
     .max_ids = 4096 - 1024 - 8,
 };
 

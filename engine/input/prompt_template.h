@@ -40,7 +40,7 @@ struct PromptTemplate {
   // A conversation has one picture, which stands before the text of its first message; blanks
   // around that text are left out.
   bool one_picture = false;
-  bool bos = true;     // before the prompt, where the tokenizer has prompts begin so
+  bool added_tokens = true;  // bos and eos, where the tokenizer adds them to a prompt
   size_t max_ids = 0;  // of a prompt, a picture counted as one; what follows is cut. 0: any number
 };
 

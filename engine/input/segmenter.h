@@ -8,13 +8,19 @@
 
 namespace tessera {
 
+// Text between added tokens.
+struct TextPart {
+  std::string_view text;    // valid UTF-8, normalized, not empty, without added tokens
+  bool begins_text = true;  // nothing comes before it, not even an added token
+};
+
 // Immutable, used by any number of threads.
 class Segmenter {
  public:
   virtual ~Segmenter() = default;
 
-  // Appends the ids of `text`: valid UTF-8, normalized, not empty, without added tokens.
-  virtual void Segment(std::string_view text, std::vector<int32_t>* ids) const = 0;
+  // Appends the ids of `part`.
+  virtual void Segment(const TextPart& part, std::vector<int32_t>* ids) const = 0;
 };
 
 }  // namespace tessera

@@ -132,14 +132,14 @@ absl::StatusOr<TokenizerParts> ReadParts(std::string_view text, TokenizerConfig 
   Ranks ranks;
   RETURN_IF_ERROR(ReadRanks(text, &parts.tokens, &ranks));
   ASSIGN_OR_RETURN(parts.segmenter, MakeSegmenter(std::move(ranks)));
-  parts.normal_form = NormalForm::kNfc;
+  parts.normalizer.AddNfc();
   std::vector<AddedTokenEntry> added = config.added;
   int32_t id = parts.tokens.size() + family.gap;
   for (const std::string& name : family.control_tokens) {
     added.push_back({name, id++, /*special=*/true, /*normalized=*/false});
   }
   if (!config.says_eos) config.eos = kEndOfText;
-  RETURN_IF_ERROR(AddTokens(added, config, AddedTokenSearch::kAfterNormalizing, &parts));
+  RETURN_IF_ERROR(AddTokens(added, config, AddedTokenRules::kRanks, &parts));
   if (family.pads_with_eos) parts.pad = parts.eos;
   return parts;
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/string_view.h"
 #include "engine/check.h"
+#include "engine/input/space_symbol.h"
 
 namespace tessera {
 
@@ -19,24 +20,25 @@ const TokenTable::Entry* TokenTable::At(int32_t id) const {
   return id >= 0 && id < size() ? &entries_[static_cast<size_t>(id)] : nullptr;
 }
 
-absl::Status TokenTable::AddOrdinary(int32_t id, std::string bytes) {
+absl::Status TokenTable::AddOrdinary(int32_t id, std::string bytes, TokenKind kind) {
   Entry& entry = Grow(id);
   if (entry.known) {
     return absl::InvalidArgumentError(
         fmt::format("id {} belongs to both '{}' and '{}'", id, entry.bytes, bytes));
   }
   ids_.try_emplace(bytes, id);
-  entry = {std::move(bytes), /*known=*/true, /*control=*/false};
+  entry = {std::move(bytes), kind, /*known=*/true, /*control=*/kind == TokenKind::kMark};
   return absl::OkStatus();
 }
 
 absl::Status TokenTable::AddAdded(int32_t id, std::string_view content, bool control) {
   Entry& entry = Grow(id);
-  if (entry.known && entry.bytes != content) {
+  if (entry.known && entry.bytes != content && entry.bytes != UnescapeSpaces(content)) {
     return absl::InvalidArgumentError(fmt::format(
         "id {} belongs to both '{}' and the added token '{}'", id, entry.bytes, content));
   }
-  entry = {std::string(content), /*known=*/true, entry.control || control};
+  const bool was_control = entry.kind == TokenKind::kAdded && entry.control;
+  entry = {std::string(content), TokenKind::kAdded, /*known=*/true, was_control || control};
   ids_.insert_or_assign(entry.bytes, id);
   return absl::OkStatus();
 }
@@ -44,6 +46,11 @@ absl::Status TokenTable::AddAdded(int32_t id, std::string_view content, bool con
 std::string_view TokenTable::Bytes(int32_t id) const {
   const Entry* entry = At(id);
   return entry == nullptr ? std::string_view() : entry->bytes;
+}
+
+TokenKind TokenTable::Kind(int32_t id) const {
+  const Entry* entry = At(id);
+  return entry == nullptr ? TokenKind::kBytes : entry->kind;
 }
 
 bool TokenTable::IsControl(int32_t id) const {

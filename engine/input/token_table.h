@@ -12,14 +12,23 @@
 
 namespace tessera {
 
+enum class TokenKind : char {
+  kBytes,    // any bytes, maybe half a character
+  kText,     // whole characters, with the spaces that stand for U+2581
+  kLiteral,  // whole characters that are written as they are
+  kMark,     // a control piece of SentencePiece: writes its name, or nothing when control tokens are
+             // skipped, but bytes before and after it form no character
+  kAdded,    // an added token
+};
+
 class TokenTable {
  public:
   // A token of the vocabulary proper. InvalidArgument when the id is taken.
-  absl::Status AddOrdinary(int32_t id, std::string bytes);
+  absl::Status AddOrdinary(int32_t id, std::string bytes, TokenKind kind = TokenKind::kBytes);
 
   // An added token. `control`: it says something about the text ("<|endoftext|>") and is no part of
-  // it. An id of the vocabulary may be added again with the same bytes, as GPT-2's "<|endoftext|>"
-  // is; other bytes are InvalidArgument.
+  // it. An id of the vocabulary may be added again with the same content, as GPT-2's
+  // "<|endoftext|>" is; another one is InvalidArgument.
   absl::Status AddAdded(int32_t id, std::string_view content, bool control);
 
   // Rows in use: the highest id plus one. There may be holes.
@@ -27,6 +36,7 @@ class TokenTable {
 
   // Empty for an id that no token has.
   std::string_view Bytes(int32_t id) const;
+  TokenKind Kind(int32_t id) const;
   bool IsControl(int32_t id) const;
 
   // Of several tokens with the same bytes the added one, else the one that was added to the table
@@ -36,6 +46,7 @@ class TokenTable {
  private:
   struct Entry {
     std::string bytes;
+    TokenKind kind = TokenKind::kBytes;
     bool known = false;
     bool control = false;
   };

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/input/detokenizer.h"
+#include "engine/input/sentencepiece_tokenizer.h"
 #include "engine/input/tiktoken_ranks.h"
 #include "engine/input/tokenizer_json.h"
 #include "engine/input/utf8.h"
@@ -17,13 +19,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory) {
+absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory, TokenizerClass wanted) {
   const auto has = [&](const char* name) {
     std::error_code ignored;
     return fs::exists(directory / name, ignored);
   };
   ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(directory));
-  if (has("tokenizer.json")) return ReadTokenizerJson(directory / "tokenizer.json", config);
+  const auto read_json = [&] { return ReadTokenizerJson(directory / "tokenizer.json", config); };
+  if (wanted != TokenizerClass::kSlow && has("tokenizer.json")) return read_json();
   if (has("vocab.json") && has("merges.txt"))
     return ReadVocabAndMerges(directory, std::move(config));
   std::error_code error;
@@ -32,22 +35,25 @@ absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory) {
       return ReadTiktokenRanks(file.path(), std::move(config));
   }
   if (has("tokenizer.model")) {
-    return absl::UnimplementedError(fmt::format("{}: SentencePiece is not supported yet",
-                                                (directory / "tokenizer.model").string()));
+    return ReadSentencePieceTokenizer(directory / "tokenizer.model", std::move(config),
+                                      wanted == TokenizerClass::kFast);
   }
-  return absl::NotFoundError(fmt::format(
-      "{}: no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, nor *.tiktoken",
-      directory.string()));
+  if (has("tokenizer.json")) return read_json();
+  return absl::NotFoundError(
+      fmt::format("{}: no tokenizer: neither tokenizer.json, nor vocab.json with merges.txt, nor "
+                  "*.tiktoken, nor tokenizer.model",
+                  directory.string()));
 }
 
-// Gives the parts of `view` between added tokens to `plain`, and each added token's id to `ids`.
+// Gives the parts of `view` between added tokens to `plain`, with whether they come first, and each
+// added token's id to `ids`.
 template <typename Plain>
 void Cut(const AddedTokens& added, MarkedView view, std::vector<int32_t>* ids, const Plain& plain) {
   size_t done = 0;
   while (done < view.text.size()) {
     const auto match = added.Find(view, done);
     const size_t end = match.has_value() ? match->begin : view.text.size();
-    if (end > done) plain(view.Slice(done, end));
+    if (end > done) plain(view.Slice(done, end), done == 0);
     if (!match.has_value()) return;
     ids->push_back(match->id);
     done = match->end;
@@ -56,8 +62,9 @@ void Cut(const AddedTokens& added, MarkedView view, std::vector<int32_t>* ids, c
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const fs::path& model_directory) {
-  ASSIGN_OR_RETURN(TokenizerParts parts, ReadParts(model_directory));
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const fs::path& model_directory,
+                                                           TokenizerClass tokenizer_class) {
+  ASSIGN_OR_RETURN(TokenizerParts parts, ReadParts(model_directory, tokenizer_class));
   return std::make_unique<Tokenizer>(std::move(parts));
 }
 
@@ -75,26 +82,29 @@ std::vector<int32_t> Tokenizer::Encode(std::span<const TextSpan> spans) const {
 std::vector<int32_t> Tokenizer::Encode(MarkedView view) const {
   TESSERA_CHECK_MSG(ValidateUtf8(view.text).ok(), "text to encode must be valid UTF-8");
   std::vector<int32_t> ids;
-  Cut(parts_.raw_added, view, &ids, [&](MarkedView part) { EncodeWithoutRaw(part, &ids); });
+  Cut(parts_.raw_added, view, &ids,
+      [&](MarkedView part, bool first) { EncodeWithoutRaw(part, first, &ids); });
+  if (parts_.lone_space.has_value() && ids.size() > 1 && ids[0] == *parts_.lone_space &&
+      IsSpecial(ids[1])) {
+    ids.erase(ids.begin());
+  }
   return ids;
 }
 
-void Tokenizer::EncodeWithoutRaw(MarkedView view, std::vector<int32_t>* ids) const {
-  std::optional<MarkedText> normalized;
-  if (parts_.normal_form == NormalForm::kNfc) normalized = NormalizeNfc(view);
+void Tokenizer::EncodeWithoutRaw(MarkedView view, bool begins_text,
+                                 std::vector<int32_t>* ids) const {
+  const std::optional<MarkedText> normalized = parts_.normalizer.Normalize(view);
   Cut(parts_.added, normalized.has_value() ? normalized->view() : view, ids,
-      [&](MarkedView part) { parts_.segmenter->Segment(part.text, ids); });
+      [&](MarkedView part, bool first) {
+        parts_.segmenter->Segment({part.text, begins_text && first}, ids);
+      });
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {
-  std::string bytes;
-  for (const int32_t id : ids) {
-    if (!(skip_special && IsSpecial(id))) bytes.append(TokenBytes(id));
-  }
+  Detokenizer detokenizer(*this, skip_special);
   std::string text;
-  text.reserve(bytes.size());
-  if (AppendRepairedUtf8(bytes, &text) < bytes.size()) text.append(kReplacementCharacter);
-  return text;
+  for (const int32_t id : ids) text += detokenizer.Push(id);
+  return text += detokenizer.Finish();
 }
 
 }  // namespace tessera

@@ -22,11 +22,18 @@ absl::StatusOr<json> ReadObject(const std::filesystem::path& path) {
   return absl::InvalidArgumentError(fmt::format("{}: must be an object", path.string()));
 }
 
-absl::StatusOr<bool> ReadFlag(const json& object, const char* key, const std::string& what) {
+// Nothing where it is not said.
+absl::StatusOr<std::optional<bool>> ReadChoice(const json& object, const char* key,
+                                               const std::string& what) {
   const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return false;
+  if (found == object.end() || found->is_null()) return std::nullopt;
   if (found->is_boolean()) return found->get<bool>();
   return absl::InvalidArgumentError(fmt::format("{}: {} must be true or false", what, key));
+}
+
+absl::StatusOr<bool> ReadFlag(const json& object, const char* key, const std::string& what) {
+  ASSIGN_OR_RETURN(const std::optional<bool> choice, ReadChoice(object, key, what));
+  return choice.value_or(false);
 }
 
 // A token is named by its content or by an object that holds it.
@@ -76,19 +83,23 @@ absl::StatusOr<std::vector<AddedTokenEntry>> ReadAddedTokens(const std::filesyst
 struct Role {
   const char* key;
   std::optional<std::string>* content;  // null: one more control token
+  bool* said;                           // may be null
 };
 
 // Takes from `object` what `config` does not know yet.
 absl::Status ReadRoles(const json& object, const json& stronger, const std::string& file,
                        TokenizerConfig* config) {
-  const Role roles[] = {{"bos_token", &config->bos}, {"eos_token", &config->eos},
-                        {"unk_token", &config->unk}, {"pad_token", &config->pad},
-                        {"sep_token", nullptr},      {"cls_token", nullptr},
-                        {"mask_token", nullptr}};
+  const Role roles[] = {{"bos_token", &config->bos, &config->says_bos},
+                        {"eos_token", &config->eos, &config->says_eos},
+                        {"unk_token", &config->unk, &config->says_unk},
+                        {"pad_token", &config->pad, nullptr},
+                        {"sep_token", nullptr, nullptr},
+                        {"cls_token", nullptr, nullptr},
+                        {"mask_token", nullptr, nullptr}};
   for (const Role& role : roles) {
     const auto found = object.find(role.key);
     if (found == object.end() || stronger.contains(role.key)) continue;
-    if (std::string_view(role.key) == "eos_token") config->says_eos = true;
+    if (role.said != nullptr) *role.said = true;
     if (found->is_null()) continue;
     ASSIGN_OR_RETURN(std::string content, ReadContent(*found, file + ": " + role.key));
     if (content.empty()) continue;
@@ -145,7 +156,10 @@ absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::filesystem::path&
     }
     config.tokenizer_class = name->get<std::string>();
   }
-  ASSIGN_OR_RETURN(config.add_bos, ReadFlag(object, "add_bos_token", file));
+  ASSIGN_OR_RETURN(config.add_bos, ReadChoice(object, "add_bos_token", file));
+  ASSIGN_OR_RETURN(config.add_eos, ReadChoice(object, "add_eos_token", file));
+  ASSIGN_OR_RETURN(config.add_prefix_space, ReadChoice(object, "add_prefix_space", file));
+  ASSIGN_OR_RETURN(config.legacy, ReadChoice(object, "legacy", file));
   if (const auto decoder = object.find("added_tokens_decoder"); decoder != object.end()) {
     ASSIGN_OR_RETURN(config.added, ReadDecoder(*decoder, file));
   } else {

@@ -25,9 +25,11 @@ struct TokenizerConfig {
   std::vector<AddedTokenEntry> added;  // by content
   // Contents of the tokens with a role; nothing: no such token, or not said.
   std::optional<std::string> bos, eos, unk, pad;
-  bool says_eos = false;                   // eos was given, if only as null
+  bool says_bos = false, says_eos = false, says_unk = false;  // given, if only as null
   std::vector<std::string> other_special;  // further control tokens
-  bool add_bos = false;                    // put bos before a text
+  std::optional<bool> add_bos, add_eos;    // put one before, one after a text
+  std::optional<bool> add_prefix_space;
+  std::optional<bool> legacy;  // LlamaTokenizer: every stretch between added tokens gets a space
 };
 
 // Reads tokenizer_config.json, special_tokens_map.json and added_tokens.json of a model directory,

@@ -43,16 +43,15 @@ std::vector<json> Flatten(const json& stage, const char* list) {
   return {Get(stage, list).begin(), Get(stage, list).end()};
 }
 
-absl::StatusOr<NormalForm> ReadNormalizer(const json& normalizer) {
-  auto form = NormalForm::kNone;
+absl::Status ReadNormalizer(const json& normalizer, TextNormalizer* steps) {
   for (const json& stage : Flatten(normalizer, "normalizers")) {
     if (TypeOf(stage) != "NFC") {
       return absl::UnimplementedError(
           fmt::format("normalizer {} is not supported; supported: NFC", TypeOf(stage)));
     }
-    form = NormalForm::kNfc;
+    steps->AddNfc();
   }
-  return form;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ReadSplit(const json& stage) {
@@ -179,14 +178,14 @@ absl::StatusOr<TokenizerParts> ReadParts(const json& file, const TokenizerConfig
   const json& model = Get(file, "model");
   RETURN_IF_ERROR(CheckModel(model));
   TokenizerParts parts;
-  ASSIGN_OR_RETURN(parts.normal_form, ReadNormalizer(Get(file, "normalizer")));
+  RETURN_IF_ERROR(ReadNormalizer(Get(file, "normalizer"), &parts.normalizer));
   ASSIGN_OR_RETURN(PreTokenizer splitter, ReadPreTokenizer(Get(file, "pre_tokenizer")));
   RETURN_IF_ERROR(CheckDecoder(Get(file, "decoder")));
   auto vocabulary = BytePairVocabulary::Create(Get(model, "vocab"), &parts.tokens);
   if (!vocabulary.ok()) return Annotate(vocabulary.status(), "model.vocab");
   RETURN_IF_ERROR(ReadMerges(Get(model, "merges"), &*vocabulary));
   ASSIGN_OR_RETURN(const auto added, ReadAddedTokens(Get(file, "added_tokens"), config));
-  RETURN_IF_ERROR(AddTokens(added, config, AddedTokenSearch::kAsTheTokenSays, &parts));
+  RETURN_IF_ERROR(AddTokens(added, config, AddedTokenRules::kFast, &parts));
   parts.segmenter =
       std::move(*vocabulary)
           .MakeSegmenter(std::move(splitter), IsTrue(Get(model, "ignore_merges")), parts.tokens);

@@ -17,11 +17,20 @@ absl::flat_hash_set<std::string> ControlContents(const TokenizerConfig& config) 
   return contents;
 }
 
-absl::Status AddToken(const AddedTokenEntry& entry, bool control, AddedTokenSearch search,
+// A token that only calls itself special is found like a control token, but the slow classes write
+// it.
+absl::Status AddToken(const AddedTokenEntry& entry, bool has_role, AddedTokenRules rules,
                       TokenizerParts* parts) {
-  RETURN_IF_ERROR(parts->tokens.AddAdded(entry.id, entry.content, control));
-  const bool raw = search == AddedTokenSearch::kAsTheTokenSays && !entry.normalized;
-  (raw ? parts->raw_added : parts->added).Add(entry.content, entry.id, control);
+  const bool control = has_role || entry.special;
+  RETURN_IF_ERROR(parts->tokens.AddAdded(
+      entry.id, entry.content, rules == AddedTokenRules::kSlow ? has_role : control));
+  if (rules != AddedTokenRules::kFast) {
+    parts->added.Add(entry.content, entry.id, control);
+  } else if (entry.normalized) {
+    parts->added.Add(parts->normalizer.Normalize(entry.content), entry.id, control);
+  } else {
+    parts->raw_added.Add(entry.content, entry.id, control);
+  }
   return absl::OkStatus();
 }
 
@@ -32,18 +41,17 @@ std::optional<int32_t> IdOf(const std::optional<std::string>& content, const Tok
 }  // namespace
 
 absl::Status AddTokens(const std::vector<AddedTokenEntry>& added, const TokenizerConfig& config,
-                       AddedTokenSearch search, TokenizerParts* parts) {
+                       AddedTokenRules rules, TokenizerParts* parts) {
   const absl::flat_hash_set<std::string> control = ControlContents(config);
   absl::flat_hash_set<std::string> done;
   for (const AddedTokenEntry& entry : added) {
-    RETURN_IF_ERROR(
-        AddToken(entry, entry.special || control.contains(entry.content), search, parts));
+    RETURN_IF_ERROR(AddToken(entry, control.contains(entry.content), rules, parts));
     done.insert(entry.content);
   }
   const auto add_named = [&](const std::string& content) -> absl::Status {
     if (!done.insert(content).second) return absl::OkStatus();
     const int32_t id = parts->tokens.Find(content).value_or(parts->tokens.size());
-    return AddToken({content, id, /*special=*/true, /*normalized=*/false}, true, search, parts);
+    return AddToken({content, id, /*special=*/true, /*normalized=*/false}, true, rules, parts);
   };
   for (const auto* role : {&config.bos, &config.eos, &config.unk, &config.pad}) {
     if (role->has_value()) RETURN_IF_ERROR(add_named(**role));

@@ -11,8 +11,9 @@
 
 #include "absl/status/status.h"
 #include "engine/input/added_tokens.h"
-#include "engine/input/normalizer.h"
 #include "engine/input/segmenter.h"
+#include "engine/input/text_normalizer.h"
+#include "engine/input/token_joining.h"
 #include "engine/input/token_table.h"
 #include "engine/input/tokenizer_config.h"
 
@@ -23,20 +24,30 @@ namespace tessera {
 struct TokenizerParts {
   TokenTable tokens;
   AddedTokens raw_added;
-  NormalForm normal_form = NormalForm::kNone;
+  TextNormalizer normalizer;
   AddedTokens added;
   std::unique_ptr<Segmenter> segmenter;
   std::optional<int32_t> bos, eos, unk, pad;
   bool adds_bos = false;
+  bool adds_eos = false;
+  // Left out where the ids begin with it and a control token follows: what a space put before the
+  // text becomes when no text follows it.
+  std::optional<int32_t> lone_space;
+  TokenJoining joining;
 };
 
-// When a special string is looked for: transformers' own classes normalize the whole text first,
-// the tokenizers library (tokenizer.json) looks in the raw text unless the token says `normalized`.
-enum class AddedTokenSearch { kAfterNormalizing, kAsTheTokenSays };
+// Whose rules added tokens follow.
+enum class AddedTokenRules {
+  kSlow,   // transformers' Python classes: looked for in the whole normalized text; control tokens
+           // are those with a role
+  kRanks,  // classes on tiktoken: the same, but a token that says so is a control token too
+  kFast,   // the tokenizers library (tokenizer.json): looked for in the raw text unless the token
+           // says `normalized`; control tokens as above
+};
 
 // Fills in `added` and the tokens that `config` names, after the vocabulary's own tokens are in the
 // table. A token that is named but stands in no file gets the next free id, as in transformers.
 absl::Status AddTokens(const std::vector<AddedTokenEntry>& added, const TokenizerConfig& config,
-                       AddedTokenSearch search, TokenizerParts* parts);
+                       AddedTokenRules rules, TokenizerParts* parts);
 
 }  // namespace tessera

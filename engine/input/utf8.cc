@@ -62,13 +62,17 @@ absl::Status ValidateUtf8(std::string_view text) {
   return absl::OkStatus();
 }
 
-size_t AppendRepairedUtf8(std::string_view bytes, std::string* out) {
+size_t AppendRepairedUtf8(std::string_view bytes, std::string* out, Repair repair) {
   size_t at = 0;
   while (at < bytes.size()) {
     const Utf8Part part = NextUtf8Part(bytes.substr(at));
     if (part.kind == Utf8Kind::kIncomplete) break;
-    out->append(part.kind == Utf8Kind::kCharacter ? bytes.substr(at, part.length)
-                                                  : kReplacementCharacter);
+    if (part.kind == Utf8Kind::kCharacter) {
+      out->append(bytes.substr(at, part.length));
+    } else {
+      const size_t marks = repair == Repair::kPerPart ? 1 : part.length;
+      for (size_t i = 0; i < marks; ++i) out->append(kReplacementCharacter);
+    }
     at += part.length;
   }
   return at;

@@ -31,9 +31,13 @@ Utf8Part NextUtf8Part(std::string_view bytes);
 // InvalidArgument with the offset of the first byte that is not part of a character.
 absl::Status ValidateUtf8(std::string_view text);
 
-// Appends `bytes` to `out` with each broken part as one U+FFFD. Stops before a character that the
-// end cuts off and returns how many bytes it read: all but at most three.
-size_t AppendRepairedUtf8(std::string_view bytes, std::string* out);
+// How many U+FFFD a broken part of a character becomes: one, or one for each of its bytes.
+enum class Repair { kPerPart, kPerByte };
+
+// Appends `bytes` to `out` with broken parts replaced. Stops before a character that the end cuts
+// off and returns how many bytes it read: all but at most three.
+size_t AppendRepairedUtf8(std::string_view bytes, std::string* out,
+                          Repair repair = Repair::kPerPart);
 
 inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD
 

@@ -17,13 +17,13 @@ namespace {
 struct Family {
   std::string_view tokenizer_class;
   std::string_view pattern;
-  NormalForm normal_form;
+  bool normal_form_c;
 };
 
 constexpr Family kFamilies[] = {
-    {"GPT2Tokenizer", kGpt2Pattern, NormalForm::kNone},
-    {"CodeGenTokenizer", kGpt2Pattern, NormalForm::kNone},
-    {"Qwen2Tokenizer", kQwenPattern, NormalForm::kNfc},
+    {"GPT2Tokenizer", kGpt2Pattern, false},
+    {"CodeGenTokenizer", kGpt2Pattern, false},
+    {"Qwen2Tokenizer", kQwenPattern, true},
 };
 // What all three classes take for bos, eos or unk when no file says otherwise.
 constexpr std::string_view kEndOfText = "<|endoftext|>";
@@ -78,12 +78,12 @@ absl::StatusOr<TokenizerParts> ReadVocabAndMerges(const std::filesystem::path& d
   ASSIGN_OR_RETURN(PreTokenizer splitter, PreTokenizer::Create({std::string(family.pattern)}));
   parts.segmenter = std::move(*vocabulary)
                         .MakeSegmenter(std::move(splitter), /*ignore_merges=*/false, parts.tokens);
-  parts.normal_form = family.normal_form;
+  if (family.normal_form_c) parts.normalizer.AddNfc();
   if (!config.says_eos && parts.tokens.Find(kEndOfText).has_value()) config.eos = kEndOfText;
   const absl::Status added =
-      AddTokens(config.added, config, AddedTokenSearch::kAfterNormalizing, &parts);
+      AddTokens(config.added, config, AddedTokenRules::kSlow, &parts);
   if (!added.ok()) return Annotate(added, directory.string());
-  parts.adds_bos = config.add_bos && parts.bos.has_value();
+  parts.adds_bos = config.add_bos.value_or(false) && parts.bos.has_value();
   return parts;
 }
 

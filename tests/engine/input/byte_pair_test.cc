@@ -20,14 +20,14 @@ PreTokenizer OneWord() { return PreTokenizer::Create({}).value(); }
 std::vector<int32_t> MergeNaively(const MergeTable& merges, const std::string& word) {
   std::vector<int32_t> ids(word.begin(), word.end());
   while (true) {
-    uint32_t lowest = MergeTable::kNoRank;
+    uint32_t lowest = Merge::kNoRank;
     size_t place = 0;
     for (size_t i = 0; i + 1 < ids.size(); ++i) {
-      const uint32_t rank = merges.Rank(ids[i], ids[i + 1]);
+      const uint32_t rank = merges.Find(ids[i], ids[i + 1]).rank;
       if (rank < lowest) lowest = rank, place = i;
     }
-    if (lowest == MergeTable::kNoRank) return ids;
-    ids[place] = merges.Merged(lowest);
+    if (lowest == Merge::kNoRank) return ids;
+    ids[place] = merges.Find(ids[place], ids[place + 1]).merged;
     ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(place) + 1);
   }
 }
@@ -49,7 +49,7 @@ TEST(BytePairTest, EqualsTheDefinition) {
       word.push_back("abc"[random() % 3]);
     const std::vector<int32_t> expected = MergeNaively(merges, word);
     std::vector<int32_t> ids;
-    BytePairSegmenter(OneWord(), ByteIds(), merges, {}).Segment(word, &ids);
+    BytePairSegmenter(OneWord(), ByteIds(), merges, {}).Segment({word}, &ids);
     ASSERT_EQ(ids, expected) << word;
   }
 }
@@ -59,8 +59,8 @@ TEST(BytePairTest, WholeWordsComeBeforeMerges) {
   merges.Add('a', 'b', 256);
   const BytePairSegmenter segmenter(OneWord(), ByteIds(), merges, {{"abc", 300}});
   std::vector<int32_t> ids;
-  segmenter.Segment("abc", &ids);
-  segmenter.Segment("abx", &ids);
+  segmenter.Segment({"abc"}, &ids);
+  segmenter.Segment({"abx"}, &ids);
   EXPECT_EQ(ids, (std::vector<int32_t>{300, 256, 'x'}));
 }
 
@@ -71,8 +71,9 @@ TEST(BytePairTest, ALongWordTakesNoQuadraticTime) {
     merges.Add(token, token, next);
     token = next;
   }
+  const std::string text(1 << 19, 'a');
   std::vector<int32_t> ids;
-  BytePairSegmenter(OneWord(), ByteIds(), merges, {}).Segment(std::string(1 << 19, 'a'), &ids);
+  BytePairSegmenter(OneWord(), ByteIds(), merges, {}).Segment({text}, &ids);
   EXPECT_EQ(ids, std::vector<int32_t>(1 << 9, 265));
 }
 

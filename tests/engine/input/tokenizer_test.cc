@@ -76,8 +76,21 @@ TEST(TokenizerTest, SpansAreOneTextButKeepTheirTrust) {
   EXPECT_EQ(encode({{"<", kText}, {"<|end|>", kParse}, {">", kText}}), (Ids{'<', 258, '>'}));
 }
 
+TEST(TokenizerTest, SlowClassesWriteTokensThatOnlyCallThemselvesSpecial) {
+  const TokenizerFiles files = SmallFiles("CodeGenTokenizer");
+  const auto slow = LoadSlow(files);
+  ASSERT_TRUE(slow.ok()) << slow.status();
+  EXPECT_EQ((*slow)->Encode("<|end|>", SpecialTokens::kText).size(), 7u);
+  EXPECT_EQ((*slow)->Decode(Ids{256, 258}, /*skip_special=*/true), "th<|end|>");
+  const auto fast = LoadFast(files.Fast());
+  ASSERT_TRUE(fast.ok()) << fast.status();
+  EXPECT_EQ((*fast)->Decode(Ids{256, 258}, /*skip_special=*/true), "th");
+}
+
 TEST(TokenizerTest, DescribesItsTokens) {
-  const auto loaded = LoadSlow(SmallFiles("CodeGenTokenizer"));
+  TokenizerFiles files = SmallFiles("CodeGenTokenizer");
+  files.config["additional_special_tokens"] = {"<|end|>"};
+  const auto loaded = LoadSlow(files);
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const Tokenizer& tokenizer = **loaded;
   EXPECT_EQ(tokenizer.vocabulary(), 260);
