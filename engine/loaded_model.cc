@@ -98,6 +98,7 @@ PictureFormat LoadedModel::picture_format() const {
     format.patch_size = spec.vision->patch_size;
     format.scales = spec.vision->scales;
     format.rows = spec.image_rows();
+    format.token = spec.image_token;
   }
   return format;
 }
@@ -120,7 +121,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir));
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
   const std::string separator(TemplateOf(model->spec.prompt_format).assistant.after);
-  if (!separator.empty()) model->stop_strings.push_back(separator);
+  if (model->spec.stops_at_turn_end && !separator.empty()) model->stop_strings.push_back(separator);
 
   std::vector<CheckpointPart> parts = model->spec.parts;
   if (parts.empty()) parts.push_back({dir});
@@ -135,15 +136,24 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
   if (model->spec.vision) {
-    ASSIGN_OR_RETURN(model->vision,
-                     VisionEncoder::Load(*model->spec.vision, model->spec.projector,
-                                         model->spec.decoder.hidden, loader));
+    auto vision = VisionEncoder::Load(*model->spec.vision, model->spec.projector,
+                                      model->spec.decoder.hidden, loader);
+    if (absl::IsNotFound(vision.status())) {
+      return Annotate(vision.status(),
+                      "a vision tower that lies apart is named with --vision-tower");
+    }
+    ASSIGN_OR_RETURN(model->vision, std::move(vision));
   }
   if (model->tokenizer->vocabulary() > model->decoder->vocabulary_rows()) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows", dir.string(),
         model->tokenizer->vocabulary(), model->spec.decoder.names.head,
         model->decoder->vocabulary_rows()));
+  }
+  if (const auto token = model->spec.image_token;
+      token && model->tokenizer->TokenBytes(*token).empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: the tokenizer has no token {}, the picture's of config.json", dir.string(), *token));
   }
   model->warnings = model->spec.warnings;
   model->unused_tensors = checkpoint->Unused();

@@ -35,6 +35,7 @@ class JsonFields {
   void Refuse(const std::string& key, const std::string& why);
 
   const nlohmann::json& object() const { return *object_; }
+  const std::string& place() const { return place_; }
   absl::Status status() const { return status_; }
   // Takes over another's complaint, e.g. a nested object's.
   void Merge(const JsonFields& nested);

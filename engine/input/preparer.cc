@@ -162,13 +162,15 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
 
 std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
   const PromptTemplate& text = TemplateOf(format_);
-  std::vector<int32_t> ids = EncodePrompt(tokenizer_, prompt, text.added_tokens);
+  std::vector<int32_t> ids = pictures_.token
+                                 ? EncodeWholePrompt(tokenizer_, prompt, *pictures_.token)
+                                 : EncodePrompt(tokenizer_, prompt, text.added_tokens);
   if (text.max_ids > 0 && ids.size() > text.max_ids) ids.resize(text.max_ids);
   return ids;
 }
 
 absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) const {
-  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return tokens->ids;
+  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return WithPlaceholders(*tokens);
   const SpecialTokens special =
       request.parse_special_tokens ? SpecialTokens::kParse : SpecialTokens::kText;
   if (const auto* raw = std::get_if<RawPrompt>(&request.input)) {
@@ -186,6 +188,24 @@ absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) 
   return Encode(*prompt);
 }
 
+// Processors that widen prompts write a picture's token once for each of its rows, others once for the picture.
+std::vector<int32_t> Preparer::WithPlaceholders(const TokenPrompt& prompt) const {
+  if (!pictures_.token) return prompt.ids;
+  const int64_t tokens = std::count(prompt.ids.begin(), prompt.ids.end(), *pictures_.token);
+  const int64_t pictures = static_cast<int64_t>(prompt.images.size());
+  const int64_t step = pictures > 0 && tokens == pictures * pictures_.rows ? pictures_.rows : 1;
+  std::vector<int32_t> ids;
+  int64_t seen = 0;
+  for (const int32_t id : prompt.ids) {
+    if (id != *pictures_.token) {
+      ids.push_back(id);
+    } else if (seen++ % step == 0) {
+      ids.push_back(kImagePlaceholder);
+    }
+  }
+  return ids;
+}
+
 absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {
   PreparedPrompt prompt;
   ASSIGN_OR_RETURN(prompt.ids, TokenIds(request));
@@ -200,8 +220,9 @@ absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const 
     prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(pictures_.rows), kImagePlaceholder);
   }
   if (prompt.spans.size() != images) {
-    return InvalidField(std::holds_alternative<RawPrompt>(request.input) ? "raw_prompt.images"
-                                                                         : "token_prompt.images",
+    return InvalidField(std::holds_alternative<RawPrompt>(request.input)     ? "raw_prompt.images"
+                        : std::holds_alternative<TokenPrompt>(request.input) ? "token_prompt.images"
+                                                                             : "conversation",
                         fmt::format("{} pictures for {} places in the prompt", images,
                                     prompt.spans.size()));
   }

@@ -2,6 +2,9 @@
 // formats; used by any number of threads at once.
 #pragma once
 
+#include <optional>
+#include <vector>
+
 #include "absl/status/statusor.h"
 #include "engine/input/image.h"
 #include "engine/input/image_processor.h"
@@ -19,6 +22,7 @@ struct PictureFormat {
   int patch_size = 14;
   std::vector<int> scales = {1};  // in which the encoder sees it; the last one is the processor's size
   int rows = 0;  // that a picture takes in the language model; 0: the model takes none
+  std::optional<int32_t> token;  // stands for pictures among token ids; none: prompts are cut at pictures
 };
 
 struct InputLimits {
@@ -43,6 +47,7 @@ class Preparer {
  private:
   absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request) const;
   std::vector<int32_t> Encode(const Prompt& prompt) const;
+  std::vector<int32_t> WithPlaceholders(const TokenPrompt& prompt) const;
   absl::Status CheckTokenIds(const TokenPrompt& prompt) const;
   absl::StatusOr<PreparedImage> PrepareImage(const EncodedImage& image, ImageMode mode) const;
 

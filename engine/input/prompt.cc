@@ -118,28 +118,39 @@ void AddSystem(const PromptTemplate& text, const PromptMessage* message, Special
   if (message != nullptr) {
     for (const PromptPart& part : message->parts) {
       builder->AddText(std::get<std::string>(part), special);
+      builder->AddTemplate(text.after_text);
     }
   }
   builder->AddTemplate(text.after_system);
 }
 
+void AddPart(const PromptTemplate& text, const PromptPart& part, SpecialTokens special,
+             PromptBuilder* builder) {
+  if (const auto* image = std::get_if<ImageRef>(&part)) {
+    builder->AddTemplate(text.before_image);
+    builder->AddImage(image->index);
+    builder->AddTemplate(text.after_image);
+  } else {
+    builder->AddText(std::get<std::string>(part), special);
+    builder->AddTemplate(text.after_text);
+  }
+}
+
 void AddTurn(const PromptTemplate& text, const PromptMessage& message, SpecialTokens special,
              PromptBuilder* builder) {
   const PromptTemplate::Turn& turn = message.role == Role::kUser ? text.user : text.assistant;
-  if (IsEmpty(message)) {
+  if (!turn.empty.empty() && IsEmpty(message)) {
     builder->AddTemplate(turn.empty);
     return;
   }
   builder->AddTemplate(turn.before);
-  for (const PromptPart& part : message.parts) {
-    if (const auto* image = std::get_if<ImageRef>(&part)) {
-      builder->AddTemplate(text.before_image);
-      builder->AddImage(image->index);
-      builder->AddTemplate(text.after_image);
-    } else {
-      builder->AddText(std::get<std::string>(part), special);
-    }
+  std::vector<PromptPart> parts = message.parts;
+  if (text.images_first) {
+    std::stable_partition(parts.begin(), parts.end(), [](const PromptPart& part) {
+      return std::holds_alternative<ImageRef>(part);
+    });
   }
+  for (const PromptPart& part : parts) AddPart(text, part, special, builder);
   builder->AddTemplate(turn.after);
 }
 
@@ -199,6 +210,21 @@ std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prom
     ids.insert(ids.end(), chunk.begin(), chunk.end());
     if (added && tokenizer.adds_eos() && tokenizer.eos().has_value()) ids.push_back(*tokenizer.eos());
   }
+  return ids;
+}
+
+std::vector<int32_t> EncodeWholePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
+                                       int32_t image_token) {
+  std::vector<TextSpan> whole;
+  for (size_t i = 0; i < prompt.chunks.size(); ++i) {
+    if (i > 0) {
+      whole.push_back({std::string(tokenizer.TokenBytes(image_token)), SpecialTokens::kParse});
+    }
+    whole.insert(whole.end(), prompt.chunks[i].begin(), prompt.chunks[i].end());
+  }
+  std::vector<int32_t> ids = tokenizer.Encode(whole);
+  std::replace(ids.begin(), ids.end(), image_token, kImagePlaceholder);
+  if (tokenizer.adds_bos() && tokenizer.bos()) ids.insert(ids.begin(), *tokenizer.bos());
   return ids;
 }
 

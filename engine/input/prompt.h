@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -62,5 +63,10 @@ std::string PromptText(const Prompt& prompt, std::string_view image = "<image>")
 // where the tokenizer adds them and `added` allows it.
 std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
                                   bool added = true);
+
+// The ids of the prompt tokenized as one text, in which `image_token`'s own text stands where
+// images go; its id becomes kImagePlaceholder. After bos where the tokenizer adds one.
+std::vector<int32_t> EncodeWholePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
+                                       int32_t image_token);
 
 }  // namespace tessera

@@ -29,6 +29,20 @@ constexpr PromptTemplate TwoSeparators(std::string_view name, std::string_view s
   };
 }
 
+constexpr PromptTemplate kLlavaHfTemplate = {
+    .name = "llava_hf",
+    .system = "",
+    .before_system = "",
+    .after_system = "",
+    .user = {.before = "USER: ", .after = "", .empty = ""},
+    .assistant = {.before = "ASSISTANT: ", .after = "", .empty = ""},
+    .open_answer = "ASSISTANT:",
+    .before_image = "",
+    .after_image = "\n",
+    .after_text = " ",
+    .images_first = true,
+};
+
 constexpr PromptTemplate kQwen3VlTemplate = {
     .name = "chatml",
     .system = "",
@@ -76,6 +90,7 @@ constexpr Row kRows[] = {
     {PromptFormat::kMiniCpm, TwoSeparators("minicpm", kCuriousUser, "</s>")},
     {PromptFormat::kVicunaV1, TwoSeparators("vicuna_v1", kCuriousUser, "</s>")},
     {PromptFormat::kLlavaV1, TwoSeparators("llava_v1", kCuriousHuman, "</s>")},
+    {PromptFormat::kLlavaHf, kLlavaHfTemplate},
     {PromptFormat::kQwen3Vl, kQwen3VlTemplate},
     {PromptFormat::kLlavaMole, kLlavaMoleTemplate},
 };

@@ -1,6 +1,6 @@
 // Prompt templates: what stands around the messages of a conversation, as each model was trained
 // with it. Data only; the strings are those of the conversation templates of LLaVA, MoE-LLaVA
-// (conversation.py), LLaVA-MoLE (vicuna_conversation.py) and Qwen3-VL.
+// (conversation.py), LLaVA-MoLE (vicuna_conversation.py), llava-hf (chat_template) and Qwen3-VL.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@ enum class PromptFormat {
   kMiniCpm,
   kVicunaV1,
   kLlavaV1,
+  kLlavaHf,
   kQwen3Vl,
   kLlavaMole,
 };
@@ -26,7 +27,7 @@ struct PromptTemplate {
   // One message of one role.
   struct Turn {
     std::string_view before, after;
-    std::string_view empty;  // stands for the whole turn if the message is empty
+    std::string_view empty;  // stands for the whole turn if the message is empty, unless this is
   };
 
   std::string_view name;
@@ -42,6 +43,8 @@ struct PromptTemplate {
   bool one_picture = false;
   bool added_tokens = true;  // bos and eos, where the tokenizer adds them to a prompt
   size_t max_ids = 0;  // of a prompt, a picture counted as one; what follows is cut. 0: any number
+  std::string_view after_text = "";  // after each text of a message
+  bool images_first = false;         // a message's pictures before its texts
 };
 
 const PromptTemplate& TemplateOf(PromptFormat format);

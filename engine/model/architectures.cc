@@ -9,6 +9,8 @@ namespace tessera {
 namespace {
 
 constexpr Architecture kArchitectures[] = {
+    {"llava", ReadLlava},  // both LLaVA's own layout and transformers'
+    {"llava_llama", ReadLlavaOriginal},
     {"moe_llava_llama", ReadMoeLlavaLlama},
     {"moe_llava_minicpm", ReadMoeLlavaMiniCpm},
     {"moe_llava_mistral", ReadMoeLlavaMistral},

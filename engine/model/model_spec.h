@@ -138,6 +138,9 @@ struct ModelSpec {
   ImageMode image_mode = ImageMode::kPad;
   PromptFormat prompt_format = PromptFormat::kPhi;
   RepetitionSpec repetition;
+  bool stops_at_turn_end = true;  // the text that ends an assistant's turn ends an answer, not only end tokens
+  // Stands for pictures among a prompt's token ids: prompts are tokenized with its text in them. None: they are cut at pictures.
+  std::optional<int32_t> image_token;
   int max_context = 0;
   std::vector<CheckpointPart> parts;    // first wins; empty: the model directory as it is
   std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory

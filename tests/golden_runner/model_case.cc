@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -47,11 +48,51 @@ absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<Encode
   return message;
 }
 
-absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const fs::path& directory) {
+// Ids with the case's own placeholder, which may stand once for a picture or once for each of its rows.
+std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t pictures) {
+  const auto ids = source.get<std::vector<int32_t>>();
+  const size_t places = static_cast<size_t>(std::count(ids.begin(), ids.end(), placeholder));
+  const size_t each = pictures == 0 ? 1 : std::max<size_t>(1, places / pictures);
+  std::vector<int32_t> read;
+  size_t seen = 0;
+  for (const int32_t id : ids) {
+    if (id != placeholder) {
+      read.push_back(id);
+    } else if (seen++ % each == 0) {
+      read.push_back(kImagePlaceholder);
+    }
+  }
+  return read;
+}
+
+bool GivesPrompt(const PromptTemplate& text, const GoldenRequest& golden) {
+  const auto built = BuildPrompt(text, golden.messages, SpecialTokens::kText);
+  return built.ok() && PromptText(*built) == golden.prompt;
+}
+
+// A request in another template than the model's: one that differs in its system text only is a conversation with that as its system
+// message, any other goes as it is.
+void UseTemplate(const PromptTemplate& own, const std::string& name,
+                 const std::vector<EncodedImage>& images, GoldenRequest& golden) {
+  if (const auto format = FindPromptFormat(name); format && !golden.messages.empty()) {
+    const std::string system(TemplateOf(*format).system);
+    auto& messages = std::get<std::vector<Message>>(golden.request.input);
+    messages.insert(messages.begin(), {Role::kSystem, {system}});
+    golden.messages.insert(golden.messages.begin(), {Role::kSystem, {system}});
+    if (GivesPrompt(own, golden)) return;
+  }
+  golden.messages.clear();
+  golden.request.input = RawPrompt{golden.prompt, images};
+  golden.request.parse_special_tokens = true;
+}
+
+absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const json& whole,
+                                          const fs::path& directory) {
   GoldenRequest golden;
   golden.name = source.at("name").get<std::string>();
   golden.prompt = source.at("prompt").get<std::string>();
-  golden.input_ids = source.at("input_ids").get<std::vector<int32_t>>();
+  golden.input_ids = ReadIds(source.at("input_ids"), whole.value("image_placeholder", kImagePlaceholder),
+                             source.at("images").size());
   golden.tokens = source.at("tokens").get<std::vector<int32_t>>();
   golden.finish = source.at("finish").get<std::string>();
   golden.text_exact = source.at("text_exact").get<std::string>();
@@ -69,10 +110,16 @@ absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const fs::path& di
   Request& request = golden.request;
   request.id = golden.name;
   request.input = std::move(messages);
+  if (golden.messages.empty()) request.input = RawPrompt{golden.prompt, images};
   request.sampling.max_tokens = source.at("max_new_tokens").get<int32_t>();
   request.image_mode =
       source.at("image_mode").get<std::string>() == "crop" ? ImageMode::kCrop : ImageMode::kPad;
   request.parse_special_tokens = source.value("special_tokens_in_text", "") == "parse";
+  const std::string usual = whole.value("template", "");
+  const std::string name = source.value("template", usual);
+  if (const auto own = FindPromptFormat(usual); own && name != usual && !golden.messages.empty()) {
+    UseTemplate(TemplateOf(*own), name, images, golden);
+  }
   return golden;
 }
 
@@ -99,7 +146,7 @@ absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
   ASSIGN_OR_RETURN(golden.expected, TensorFile::Open(directory / "expected.safetensors"));
   ASSIGN_OR_RETURN(const json expected, ReadJsonFile(directory / "expected.json"));
   for (const json& source : expected.at("requests")) {
-    ASSIGN_OR_RETURN(GoldenRequest request, ReadRequest(source, directory));
+    ASSIGN_OR_RETURN(GoldenRequest request, ReadRequest(source, expected, directory));
     golden.requests.push_back(std::move(request));
   }
   return golden;

@@ -16,7 +16,7 @@ namespace tessera::golden {
 struct GoldenRequest {
   std::string name;
   Request request;                 // greedy, with the case's image mode and token limit
-  std::vector<PromptMessage> messages;
+  std::vector<PromptMessage> messages;  // none for a raw prompt
   std::string prompt;
   std::vector<int32_t> input_ids;
   std::vector<int32_t> tokens;

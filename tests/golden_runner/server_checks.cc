@@ -13,9 +13,8 @@
 namespace tessera::golden {
 namespace {
 
-v1::GenerateRequest ToProto(const GoldenRequest& golden) {
-  v1::GenerateRequest request;
-  for (const Message& message : std::get<std::vector<Message>>(golden.request.input)) {
+void AddMessages(const std::vector<Message>& messages, v1::GenerateRequest& request) {
+  for (const Message& message : messages) {
     v1::Message* target = request.mutable_conversation()->add_messages();
     target->set_role(message.role == Role::kSystem      ? v1::ROLE_SYSTEM
                      : message.role == Role::kAssistant ? v1::ROLE_ASSISTANT
@@ -27,6 +26,18 @@ v1::GenerateRequest ToProto(const GoldenRequest& golden) {
         target->add_parts()->mutable_image()->set_data(std::get<EncodedImage>(part).bytes);
       }
     }
+  }
+}
+
+v1::GenerateRequest ToProto(const GoldenRequest& golden) {
+  v1::GenerateRequest request;
+  if (const auto* raw = std::get_if<RawPrompt>(&golden.request.input)) {
+    request.mutable_raw_prompt()->set_text(raw->text);
+    for (const EncodedImage& image : raw->images) {
+      request.mutable_raw_prompt()->add_images()->set_data(image.bytes);
+    }
+  } else {
+    AddMessages(std::get<std::vector<Message>>(golden.request.input), request);
   }
   request.set_image_mode(golden.request.image_mode == ImageMode::kCrop ? v1::IMAGE_MODE_CROP
                                                                        : v1::IMAGE_MODE_PAD);

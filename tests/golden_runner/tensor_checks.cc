@@ -127,9 +127,11 @@ absl::StatusOr<std::vector<float>> Pixels(const LoadedModel& model, const Reques
 void CheckInput(const ModelCase& golden, const GoldenRequest& request, const LoadedModel& model,
                 Report& report) {
   const std::string what = fmt::format("{}/{}", golden.name, request.name);
-  const auto built = BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages,
-                                 SpecialTokens::kText);
-  report.Add(built.ok() && PromptText(*built) == request.prompt, what + " prompt");
+  if (!request.messages.empty()) {
+    const auto built = BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages,
+                                   SpecialTokens::kText);
+    report.Add(built.ok() && PromptText(*built) == request.prompt, what + " prompt");
+  }
   const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
                           {64, {}, 1 << 20});
   const auto prompt = preparer.Tokenize(request.request);

@@ -5,6 +5,10 @@
 
 namespace tessera {
 
+absl::StatusOr<ModelSpec> ReadLlava(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadLlavaHf(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadLlavaOriginal(JsonFields& config,
+                                            const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaLlama(JsonFields& config,
                                             const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config,

@@ -152,8 +152,11 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const V
   if (config.BoolOr("mm_use_im_start_end", false)) {
     config.Refuse("mm_use_im_start_end", "start and end tokens around pictures are not served");
   }
-  spec.image_mode =
-      config.StringOr("image_aspect_ratio", "") == "pad" ? ImageMode::kPad : ImageMode::kCrop;
+  const std::string aspect = config.StringOr("image_aspect_ratio", "");
+  if (aspect.starts_with("anyres")) {
+    config.Refuse("image_aspect_ratio", "pictures in tiles of their own shape are not served");
+  }
+  spec.image_mode = aspect == "pad" ? ImageMode::kPad : ImageMode::kCrop;
   return config.status();
 }
 

@@ -64,6 +64,23 @@ TEST(PromptTest, Templates) {
   EXPECT_EQ(FindPromptFormat("no such"), std::nullopt);
 }
 
+// The strings are those that llava-hf's chat_template makes.
+TEST(PromptTest, PicturesBeforeTexts) {
+  EXPECT_EQ(Text("llava_hf", {User({"Look:", ImageRef{0}, "What?", ImageRef{1}})}),
+            "USER: <image>\n<image>\nLook: What? ASSISTANT:");
+  EXPECT_EQ(Text("llava_hf", {User({ImageRef{0}, "What?"}), Assistant("A boat."), User({"Why?"})}),
+            "USER: <image>\nWhat? ASSISTANT: A boat. USER: Why? ASSISTANT:");
+  EXPECT_EQ(Text("llava_hf", {System("Be brief."), User({"Why?"})}),
+            "Be brief. USER: Why? ASSISTANT:");
+  EXPECT_EQ(Text("llava_hf", {User({""}), Assistant(""), User({})}),
+            "USER:  ASSISTANT:  USER: ASSISTANT:");
+  const auto prompt = BuildPrompt(TemplateOf(PromptFormat::kLlavaHf),
+                                  Messages{User({"a", ImageRef{0}, "b", ImageRef{1}})},
+                                  SpecialTokens::kText);
+  ASSERT_TRUE(prompt.ok());
+  EXPECT_EQ(prompt->images, (std::vector<int>{0, 1}));
+}
+
 // The strings are those that LLaVA-MoLE's vicuna_conversation.py makes.
 TEST(PromptTest, TheOnePictureComesToTheFront) {
   const std::string begin = kUserSystem + "USER: <image>\n";

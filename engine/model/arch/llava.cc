@@ -1,0 +1,110 @@
+// LLaVA-1.5 as its authors publish it: config.json of a Llama with mm_* keys; whole, as a LoRA or
+// as a projector over a base model. The vision tower's weights lie in the tower's own directory
+// unless the model was trained with it. Source: haotian-liu/LLaVA at c121f04,
+// llava/model/builder.py, and Liu et al. 2024 (arXiv:2310.03744).
+#include <fmt/format.h>
+
+#include "engine/checkpoint/lora.h"
+#include "engine/checkpoint/tensor_files.h"
+#include "engine/model/arch/arch.h"
+#include "engine/model/arch/backbone.h"
+#include "engine/model/arch/vision_config.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kTowerTensors = "model.vision_tower.vision_tower.vision_model.";
+
+VisionKeys LlavaVisionKeys() {
+  VisionKeys keys;
+  keys.tower = "mm_vision_tower";
+  keys.projector = "mm_projector_type";
+  keys.tower_tensors = kTowerTensors;
+  keys.projector_tensors = "model.mm_projector";
+  keys.default_scales = "336,672,1008";
+  return keys;
+}
+
+bool Exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::exists(path, ignored);
+}
+
+bool HasTensors(const fs::path& dir) { return !absl::IsNotFound(FindTensorFiles(dir).status()); }
+
+// A whole language model; old files hold the rotary frequencies, too.
+CheckpointPart WholeModel(const fs::path& dir) {
+  return {dir, {{".rotary_emb.inv_freq", std::nullopt, /*anywhere=*/true}}};
+}
+
+absl::Status AddLora(const fs::path& dir, ModelSpec& spec) {
+  if (const fs::path trained = dir / "non_lora_trainables.bin"; Exists(trained)) {
+    spec.parts.push_back(
+        {trained,
+         {{"base_model.", ""}, {"model.model.", "model."}, {"model.lm_head.", "lm_head."}}});
+  }
+  const fs::path safetensors = dir / "adapter_model.safetensors";
+  CheckpointPart adapter{Exists(safetensors) ? safetensors : dir / "adapter_model.bin",
+                         {{"base_model.model.", ""}}};
+  ASSIGN_OR_RETURN(adapter.lora_scale, ReadLoraScale(dir / "adapter_config.json"));
+  spec.parts.push_back(std::move(adapter));
+  return absl::OkStatus();
+}
+
+// A model directory is a LoRA release if it says so in adapter_config.json, a projector release if
+// it holds nothing but mm_projector.bin (which also lies beside whole models).
+absl::Status AddLanguageModel(const ModelDirectories& directories, ModelSpec& spec) {
+  const fs::path& dir = directories.model;
+  const bool lora = Exists(dir / "adapter_config.json");
+  const bool projector = !lora && Exists(dir / "mm_projector.bin") && !HasTensors(dir);
+  if (!lora && !projector) {
+    spec.parts.push_back(WholeModel(dir));
+    return absl::OkStatus();
+  }
+  if (directories.base.empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: holds only a {}; name the model that it was trained on with --base", dir.string(),
+        lora ? "LoRA (adapter_config.json)" : "projector (mm_projector.bin)"));
+  }
+  if (lora) RETURN_IF_ERROR(AddLora(dir, spec));
+  if (projector) spec.parts.push_back({dir / "mm_projector.bin"});
+  spec.parts.push_back(WholeModel(directories.base));
+  spec.tokenizer_dir = directories.base;
+  return absl::OkStatus();
+}
+
+// A tower that was trained is the checkpoint's; else that of the tower's directory counts, be it a
+// vision model's alone or a whole CLIP's.
+void AddTower(const fs::path& dir, bool trained, ModelSpec& spec) {
+  if (dir.empty() || !HasTensors(dir)) return;
+  CheckpointPart tower{dir, {{"vision_model.", kTowerTensors}}, "vision_model."};
+  spec.parts.insert(trained ? spec.parts.end() : spec.parts.begin(), std::move(tower));
+}
+
+}  // namespace
+
+absl::StatusOr<ModelSpec> ReadLlavaOriginal(JsonFields& config,
+                                            const ModelDirectories& directories) {
+  ModelSpec spec;
+  ReadLlamaBlock(config, spec);
+  DecoderSpec& decoder = spec.decoder;
+  decoder.experts.assign(static_cast<size_t>(decoder.layers), 0);
+  decoder.qkv_bias = decoder.attention_out_bias = config.BoolOr("attention_bias", false);
+  spec.prompt_format = PromptFormat::kVicunaV1;
+  spec.stops_at_turn_end = false;
+  RETURN_IF_ERROR(ReadVision(config, directories.vision_tower, LlavaVisionKeys(), spec));
+  RETURN_IF_ERROR(AddLanguageModel(directories, spec));
+  AddTower(directories.vision_tower, config.BoolOr("unfreeze_mm_vision_tower", false), spec);
+  RETURN_IF_ERROR(config.status());
+  return spec;
+}
+
+absl::StatusOr<ModelSpec> ReadLlava(JsonFields& config, const ModelDirectories& directories) {
+  return config.Has("text_config") ? ReadLlavaHf(config, directories)
+                                   : ReadLlavaOriginal(config, directories);
+}
+
+}  // namespace tessera
