@@ -16,6 +16,7 @@ int safetensors_fuzz(const uint8_t* data, size_t size);
 int tiktoken_fuzz(const uint8_t* data, size_t size);
 int tokenizer_config_fuzz(const uint8_t* data, size_t size);
 int tokenizer_json_fuzz(const uint8_t* data, size_t size);
+int torch_archive_fuzz(const uint8_t* data, size_t size);
 }
 
 namespace tessera::fuzz {
@@ -34,6 +35,7 @@ constexpr Target kTargets[] = {
     {"tiktoken", tiktoken_fuzz},
     {"tokenizer_config", tokenizer_config_fuzz},
     {"tokenizer_json", tokenizer_json_fuzz},
+    {"torch_archive", torch_archive_fuzz},
 };
 
 TEST(FuzzReplay, EveryCorpusPasses) {
