@@ -13,6 +13,7 @@ extern "C" {
 int config_fuzz(const uint8_t* data, size_t size);
 int image_fuzz(const uint8_t* data, size_t size);
 int safetensors_fuzz(const uint8_t* data, size_t size);
+int sentencepiece_fuzz(const uint8_t* data, size_t size);
 int tiktoken_fuzz(const uint8_t* data, size_t size);
 int tokenizer_config_fuzz(const uint8_t* data, size_t size);
 int tokenizer_json_fuzz(const uint8_t* data, size_t size);
@@ -32,6 +33,7 @@ constexpr Target kTargets[] = {
     {"config", config_fuzz},
     {"image", image_fuzz},
     {"safetensors", safetensors_fuzz},
+    {"sentencepiece", sentencepiece_fuzz},
     {"tiktoken", tiktoken_fuzz},
     {"tokenizer_config", tokenizer_config_fuzz},
     {"tokenizer_json", tokenizer_json_fuzz},
