@@ -120,6 +120,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
       model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
   ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir));
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
+  if (const auto token = model->spec.image_token;
+      token && model->tokenizer->TokenBytes(*token).empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: the tokenizer has no token {}, which stands for pictures in config.json",
+        text_dir.string(), *token));
+  }
   const std::string separator(TemplateOf(model->spec.prompt_format).assistant.after);
   if (model->spec.stops_at_turn_end && !separator.empty()) model->stop_strings.push_back(separator);
 
@@ -149,11 +155,6 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
         "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows", dir.string(),
         model->tokenizer->vocabulary(), model->spec.decoder.names.head,
         model->decoder->vocabulary_rows()));
-  }
-  if (const auto token = model->spec.image_token;
-      token && model->tokenizer->TokenBytes(*token).empty()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: the tokenizer has no token {}, the picture's of config.json", dir.string(), *token));
   }
   model->warnings = model->spec.warnings;
   model->unused_tensors = checkpoint->Unused();
