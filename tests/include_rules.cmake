@@ -21,7 +21,7 @@ forbid(engine/model "engine/(cpu|scheduler|sequence|request|engine\\.h|live_requ
 forbid(engine/input "engine/(cpu|model|backend|scheduler|sequence|engine\\.h|live_request)")
 forbid(engine/checkpoint "engine/(cpu|model|input|scheduler|sequence|request|engine\\.h)")
 forbid(cuda "server/|client/|engine/(model|cpu|input|checkpoint|scheduler|sequence|request|engine\\.h)")
-forbid(server "client/|engine/(model|scheduler|sequence|block_pool|step_loop|live_request)")
+forbid(server "client/|engine/(model/|scheduler|sequence|block_pool|step_loop|live_request)")
 forbid(client "server/|engine/|cuda/")
 file(GLOB SCHEDULER ${SOURCE_DIR}/engine/scheduler.* ${SOURCE_DIR}/engine/block_pool.* ${SOURCE_DIR}/engine/sequence.h)
 foreach(FILE ${SCHEDULER})
