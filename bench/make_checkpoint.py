@@ -17,7 +17,7 @@ import pathlib
 import struct
 import sys
 
-from published_models import MODELS, config, tensors
+from published_models import MODELS, config, preprocessor_config, tensors
 
 SHARD_BYTES = 4_900_000_000
 BLOCK = 1 << 24  # random values drawn once and reused from changing offsets
@@ -168,6 +168,8 @@ def main():
     arguments.directory.mkdir(parents=True, exist_ok=True)
     model = MODELS[arguments.model]
     (arguments.directory / "config.json").write_text(json.dumps(config(model), indent=1))
+    if processor := preprocessor_config(model):
+        (arguments.directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
     TOKENIZERS.get(model.model_type, write_tokenizer_json)(arguments.directory, model)
     write_weights(arguments.directory, model, arguments.headers_only)
 

@@ -198,6 +198,16 @@ def tensors(m):
     yield from linear(layout.projector[1], m.hidden, m.hidden, True)
 
 
+def preprocessor_config(m):
+    """preprocessor_config.json of a model that brings one; else None."""
+    if m.layout is not LLAVA_HF:
+        return None
+    return dict(image_processor_type="CLIPImageProcessor", do_center_crop=True, do_convert_rgb=True, do_normalize=True,
+                do_rescale=True, do_resize=True, crop_size=dict(height=336, width=336), size=dict(shortest_edge=336),
+                resample=3, rescale_factor=1 / 255, image_mean=[0.48145466, 0.4578275, 0.40821073],
+                image_std=[0.26862954, 0.26130258, 0.27577711])
+
+
 def config(m):
     language = dict(
         hidden_size=m.hidden, num_hidden_layers=m.layers, num_attention_heads=m.heads, num_key_value_heads=m.kv_heads,
