@@ -45,7 +45,9 @@ absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Token
 int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
   const int64_t matrices = decoder.gated_ffn ? 3 : 2;
   const int64_t biases = decoder.ffn_bias ? decoder.ffn * (matrices - 1) + decoder.hidden : 0;
-  const int64_t per_expert = matrices * decoder.hidden * decoder.ffn + biases;
+  const int64_t per_expert =
+      decoder.lora ? matrices * decoder.lora->rank * (int64_t{decoder.hidden} + decoder.ffn)
+                   : matrices * decoder.hidden * decoder.ffn + biases;
   int64_t idle = 0;
   for (const int experts : decoder.experts) {
     if (experts > 0) idle += (experts - decoder.router.experts_per_token) * per_expert;
@@ -118,7 +120,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   }
   const fs::path& text_dir =
       model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
-  ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir));
+  ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir, model->spec.tokenizer_class));
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {

@@ -169,7 +169,8 @@ void ReadAsFastLlama(SentencePieceModel model, TokenizerParts* parts) {
   parts->segmenter = std::make_unique<SentencePieceSegmenter>(none, MakePieceModel(model));
   parts->normalizer.AddPrepend(std::string(kSpaceSymbol));
   parts->normalizer.AddReplace(" ", std::string(kSpaceSymbol));
-  parts->joining.broken_bytes = BrokenBytes::kPerRun;
+  // No ids depend on it, and ByteFallback would lose the good characters beside a broken byte.
+  parts->joining.broken_bytes = BrokenBytes::kPerByte;
   parts->joining.stripped_spaces = 1;
 }
 

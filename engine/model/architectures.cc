@@ -8,9 +8,12 @@
 namespace tessera {
 namespace {
 
+constexpr ReleaseMark kLlavaMoleMarks[] = {{"mole.json", "mole"}, {"adapter_config.json", "mole"}};
+
 constexpr Architecture kArchitectures[] = {
     {"llava", ReadLlava},  // both LLaVA's own layout and transformers'
     {"llava_llama", ReadLlavaOriginal},
+    {"llava_mole", ReadLlavaMole, kLlavaMoleMarks},
     {"moe_llava_llama", ReadMoeLlavaLlama},
     {"moe_llava_minicpm", ReadMoeLlavaMiniCpm},
     {"moe_llava_mistral", ReadMoeLlavaMistral},
@@ -21,24 +24,46 @@ constexpr Architecture kArchitectures[] = {
     {"moe_llava_stablelm", ReadMoeLlavaStableLm},
 };
 
+absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, JsonFields& config,
+                                 const ModelDirectories& directories) {
+  ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, directories));
+  RETURN_IF_ERROR(config.status());
+  spec.architecture = architecture.model_type;
+  return spec;
+}
+
+absl::StatusOr<ModelSpec> ReadMarkedRelease(const ModelDirectories& directories) {
+  std::string known;
+  for (const Architecture& architecture : kArchitectures) {
+    for (const ReleaseMark& mark : architecture.marks) {
+      const std::filesystem::path path = directories.model / mark.file;
+      known += fmt::format(", nor is {} with \"{}\"", mark.file, mark.key);
+      if (std::error_code ignored; !std::filesystem::exists(path, ignored)) continue;
+      ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+      JsonFields config(json, path.string());
+      if (config.Has(std::string(mark.key))) return ReadAs(architecture, config, directories);
+    }
+  }
+  return absl::NotFoundError(fmt::format("{} is not there{}",
+                                         (directories.model / "config.json").string(), known));
+}
+
 }  // namespace
 
 std::span<const Architecture> Architectures() { return kArchitectures; }
 
 absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories) {
   const std::filesystem::path path = directories.model / "config.json";
+  if (std::error_code ignored; !std::filesystem::exists(path, ignored)) {
+    return ReadMarkedRelease(directories);
+  }
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   JsonFields config(json, path.string());
   const std::string model_type = config.String("model_type");
   RETURN_IF_ERROR(config.status());
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
-    if (architecture.model_type == model_type) {
-      ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, directories));
-      RETURN_IF_ERROR(config.status());
-      spec.architecture = model_type;
-      return spec;
-    }
+    if (architecture.model_type == model_type) return ReadAs(architecture, config, directories);
     known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
   }
   return absl::UnimplementedError(fmt::format("{}: model_type \"{}\" is not served; known are {}",

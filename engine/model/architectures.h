@@ -21,14 +21,23 @@ struct ModelDirectories {
   std::filesystem::path base = {};  // of an adapter release: the model it was trained on; else empty
 };
 
+// A release without a config.json is recognised by what one of its other files holds.
+struct ReleaseMark {
+  std::string_view file;
+  std::string_view key;  // of its JSON object
+};
+
 struct Architecture {
   std::string_view model_type;  // of config.json
+  // From config.json, or from the file of the mark.
   absl::StatusOr<ModelSpec> (*read)(JsonFields& config, const ModelDirectories& directories);
+  std::span<const ReleaseMark> marks = {};
 };
 
 std::span<const Architecture> Architectures();
 
-// Reads config.json of a model directory. Errors name the file, the field and its value; UNIMPLEMENTED lists the known model types.
+// Reads config.json of a model directory, or the marked file where there is none. Errors name the file, the field and its value;
+// UNIMPLEMENTED lists the known model types.
 absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories);
 
 }  // namespace tessera

@@ -141,6 +141,7 @@ absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
   if (spec_.experts[static_cast<size_t>(index)] == 0) {
     return LoadDenseFfn(loader, prefix + names.mlp, layer);
   }
+  if (spec_.lora) return LoadLoraFfn(loader, index, layer);
   RETURN_IF_ERROR(LoadExperts(loader, index, layer));
   if (!spec_.residual_experts) return absl::OkStatus();
   RETURN_IF_ERROR(LoadDenseFfn(loader, prefix + names.residual_mlp, layer));
@@ -174,6 +175,35 @@ absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer)
   for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
   ASSIGN_OR_RETURN(layer.experts, loader.Experts(prefixes, names.ffn_up, names.ffn_down,
                                                  spec_.hidden, spec_.ffn, bias, spec_.activation));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::LoadLoraFfn(WeightLoader& loader, int index, Layer& layer) {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, index);
+  const int experts = spec_.experts[static_cast<size_t>(index)];
+  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
+                                               {experts, spec_.hidden}, DType::kFloat32));
+  if (spec_.router_bias) {
+    ASSIGN_OR_RETURN(layer.router_bias,
+                     loader.Tensor(prefix + names.router + ".bias", {experts}, DType::kFloat32));
+  }
+  std::vector<std::string> up_names;
+  for (const std::string& name : names.ffn_up) up_names.push_back(prefix + names.mlp + name);
+  std::vector<std::vector<std::string>> up, down;
+  for (int e = 0; e < experts; ++e) {
+    std::vector<std::string>& prefixes = up.emplace_back();
+    for (const std::string& name : names.lora_up) {
+      prefixes.push_back(prefix + ExpandName(name, index, e));
+    }
+    down.push_back({prefix + ExpandName(names.lora_down, index, e)});
+  }
+  const Bias bias = BiasIf(spec_.ffn_bias);
+  ASSIGN_OR_RETURN(layer.lora_up,
+                   loader.Lora(up_names, std::vector<int64_t>(up_names.size(), spec_.ffn),
+                               spec_.hidden, bias, up, *spec_.lora));
+  ASSIGN_OR_RETURN(layer.lora_down, loader.Lora({prefix + names.mlp + names.ffn_down},
+                                                {spec_.hidden}, spec_.ffn, bias, down, *spec_.lora));
   return absl::OkStatus();
 }
 
@@ -212,6 +242,7 @@ Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pa
 }
 
 Tensor Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
+  if (layer.lora_up != nullptr) return LoraFfn(layer, normed, pass);
   if (layer.experts == nullptr) return DenseFfn(layer, normed);
   const Tensor routed = RoutedFfn(layer, index, normed, pass);
   if (layer.mix == nullptr) return routed;
@@ -250,6 +281,23 @@ void Decoder::Drop(Routing& routing, const Pass& pass) {
   routing.weights = backend_.Upload(weights, {routing.weights.rows(), routing.weights.cols()});
 }
 
+void Decoder::NoteRouting(const Routing& routing, Pass& pass) {
+  pass.output.expert_choices.push_back(routing.experts);
+  if (pass.trace == nullptr) return;
+  pass.trace->router_logits.push_back(backend_.DownloadFloats(routing.logits));
+}
+
+// No noise: it would choose the experts after the first, and here either one is chosen or all are.
+Tensor Decoder::LoraFfn(const Layer& layer, Tensor normed, Pass& pass) {
+  const Tensor bias = layer.router_bias == nullptr ? Tensor() : layer.router_bias->tensor();
+  const Routing routing =
+      backend_.Route(normed, layer.router->tensor(), bias, spec_.router, Tensor());
+  NoteRouting(routing, pass);
+  const Tensor up = backend_.LoraLinear(normed, *layer.lora_up, routing);
+  return backend_.LoraLinear(backend_.GatedActivate(up, spec_.activation), *layer.lora_down,
+                             routing);
+}
+
 Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   Tensor noise;
   if (router_mode_ == RouterMode::kGumbel) {
@@ -260,10 +308,7 @@ Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pa
   }
   Routing routing = backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
   if (spec_.capacity) Drop(routing, pass);
-  pass.output.expert_choices.push_back(routing.experts);
-  if (pass.trace != nullptr) {
-    pass.trace->router_logits.push_back(backend_.DownloadFloats(routing.logits));
-  }
+  NoteRouting(routing, pass);
   return backend_.Combine(backend_.ExpertFfn(normed, *layer.experts, routing), routing);
 }
 

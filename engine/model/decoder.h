@@ -43,7 +43,10 @@ class Decoder {
     std::unique_ptr<PackedLinear> ffn_up;       // dense layers, and beside residual experts
     std::unique_ptr<PackedLinear> ffn_down;
     std::unique_ptr<Buffer> router;             // routed layers only: float32 [experts, hidden]
+    std::unique_ptr<Buffer> router_bias;        // float32 [experts], or null
     std::unique_ptr<PackedExperts> experts;
+    std::unique_ptr<PackedLora> lora_up;        // low-rank experts, instead of the dense and routed matrices
+    std::unique_ptr<PackedLora> lora_down;
     std::unique_ptr<Buffer> mix;                // residual experts only: float32 [2, hidden]
     std::unique_ptr<Buffer> mix_bias;           // float32 [2]
   };
@@ -55,6 +58,7 @@ class Decoder {
   absl::Status LoadFfn(WeightLoader& loader, int index, Layer& layer);
   absl::Status LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer);
   absl::Status LoadExperts(WeightLoader& loader, int index, Layer& layer);
+  absl::Status LoadLoraFfn(WeightLoader& loader, int index, Layer& layer);
   absl::Status LoadRope(int max_positions, Backend& backend);
   Tensor EmbedRows(const Batch& batch);
   Pass BeginPass(const Batch& batch, const KvCache& cache, Trace* trace);
@@ -62,6 +66,8 @@ class Decoder {
   Tensor Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);
   Tensor DenseFfn(const Layer& layer, Tensor normed);
   Tensor RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  Tensor LoraFfn(const Layer& layer, Tensor normed, Pass& pass);
+  void NoteRouting(const Routing& routing, Pass& pass);
   Tensor MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense);
   void Drop(Routing& routing, const Pass& pass);
   void ScaleAll(Tensor x, float factor);

@@ -32,9 +32,10 @@ int VisionSpec::views() const {
 
 int ModelSpec::image_rows() const {
   if (!vision) return 0;
-  if (projector.pool == 1) return vision->tokens();
+  const int edges = static_cast<int>(projector.edges.size());
+  if (projector.pool == 1) return vision->tokens() + edges;
   const int side = vision->token_grid() / projector.pool;
-  return side * side;
+  return side * side + edges;
 }
 
 int DecoderSpec::max_experts() const {

@@ -11,6 +11,7 @@
 #include "engine/checkpoint/checkpoint_part.h"
 #include "engine/input/image_processor.h"
 #include "engine/input/prompt_template.h"
+#include "engine/input/tokenizer.h"
 
 namespace tessera {
 
@@ -52,6 +53,7 @@ struct ProjectorSpec {
   std::vector<std::string> layers;  // tensor names without ".weight", ".bias"
   bool bias = true;
   Activation activation = Activation::kGeluErf;
+  std::vector<std::string> edges;  // tensors of the learned rows before and behind a picture's, [1, 1, hidden]; none or two
 };
 
 enum class ResidualLayout : uint8_t {
@@ -72,6 +74,8 @@ struct DecoderNames {
   std::string ffn_down;
   std::string router;
   std::string expert;  // prefix of one expert: "…{expert}."
+  std::vector<std::string> lora_up;  // prefixes of one low-rank expert of each ffn_up: "…{expert}."
+  std::string lora_down;
   std::string residual_mlp;  // prefix of the dense matrices beside the experts
   std::string residual_mix;  // what weighs experts against them
   std::string final_norm;
@@ -83,6 +87,13 @@ struct DecoderNames {
 struct ExpertCapacity {
   double factor = 1.0;
   int minimum = 4;
+};
+
+// Low-rank experts of a gated FFN's matrices: every routed layer has the dense FFN and experts that are added to it, chosen once for
+// all of its matrices (LoRA: Hu et al. 2021, arXiv:2106.09685; LLaVA-MoLE: Chen et al. 2024, arXiv:2401.16160).
+struct LoraSpec {
+  int rank = 0;
+  float scale = 1;  // α / rank
 };
 
 struct DecoderSpec {
@@ -108,6 +119,8 @@ struct DecoderSpec {
   bool tied_head = false;
   std::vector<int> experts;  // per layer; 0: a dense layer
   RouterConfig router;
+  bool router_bias = false;
+  std::optional<LoraSpec> lora;  // the experts are low-rank ones; none: they are whole FFNs
   std::optional<ExpertCapacity> capacity;  // where the experts cannot take every choice; none: nothing is dropped
   // Routed layers have a dense FFN beside the experts: c₀ · experts(x) + c₁ · dense(x), c the softmax of a linear map of x
   // (Rajbhandari et al. 2022, arXiv:2201.05596, "Residual-MoE", with DeepSpeed's learned coefficient).
@@ -143,6 +156,7 @@ struct ModelSpec {
   std::optional<int32_t> image_token;
   int max_context = 0;
   std::vector<CheckpointPart> parts;    // first wins; empty: the model directory as it is
+  TokenizerClass tokenizer_class = TokenizerClass::kAny;  // that the model's own code uses
   std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory
   std::vector<std::string> warnings;    // told at load
 

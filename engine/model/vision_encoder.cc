@@ -153,6 +153,17 @@ absl::Status VisionEncoder::LoadProjector(const ProjectorSpec& projector, int64_
     projector_.push_back(std::move(layer));
     width = output_width;
   }
+  if (projector.edges.empty()) return absl::OkStatus();
+  std::vector<float> edges;
+  for (const std::string& name : projector.edges) {
+    ASSIGN_OR_RETURN(const std::vector<float> row, loader.Floats(name, {1, 1, output_width}));
+    edges.insert(edges.end(), row.begin(), row.end());
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
+                   loader.backend().Load({DType::kFloat32, {2, output_width}, edges.data()},
+                                         loader.backend().activation_dtype()));
+  edges_ = buffer->tensor();
+  buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
 }
 
@@ -255,6 +266,28 @@ Tensor VisionEncoder::Features(const VisionBatch& batch) {
   return wide.Reshape({tokens, spec_.features()});
 }
 
+// Each picture's rows between the two learned ones: [pictures · n, width] → [pictures · (n + 2), width].
+Tensor VisionEncoder::Surround(Tensor x, int pictures) {
+  const int64_t rows = x.rows() / pictures + 2;
+  std::vector<int32_t> inside, edges, sides;
+  for (int64_t row = 0; row < pictures * rows; ++row) {
+    const bool last = row % rows == rows - 1;
+    if (row % rows == 0 || last) {
+      edges.push_back(static_cast<int32_t>(row));
+      sides.push_back(last ? 1 : 0);
+    } else {
+      inside.push_back(static_cast<int32_t>(row));
+    }
+  }
+  const auto upload = [&](const std::vector<int32_t>& values) {
+    return backend_.Upload(values, {static_cast<int64_t>(values.size())});
+  };
+  const Tensor y = backend_.New(x.dtype, {pictures * rows, x.cols()});
+  backend_.PutRows(y, x, upload(inside));
+  backend_.PutRows(y, backend_.GatherRows(edges_, upload(sides)), upload(edges));
+  return y;
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch) {
   TESSERA_CHECK(batch.next_layer == spec_.run_layers);
   Tensor x = Features(batch);
@@ -267,6 +300,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch
     const bool last = i + 1 == projector_.size();
     x = backend_.Linear(x, *projector_[i], last ? Activation::kNone : projector_activation_);
   }
+  if (!edges_.empty()) x = Surround(x, batch.pictures);
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> features,
                    backend_.Allocate(x.dtype, {x.rows(), x.cols()}));
   backend_.Copy(x, features->tensor());

@@ -60,6 +60,7 @@ class VisionEncoder {
   void IgnoreUnused(WeightLoader& loader) const;
   void RunLayer(const Layer& layer, Tensor x, Tensor starts);
   Tensor Features(const VisionBatch& batch);
+  Tensor Surround(Tensor x, int pictures);
 
   VisionSpec spec_;
   Backend& backend_;
@@ -69,6 +70,7 @@ class VisionEncoder {
   NormWeights embedding_norm_;
   std::vector<Layer> layers_;
   int pool_ = 1;
+  Tensor edges_;  // [2, output width], the learned rows around a picture's; empty for none
   std::vector<std::unique_ptr<PackedLinear>> projector_;
   Activation projector_activation_ = Activation::kNone;
 };

@@ -106,6 +106,28 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Experts(
   return packed;
 }
 
+absl::StatusOr<std::unique_ptr<PackedLora>> WeightLoader::Lora(
+    const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in, Bias bias,
+    const std::vector<std::vector<std::string>>& experts, const LoraSpec& spec) {
+  LoraWeights weights;
+  weights.scale = spec.scale;
+  RETURN_IF_ERROR(Gather(names, outs, in, bias, weights.base));
+  for (const std::vector<std::string>& prefixes : experts) {
+    LinearWeights& a = weights.a.emplace_back();
+    LinearWeights& b = weights.b.emplace_back();
+    for (size_t i = 0; i < prefixes.size(); ++i) {
+      ASSIGN_OR_RETURN(a.weights.emplace_back(), Take(prefixes[i] + "lora_A", {spec.rank, in}));
+      ASSIGN_OR_RETURN(b.weights.emplace_back(), Take(prefixes[i] + "lora_B", {outs[i], spec.rank}));
+    }
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, backend_.PackLora(weights));
+  packed_bytes_ += static_cast<int64_t>(packed->bytes);
+  for (const LinearWeights& a : weights.a) Release(a);
+  for (const LinearWeights& b : weights.b) Release(b);
+  Release(weights.base);
+  return packed;
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Tensor(const std::string& name,
                                                              const std::vector<int64_t>& dims,
                                                              DType dtype) {

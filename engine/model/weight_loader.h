@@ -11,6 +11,7 @@
 #include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
+#include "engine/model/model_spec.h"
 
 namespace tessera {
 
@@ -47,6 +48,10 @@ class WeightLoader {
                                                          const std::string& down, int64_t hidden,
                                                          int64_t ffn, Bias bias,
                                                          Activation activation);
+  // The same beside low-rank experts: of expert e and name i "<experts[e][i]>lora_A", [rank, in], and "<…>lora_B", [outs[i], rank].
+  absl::StatusOr<std::unique_ptr<PackedLora>> Lora(
+      const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
+      Bias bias, const std::vector<std::vector<std::string>>& experts, const LoraSpec& spec);
   // A tensor as it is, converted.
   absl::StatusOr<std::unique_ptr<Buffer>> Tensor(const std::string& name,
                                                  const std::vector<int64_t>& dims, DType dtype);

@@ -9,6 +9,7 @@ absl::StatusOr<ModelSpec> ReadLlava(JsonFields& config, const ModelDirectories& 
 absl::StatusOr<ModelSpec> ReadLlavaHf(JsonFields& config, const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadLlavaOriginal(JsonFields& config,
                                             const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadLlavaMole(JsonFields& config, const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaLlama(JsonFields& config,
                                             const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config,

@@ -126,6 +126,24 @@ TEST_F(VisionEncoderTest, AllRowsIncludeTheClassToken) {
   EXPECT_EQ(Encode(**encoder, {pixels}), expected);
 }
 
+TEST_F(VisionEncoderTest, LearnedRowsStandAroundEachPicture) {
+  const VisionSpec spec = PixelTower(2);
+  AddEmbedding(spec);
+  Add("before", {1, 1, kHidden}, {10, 20, 30});
+  Add("behind", {1, 1, kHidden}, {40, 50, 60});
+  ProjectorSpec projector;
+  projector.edges = {"before", "behind"};
+  const auto encoder = Load(spec, projector);
+  ASSERT_TRUE(encoder.ok()) << encoder.status();
+  Floats expected;
+  for (const Floats& picture : {Pixels({1, 2, 3, 4}), Pixels({5, 6, 7, 8})}) {
+    expected.insert(expected.end(), {10, 20, 30});
+    expected.insert(expected.end(), picture.begin(), picture.end());
+    expected.insert(expected.end(), {40, 50, 60});
+  }
+  EXPECT_EQ(Encode(**encoder, {Pixels({1, 2, 3, 4}), Pixels({5, 6, 7, 8})}), expected);
+}
+
 // SigLIP: a bias, no class token; "patch" then drops the first patch.
 TEST_F(VisionEncoderTest, WithoutAClassTokenTheFirstPatchIsLost) {
   VisionSpec spec = PixelTower(2);
