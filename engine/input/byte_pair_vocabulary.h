@@ -30,7 +30,7 @@ class BytePairVocabulary {
   // The next merge. InvalidArgument when a part or the result is no token.
   absl::Status AddMerge(std::string_view left, std::string_view right);
 
-  // As above, from "left right".
+  // As above, from "left right", a line of merges.txt.
   absl::Status AddMerge(std::string_view line);
 
   // `ignore_merges`: a word that is a token as it stands is that token, unless `tokens` says that

@@ -23,6 +23,9 @@ std::string Detokenizer::Push(int32_t id) {
     EndBytes(&text);
     if (kind == TokenKind::kText) token = WithoutLeadingSpaces(token);
     text += token;
+    if (first_token_ && tokenizer_->joining().first_token == TokenJoining::Leading::kAllLost) {
+      std::erase(text, ' ');
+    }
   }
   nothing_written_ = nothing_written_ && token.empty();
   first_token_ = false;
@@ -59,16 +62,16 @@ void Detokenizer::EndBytes(std::string* text) {
 }
 
 std::string_view Detokenizer::WithoutLeadingSpaces(std::string_view token) {
+  using Leading = TokenJoining::Leading;
   const TokenJoining& joining = tokenizer_->joining();
   const auto lose_space = [&] {
     const bool has_one = !token.empty() && token.front() == ' ';
     if (has_one) token.remove_prefix(1);
     return has_one;
   };
-  if (first_token_ && joining.first_token_loses_space) lose_space();
-  if (joining.leading != TokenJoining::Leading::kKept && may_lose_space_ && nothing_written_ &&
-      lose_space()) {
-    may_lose_space_ = joining.leading == TokenJoining::Leading::kAllLost;
+  if (first_token_ && joining.first_token == Leading::kOneLost) lose_space();
+  if (joining.run != Leading::kKept && may_lose_space_ && nothing_written_ && lose_space()) {
+    may_lose_space_ = joining.run == Leading::kAllLost;
   }
   return token;
 }

@@ -86,6 +86,7 @@ absl::Status AddPieces(const SentencePieceModel& model,
         kind = TokenKind::kLiteral;
         break;
       default:
+        if (text.front() == ' ') kind = TokenKind::kLiteral;  // a space that is no U+2581
         text = UnescapeSpaces(piece.text);
     }
     RETURN_IF_ERROR(tokens->AddOrdinary(static_cast<int32_t>(i), std::move(text), kind));
@@ -111,9 +112,9 @@ TokenJoining SentencePieceJoining(const SentencePieceModel& model) {
   TokenJoining joining;
   joining.broken_bytes = BrokenBytes::kPerByte;
   if (model.remove_extra_whitespaces) {
-    joining.leading = TokenJoining::Leading::kAllLost;
+    joining.run = TokenJoining::Leading::kAllLost;
   } else if (model.add_dummy_prefix) {
-    joining.leading = TokenJoining::Leading::kOneLost;
+    joining.run = TokenJoining::Leading::kOneLost;
   }
   return joining;
 }
@@ -152,9 +153,11 @@ absl::Status ReadAsSlowLlama(const SentencePieceModel& model, const TokenizerCon
   ASSIGN_OR_RETURN(parts->segmenter, MakeLlamaSegmenter(model, config));
   parts->joining = SentencePieceJoining(model);
   parts->joining.added_tokens_end_runs = true;
-  parts->joining.first_token_loses_space = config.add_prefix_space.value_or(true);
+  if (config.add_prefix_space.value_or(true)) {
+    parts->joining.first_token = TokenJoining::Leading::kOneLost;
+  }
   if (config.legacy.value_or(true)) return absl::OkStatus();
-  if (!model.remove_extra_whitespaces) parts->joining.leading = TokenJoining::Leading::kKept;
+  if (!model.remove_extra_whitespaces) parts->joining.run = TokenJoining::Leading::kKept;
   parts->normalizer.AddReplace(std::string(kSpaceSymbol), " ");
   if (!config.add_prefix_space.value_or(true)) return absl::OkStatus();
   parts->normalizer.AddPrepend(std::string(kSpaceSymbol));
@@ -162,8 +165,11 @@ absl::Status ReadAsSlowLlama(const SentencePieceModel& model, const TokenizerCon
   return absl::OkStatus();
 }
 
-// The file's own normalizer does not count; no text is normalized but for its spaces.
+// The conversion forgets the file's normalizer, and that user-defined pieces are cut out first.
 void ReadAsFastLlama(SentencePieceModel model, TokenizerParts* parts) {
+  for (SentencePieceModel::Piece& piece : model.pieces) {
+    if (piece.type == PieceType::kUserDefined) piece.type = PieceType::kNormal;
+  }
   SentencePieceNormalizer none;
   none.add_dummy_prefix = none.remove_extra_whitespaces = false;
   parts->segmenter = std::make_unique<SentencePieceSegmenter>(none, MakePieceModel(model));
@@ -176,9 +182,6 @@ void ReadAsFastLlama(SentencePieceModel model, TokenizerParts* parts) {
 
 absl::Status ReadAsLlama(const SentencePieceModel& model, TokenizerConfig config, bool fast,
                          TokenizerParts* parts) {
-  if (!config.says_bos) config.bos = "<s>";
-  if (!config.says_eos) config.eos = "</s>";
-  if (!config.says_unk) config.unk = "<unk>";
   absl::flat_hash_set<std::string> named;
   for (const AddedTokenEntry& entry : config.added) named.insert(entry.content);
   for (const auto* role : {&config.bos, &config.eos, &config.unk, &config.pad}) {
@@ -205,7 +208,7 @@ absl::StatusOr<TokenizerParts> ReadParts(std::string_view file, TokenizerConfig 
     RETURN_IF_ERROR(ReadAsSentencePiece(model, &parts));
     return parts;
   }
-  if (name != "LlamaTokenizer" && name != "LlamaTokenizerFast") {
+  if (!config.is_llama()) {
     return absl::UnimplementedError(
         fmt::format("tokenizer_class '{}' is not supported with a SentencePiece file; supported: "
                     "LlamaTokenizer",

@@ -7,7 +7,6 @@
 #include <variant>
 #include <vector>
 
-#include "engine/input/charsmap.h"
 #include "engine/input/marked_text.h"
 
 namespace tessera {

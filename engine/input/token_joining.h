@@ -18,10 +18,12 @@ struct TokenJoining {
   // Spaces that a run loses at its beginning, because encoding put them there. A run is what lies
   // between added tokens that are written, or else the whole text.
   bool added_tokens_end_runs = false;
-  // LlamaTokenizer: the first token of a run loses one.
-  bool first_token_loses_space = false;
+  enum class Leading { kKept, kOneLost, kAllLost };
+  // LlamaTokenizer: the first token of a run loses one; Metaspace of the tokenizers library: all,
+  // inside it as well.
+  Leading first_token = Leading::kKept;
   // SentencePiece: before anything is written in a run, one token loses a space, or each does.
-  enum class Leading { kKept, kOneLost, kAllLost } leading = Leading::kKept;
+  Leading run = Leading::kKept;
   // Strip of the tokenizers library: what is written loses so many.
   int stripped_spaces = 0;
 };

@@ -46,18 +46,21 @@ absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory, TokenizerCla
 }
 
 // Gives the parts of `view` between added tokens to `plain`, with whether they come first, and each
-// added token's id to `ids`.
+// added token's id to `ids`. Returns the place of the first of these in `ids`.
 template <typename Plain>
-void Cut(const AddedTokens& added, MarkedView view, std::vector<int32_t>* ids, const Plain& plain) {
-  size_t done = 0;
-  while (done < view.text.size()) {
+std::optional<size_t> Cut(const AddedTokens& added, MarkedView view, std::vector<int32_t>* ids,
+                          const Plain& plain) {
+  std::optional<size_t> first_added;
+  for (size_t done = 0; done < view.text.size();) {
     const auto match = added.Find(view, done);
     const size_t end = match.has_value() ? match->begin : view.text.size();
     if (end > done) plain(view.Slice(done, end), done == 0);
-    if (!match.has_value()) return;
+    if (!match.has_value()) break;
+    if (!first_added.has_value()) first_added = ids->size();
     ids->push_back(match->id);
     done = match->end;
   }
+  return first_added;
 }
 
 }  // namespace
@@ -84,20 +87,21 @@ std::vector<int32_t> Tokenizer::Encode(MarkedView view) const {
   std::vector<int32_t> ids;
   Cut(parts_.raw_added, view, &ids,
       [&](MarkedView part, bool first) { EncodeWithoutRaw(part, first, &ids); });
-  if (parts_.lone_space.has_value() && ids.size() > 1 && ids[0] == *parts_.lone_space &&
-      IsSpecial(ids[1])) {
-    ids.erase(ids.begin());
-  }
   return ids;
 }
 
 void Tokenizer::EncodeWithoutRaw(MarkedView view, bool begins_text,
                                  std::vector<int32_t>* ids) const {
   const std::optional<MarkedText> normalized = parts_.normalizer.Normalize(view);
-  Cut(parts_.added, normalized.has_value() ? normalized->view() : view, ids,
-      [&](MarkedView part, bool first) {
-        parts_.segmenter->Segment({part.text, begins_text && first}, ids);
-      });
+  const std::optional<size_t> first_added =
+      Cut(parts_.added, normalized.has_value() ? normalized->view() : view, ids,
+          [&](MarkedView part, bool first) {
+            parts_.segmenter->Segment({part.text, begins_text && first}, ids);
+          });
+  if (parts_.lone_space.has_value() && begins_text && first_added == size_t{1} &&
+      ids->front() == *parts_.lone_space && IsSpecial((*ids)[1])) {
+    ids->erase(ids->begin());
+  }
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> ids, bool skip_special) const {

@@ -27,8 +27,8 @@ namespace tessera {
 enum class TokenizerClass {
   kAny,   // the fast one where there is a tokenizer.json, otherwise the slow one
   kSlow,  // the slow one; where its files are missing, the fast one
-  kFast,  // the fast one; where there is no tokenizer.json, what transformers 4.37 makes of the slow
-          // one's files
+  kFast,  // the fast one; where there is no tokenizer.json, what transformers 4.37 makes of the
+          // slow one's files
 };
 
 class Tokenizer {

@@ -83,23 +83,20 @@ absl::StatusOr<std::vector<AddedTokenEntry>> ReadAddedTokens(const std::filesyst
 struct Role {
   const char* key;
   std::optional<std::string>* content;  // null: one more control token
-  bool* said;                           // may be null
 };
 
 // Takes from `object` what `config` does not know yet.
 absl::Status ReadRoles(const json& object, const json& stronger, const std::string& file,
                        TokenizerConfig* config) {
-  const Role roles[] = {{"bos_token", &config->bos, &config->says_bos},
-                        {"eos_token", &config->eos, &config->says_eos},
-                        {"unk_token", &config->unk, &config->says_unk},
-                        {"pad_token", &config->pad, nullptr},
-                        {"sep_token", nullptr, nullptr},
-                        {"cls_token", nullptr, nullptr},
-                        {"mask_token", nullptr, nullptr}};
+  const Role roles[] = {{"bos_token", &config->bos}, {"eos_token", &config->eos},
+                        {"unk_token", &config->unk}, {"pad_token", &config->pad},
+                        {"sep_token", nullptr},      {"cls_token", nullptr},
+                        {"mask_token", nullptr}};
   for (const Role& role : roles) {
     const auto found = object.find(role.key);
     if (found == object.end() || stronger.contains(role.key)) continue;
-    if (role.said != nullptr) *role.said = true;
+    if (std::string_view(role.key) == "eos_token") config->says_eos = true;
+    if (role.content != nullptr) role.content->reset();
     if (found->is_null()) continue;
     ASSIGN_OR_RETURN(std::string content, ReadContent(*found, file + ": " + role.key));
     if (content.empty()) continue;
@@ -156,7 +153,14 @@ absl::StatusOr<TokenizerConfig> ReadTokenizerConfig(const std::filesystem::path&
     }
     config.tokenizer_class = name->get<std::string>();
   }
-  ASSIGN_OR_RETURN(config.add_bos, ReadChoice(object, "add_bos_token", file));
+  if (config.is_llama()) {
+    config.bos = "<s>";
+    config.eos = "</s>";
+    config.unk = "<unk>";
+    config.add_bos = true;
+  }
+  ASSIGN_OR_RETURN(const std::optional<bool> add_bos, ReadChoice(object, "add_bos_token", file));
+  if (add_bos.has_value()) config.add_bos = add_bos;
   ASSIGN_OR_RETURN(config.add_eos, ReadChoice(object, "add_eos_token", file));
   ASSIGN_OR_RETURN(config.add_prefix_space, ReadChoice(object, "add_prefix_space", file));
   ASSIGN_OR_RETURN(config.legacy, ReadChoice(object, "legacy", file));

@@ -1,6 +1,6 @@
 // Reads tokenizer.json, the format of the tokenizers library
-// (https://huggingface.co/docs/tokenizers), as far as byte-level BPE goes: what GPT-2's, Phi's and
-// Qwen's fast classes write.
+// (https://huggingface.co/docs/tokenizers): byte-level BPE, as GPT-2's, Phi's and Qwen's fast
+// classes write it, and what SentencePiece files are converted to.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +11,8 @@
 
 namespace tessera {
 
-// InvalidArgument names file and entry. Unimplemented names the stage that is not supported: models
-// other than BPE, byte fallback and Metaspace (SentencePiece), normalizers other than NFC.
+// InvalidArgument names file and entry. Unimplemented names the stage that is not supported
+// (tokenizer_json_stages.h says which are).
 absl::StatusOr<TokenizerParts> ReadTokenizerJson(const std::filesystem::path& path,
                                                  const TokenizerConfig& config);
 

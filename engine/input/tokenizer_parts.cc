@@ -22,8 +22,8 @@ absl::flat_hash_set<std::string> ControlContents(const TokenizerConfig& config) 
 absl::Status AddToken(const AddedTokenEntry& entry, bool has_role, AddedTokenRules rules,
                       TokenizerParts* parts) {
   const bool control = has_role || entry.special;
-  RETURN_IF_ERROR(parts->tokens.AddAdded(
-      entry.id, entry.content, rules == AddedTokenRules::kSlow ? has_role : control));
+  RETURN_IF_ERROR(parts->tokens.AddAdded(entry.id, entry.content,
+                                         rules == AddedTokenRules::kSlow ? has_role : control));
   if (rules != AddedTokenRules::kFast) {
     parts->added.Add(entry.content, entry.id, control);
   } else if (entry.normalized) {

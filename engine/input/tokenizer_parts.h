@@ -30,8 +30,8 @@ struct TokenizerParts {
   std::optional<int32_t> bos, eos, unk, pad;
   bool adds_bos = false;
   bool adds_eos = false;
-  // Left out where the ids begin with it and a control token follows: what a space put before the
-  // text becomes when no text follows it.
+  // What a space put before the text becomes when no text follows it: left out before a control
+  // token that was added.
   std::optional<int32_t> lone_space;
   TokenJoining joining;
 };
