@@ -94,6 +94,7 @@ absl::StatusOr<ModelSpec> ReadLlavaOriginal(JsonFields& config,
   decoder.experts.assign(static_cast<size_t>(decoder.layers), 0);
   decoder.qkv_bias = decoder.attention_out_bias = config.BoolOr("attention_bias", false);
   spec.prompt_format = PromptFormat::kVicunaV1;
+  spec.tokenizer_class = TokenizerClass::kSlow;
   spec.stops_at_turn_end = false;
   RETURN_IF_ERROR(ReadVision(config, directories.vision_tower, LlavaVisionKeys(), spec));
   RETURN_IF_ERROR(AddLanguageModel(directories, spec));

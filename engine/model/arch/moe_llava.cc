@@ -74,6 +74,7 @@ absl::StatusOr<ModelSpec> WithExpertsAndVision(JsonFields& config, const VisionT
   RETURN_IF_ERROR(config.status());
   ReadMoe(config, spec);
   RETURN_IF_ERROR(ReadVision(config, tower, prefix, spec));
+  spec.tokenizer_class = TokenizerClass::kSlow;
   return spec;
 }
 
