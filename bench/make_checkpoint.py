@@ -3,11 +3,12 @@
 
     bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e      (6.4 GB)
     bench/make_checkpoint.py phi2-2.7b-4e /tmp/phi2-4e              (11.2 GB)
+    bench/make_checkpoint.py --bin qwen-1.8b-4e /tmp/qwen-4e        (as PyTorch's pytorch_model-*.bin; needs torch)
     bench/make_checkpoint.py --headers-only openchat-7b-4e /tmp/openchat-4e
 
-Needs numpy, but for --headers-only, which writes true headers before a hole of the right size, for tessera-server --check. Sharded
-safetensors with an index, bfloat16, the vision tower inside; the tokenizer is a made-up one of the right size. What it says means
-nothing; how fast it says it does.
+Needs numpy, but for --headers-only, which writes true headers before a hole of the right size, for tessera-server --check. Shards
+with an index, safetensors unless --bin, bfloat16, the vision tower inside; the tokenizer is a made-up one of the right size. What it
+says means nothing; how fast it says it does.
 """
 import argparse
 import base64
@@ -61,38 +62,62 @@ class RandomData:
         self.block = bfloat16(self.rng.standard_normal(BLOCK) * 0.02)
         self.ones = bfloat16(np.ones(1 << 20))
 
-    def write(self, file, name, shape):
+    def pieces(self, name, shape):
+        """One tensor's elements as views of the block, in order."""
         left = entry_bytes(name, shape) // 2
         if "norm" in name and name.endswith(".weight"):
-            file.write(self.ones[:left].tobytes())
+            yield self.ones[:left]
             return
         start = int(self.rng.integers(BLOCK))
         while left > 0:
             take = min(left, BLOCK - start)
-            file.write(self.block[start:start + take].data)
+            yield self.block[start:start + take]
             start, left = 0, left - take
 
 
-def write_weights(directory, model, headers_only):
+def write_safetensors(path, shard, data, wrote):
+    header, size = header_of(shard)
+    with open(path, "wb") as file:
+        file.write(header)
+        if data is None:
+            file.truncate(len(header) + size)
+            return
+        for entry in shard:
+            for piece in data.pieces(*entry):
+                file.write(piece.data)
+            wrote(entry)
+
+
+def write_torch(path, shard, data, wrote):
+    import numpy as np
+    import torch
+    state = {}
+    for name, shape in shard:
+        values = torch.from_numpy(np.concatenate(list(data.pieces(name, shape))))
+        state[name] = values.view(torch.float32 if name.endswith("inv_freq") else torch.bfloat16).reshape(shape)
+        wrote((name, shape))
+    torch.save(state, path)
+
+
+def write_weights(directory, model, headers_only, as_bin):
     data = None if headers_only else RandomData()
     all_shards = list(shards(tensors(model)))
     total = sum(entry_bytes(*entry) for shard in all_shards for entry in shard)
-    done, weight_map = 0, {}
+    done = 0
+
+    def wrote(entry):
+        nonlocal done
+        done += entry_bytes(*entry)
+        print(f"\r{done / total:6.1%} of {total / 1e9:.1f} GB", end="", file=sys.stderr)
+
+    stem, suffix = ("pytorch_model", "bin") if as_bin else ("model", "safetensors")
+    weight_map = {}
     for index, shard in enumerate(all_shards):
-        file_name = f"model-{index + 1:05d}-of-{len(all_shards):05d}.safetensors"
-        weight_map.update((name, file_name) for name, _ in shard)
-        header, size = header_of(shard)
-        with open(directory / file_name, "wb") as file:
-            file.write(header)
-            if data is None:
-                file.truncate(len(header) + size)
-                continue
-            for name, shape in shard:
-                data.write(file, name, shape)
-                done += entry_bytes(name, shape)
-                print(f"\r{done / total:6.1%} of {total / 1e9:.1f} GB", end="", file=sys.stderr)
+        path = directory / f"{stem}-{index + 1:05d}-of-{len(all_shards):05d}.{suffix}"
+        weight_map.update((name, path.name) for name, _ in shard)
+        (write_torch if as_bin else write_safetensors)(path, shard, data, wrote)
     print(file=sys.stderr)
-    (directory / "model.safetensors.index.json").write_text(
+    (directory / f"{stem}.{suffix}.index.json").write_text(
         json.dumps(dict(metadata=dict(total_size=total), weight_map=weight_map)))
 
 
@@ -161,7 +186,9 @@ TOKENIZERS = {"moe_llava_stablelm": write_ranks, "moe_llava_phi": write_vocabula
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--headers-only", action="store_true")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--headers-only", action="store_true")
+    kind.add_argument("--bin", action="store_true")
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("directory", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -171,7 +198,7 @@ def main():
     if processor := preprocessor_config(model):
         (arguments.directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
     TOKENIZERS.get(model.model_type, write_tokenizer_json)(arguments.directory, model)
-    write_weights(arguments.directory, model, arguments.headers_only)
+    write_weights(arguments.directory, model, arguments.headers_only, arguments.bin)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #   bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e
 #   bench/real_geometry.sh /tmp/stablelm-4e [BINDIR]
 set -euo pipefail
+shopt -s extglob nullglob
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 model=$1
@@ -22,14 +23,15 @@ since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
 resident() { awk '/VmHWM|VmRSS/ {printf "%s %.2f GiB  ", $1, $2 / 1048576}' "/proc/$server_pid/status"; echo; }
 
 echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, load average $(cut -d' ' -f1 /proc/loadavg)"
-bytes=$(cat "$model"/*.safetensors | wc -c)
+weights=("$model"/*.@(safetensors|bin))
+bytes=$(cat "${weights[@]}" | wc -c)
 
 # start WHERE: reads the files, then starts the server, both from the disk or both from the page cache.
 start() {
   if [[ $1 == disk ]]; then sync && echo 3 >/proc/sys/vm/drop_caches; fi
   local begin
   begin=$(now)
-  cat "$model"/*.safetensors >/dev/null
+  cat "${weights[@]}" >/dev/null
   echo "reading $((bytes / 1000000)) MB from $1: $(since "$begin") s"
   if [[ $1 == disk ]]; then echo 3 >/proc/sys/vm/drop_caches; fi
   begin=$(now)
@@ -45,7 +47,7 @@ start() {
 if [[ -w /proc/sys/vm/drop_caches ]]; then
   start disk
   kill -TERM "$server_pid" && wait "$server_pid"
-  cat "$model"/*.safetensors >/dev/null
+  cat "${weights[@]}" >/dev/null
 fi
 start "page cache"
 echo "memory when ready: $(resident)"
