@@ -4,6 +4,7 @@
     bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e      (6.4 GB)
     bench/make_checkpoint.py phi2-2.7b-4e /tmp/phi2-4e              (11.2 GB)
     bench/make_checkpoint.py --bin qwen-1.8b-4e /tmp/qwen-4e        (as PyTorch's pytorch_model-*.bin; needs torch)
+    bench/make_checkpoint.py llava-1.5-7b /tmp/llava-7b             (13.5 GB; its vision tower, 0.6 GB, in /tmp/llava-7b/vision_tower)
     bench/make_checkpoint.py --headers-only openchat-7b-4e /tmp/openchat-4e
 
 Needs numpy, but for --headers-only, which writes true headers before a hole of the right size, for tessera-server --check. Shards
@@ -18,7 +19,7 @@ import pathlib
 import struct
 import sys
 
-from published_models import MODELS, config, preprocessor_config, tensors
+from published_models import CLIP, CLIP_CONFIG, CLIP_PROCESSOR, MODELS, config, preprocessor_config, tensors, tower_tensors
 
 SHARD_BYTES = 4_900_000_000
 BLOCK = 1 << 24  # random values drawn once and reused from changing offsets
@@ -99,9 +100,9 @@ def write_torch(path, shard, data, wrote):
     torch.save(state, path)
 
 
-def write_weights(directory, model, headers_only, as_bin):
+def write_weights(directory, entries, headers_only, as_bin):
     data = None if headers_only else RandomData()
-    all_shards = list(shards(tensors(model)))
+    all_shards = list(shards(entries))
     total = sum(entry_bytes(*entry) for shard in all_shards for entry in shard)
     done = 0
 
@@ -180,6 +181,14 @@ def write_tokenizer_json(directory, model):
     (directory / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast")))
 
 
+def write_tower(directory, headers_only):
+    """CLIP as its own authors publish it, for models that lie apart from it."""
+    directory.mkdir(exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(dict(model_type="clip", vision_config=CLIP_CONFIG)))
+    (directory / "preprocessor_config.json").write_text(json.dumps(CLIP_PROCESSOR))
+    write_weights(directory, tower_tensors("vision_model.", CLIP), headers_only, as_bin=False)
+
+
 # Of the published kind where speed may depend on it.
 TOKENIZERS = {"moe_llava_stablelm": write_ranks, "moe_llava_phi": write_vocabulary}
 
@@ -198,7 +207,9 @@ def main():
     if processor := preprocessor_config(model):
         (arguments.directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
     TOKENIZERS.get(model.model_type, write_tokenizer_json)(arguments.directory, model)
-    write_weights(arguments.directory, model, arguments.headers_only, arguments.bin)
+    write_weights(arguments.directory, tensors(model), arguments.headers_only, arguments.bin)
+    if model.tower is None:
+        write_tower(arguments.directory / "vision_tower", arguments.headers_only)
 
 
 if __name__ == "__main__":

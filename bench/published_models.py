@@ -6,6 +6,12 @@ llava-hf/llava-1.5-*); for LLaVA-MoD, which was not released, its code. A new mo
 from dataclasses import dataclass, field, replace
 
 CLIP = dict(name="openai/clip-vit-large-patch14-336", hidden=1024, ffn=4096, layers=24, rows=577, clip=True)
+CLIP_CONFIG = dict(model_type="clip_vision_model", hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
+                   num_attention_heads=16, patch_size=14, image_size=336, projection_dim=768, vocab_size=32000)
+CLIP_PROCESSOR = dict(image_processor_type="CLIPImageProcessor", do_center_crop=True, do_convert_rgb=True, do_normalize=True,
+                      do_rescale=True, do_resize=True, crop_size=dict(height=336, width=336), size=dict(shortest_edge=336),
+                      resample=3, rescale_factor=1 / 255, image_mean=[0.48145466, 0.4578275, 0.40821073],
+                      image_std=[0.26862954, 0.26130258, 0.27577711])
 SIGLIP = dict(name="google/siglip-so400m-patch14-384", hidden=1152, ffn=4304, layers=27, rows=729, clip=False)
 
 
@@ -200,12 +206,7 @@ def tensors(m):
 
 def preprocessor_config(m):
     """preprocessor_config.json of a model that brings one; else None."""
-    if m.layout is not LLAVA_HF:
-        return None
-    return dict(image_processor_type="CLIPImageProcessor", do_center_crop=True, do_convert_rgb=True, do_normalize=True,
-                do_rescale=True, do_resize=True, crop_size=dict(height=336, width=336), size=dict(shortest_edge=336),
-                resample=3, rescale_factor=1 / 255, image_mean=[0.48145466, 0.4578275, 0.40821073],
-                image_std=[0.26862954, 0.26130258, 0.27577711])
+    return CLIP_PROCESSOR if m.layout is LLAVA_HF else None
 
 
 def config(m):
@@ -218,9 +219,7 @@ def config(m):
                     pad_token_id=32001, projector_hidden_act="gelu", vision_feature_layer=-2,
                     vision_feature_select_strategy="default", eos_token_id=m.eos,
                     text_config=dict(language, model_type="llama"),
-                    vision_config=dict(model_type="clip_vision_model", hidden_size=1024, intermediate_size=4096,
-                                       num_hidden_layers=24, num_attention_heads=16, patch_size=14, image_size=336,
-                                       projection_dim=768, vocab_size=32000))
+                    vision_config=CLIP_CONFIG)
     vision = (m.tower or CLIP)
     language.update(model_type=m.model_type, torch_dtype="bfloat16", image_aspect_ratio="pad",
                     mm_hidden_size=vision["hidden"], mm_vision_select_layer=-2, mm_vision_select_feature="patch",

@@ -23,7 +23,9 @@ since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
 resident() { awk '/VmHWM|VmRSS/ {printf "%s %.2f GiB  ", $1, $2 / 1048576}' "/proc/$server_pid/status"; echo; }
 
 echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, load average $(cut -d' ' -f1 /proc/loadavg)"
-weights=("$model"/*.@(safetensors|bin))
+weights=("$model"/*.@(safetensors|bin) "$model"/vision_tower/*.safetensors)
+tower=()
+if [[ -d $model/vision_tower ]]; then tower=(--vision-tower "$model/vision_tower"); fi
 bytes=$(cat "${weights[@]}" | wc -c)
 
 # start WHERE: reads the files, then starts the server, both from the disk or both from the page cache.
@@ -35,7 +37,7 @@ start() {
   echo "reading $((bytes / 1000000)) MB from $1: $(since "$begin") s"
   if [[ $1 == disk ]]; then echo 3 >/proc/sys/vm/drop_caches; fi
   begin=$(now)
-  "$bin/tessera-server" --model "$model" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
+  "$bin/tessera-server" --model "$model" "${tower[@]}" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
     >"$work/server.log" 2>&1 &
   server_pid=$!
   until grep -q 'ready after' "$work/server.log"; do
