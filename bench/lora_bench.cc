@@ -98,7 +98,7 @@ class Layers {
     Tensor normed = backend_->Norm(x, norm);
     for (const Layer& layer : layers_) {
       const Tensor qkv = backend_->Linear(normed, *layer.qkv);
-      backend_->RopeWriteKv(qkv, shape, rope, batch, kv);
+      backend_->RopeWriteKv(qkv, shape, {}, rope, batch, kv);
       const Tensor attention =
           backend_->Linear(backend_->PagedAttention(qkv, shape, batch, kv), *layer.out);
       normed = backend_->AddNorm(x, std::array{attention}, norm);

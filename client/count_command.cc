@@ -47,6 +47,7 @@ void AddCountCommand(CLI::App& app, ExitCode* exit_code) {
   CLI::App* command =
       app.add_subcommand("count", "Counts the tokens of a question without running it");
   AddPromptFlags(*command, &flags->source, &flags->request);
+  AddImageLimitFlag(*command, &flags->request);
   AddConnectionFlags(*command, absl::Minutes(1), &flags->connection);
   command->add_flag("--json", flags->json, "Print one JSON object, with the prompt's token ids");
   command->callback([flags, exit_code] { *exit_code = RunCount(*flags); });

@@ -127,6 +127,12 @@ void AddSamplingFlags(CLI::App& app, v1::SamplingParams* params) {
       "End tokens do not end the answer");
 }
 
+void AddImageLimitFlag(CLI::App& app, v1::GenerateRequest* request) {
+  app.add_option_function<int32_t>(
+      "--max-image-tokens", [request](int32_t tokens) { request->set_max_image_tokens(tokens); },
+      "Tokens that a picture may take where its size decides; larger ones are shrunk");
+}
+
 void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request) {
   app.add_option_function<std::string>(
          "--image-mode",
@@ -135,6 +141,7 @@ void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request) {
          },
          "How pictures are brought to the model's square")
       ->check(CLI::IsMember({"pad", "crop"}));
+  AddImageLimitFlag(app, request);
   app.add_option_function<std::string>(
       "--cache-salt", [request](const std::string& salt) { request->set_cache_salt(salt); },
       "Only requests with the same salt share cached prefixes");

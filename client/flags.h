@@ -34,7 +34,10 @@ void AddPromptFlags(CLI::App& app, PromptSource* source, v1::GenerateRequest* re
 // How tokens are chosen and when to stop.
 void AddSamplingFlags(CLI::App& app, v1::SamplingParams* params);
 
-// --image-mode, --cache-salt, --request-id.
+// --max-image-tokens.
+void AddImageLimitFlag(CLI::App& app, v1::GenerateRequest* request);
+
+// --image-mode, --max-image-tokens, --cache-salt, --request-id.
 void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request);
 
 // Where no input is named and standard input is no terminal, that is the question, without its last

@@ -25,7 +25,8 @@ Json UsageJson(const v1::Usage& usage) {
           {"encode_ms", usage.encode_ms()},
           {"prefill_ms", usage.prefill_ms()},
           {"decode_ms", usage.decode_ms()},
-          {"preemptions", usage.preemptions()}};
+          {"preemptions", usage.preemptions()},
+          {"reduced_images", usage.reduced_images()}};
 }
 
 // `bytes` tells what `token` cannot where a token is half a character.

@@ -108,6 +108,7 @@ v1::CountTokensRequest CountRequest(const v1::GenerateRequest& request) {
   v1::CountTokensRequest count;
   count.set_model(request.model());
   count.set_parse_special_tokens(request.parse_special_tokens());
+  if (request.has_max_image_tokens()) count.set_max_image_tokens(request.max_image_tokens());
   if (request.has_conversation()) *count.mutable_conversation() = request.conversation();
   if (request.has_raw_prompt()) *count.mutable_raw_prompt() = request.raw_prompt();
   if (request.has_token_prompt()) *count.mutable_token_prompt() = request.token_prompt();

@@ -18,6 +18,8 @@ void AddImageRows(const PlannedRows& planned, const ImageSpan& span, int32_t fir
   TESSERA_CHECK(picture != nullptr);
   ImageRows& rows = built.batch.images.emplace_back();
   rows.features = picture->features->tensor();
+  rows.taps = picture->taps;
+  rows.level_rows = picture->level_rows;
   for (int32_t row = begin; row < end; ++row) {
     const int32_t target = first_row + row - planned.begin;
     rows.source.push_back(picture->first_row + row - span.begin);
@@ -34,10 +36,11 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
   for (int32_t row = planned.begin; row < planned.begin + planned.count; ++row) {
     const BlockId block = sequence.blocks[static_cast<size_t>(row / block_size)];
     batch.ids.push_back(std::max(0, sequence.tokens[static_cast<size_t>(row)]));
-    batch.positions.push_back(row);
     batch.slots.push_back(block * block_size + row % block_size);
     built.image_row.push_back(false);
-    if (with_router_seeds) batch.router_seeds.push_back(sequence.sampling.seed);
+    if (!with_router_seeds) continue;
+    batch.router_seeds.push_back(sequence.sampling.seed);
+    batch.router_rows.push_back(row);
   }
   for (const ImageSpan& span : sequence.prompt.spans) AddImageRows(planned, span, first_row, built);
   batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
@@ -51,11 +54,25 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
   }
 }
 
+// One axis of the positions of all rows of the plan.
+void AddPositions(const StepPlan& plan, size_t axis, std::vector<int32_t>& positions) {
+  for (const PlannedRows& planned : plan.rows) {
+    const auto& spatial = planned.sequence->prompt.positions;
+    for (int32_t row = planned.begin; row < planned.begin + planned.count; ++row) {
+      positions.push_back(spatial ? spatial->At(axis, row) : row);
+    }
+  }
+}
+
 }  // namespace
 
-BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, bool with_router_seeds) {
+BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axes,
+                      bool with_router_seeds) {
   BuiltBatch built;
   Batch& batch = built.batch;
+  for (int axis = 0; axis < position_axes; ++axis) {
+    AddPositions(plan, static_cast<size_t>(axis), batch.positions);
+  }
   for (const PlannedRows& planned : plan.rows) {
     batch.max_blocks = std::max(batch.max_blocks, static_cast<int64_t>(planned.sequence->blocks.size()));
   }

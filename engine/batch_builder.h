@@ -15,7 +15,8 @@ struct BuiltBatch {
   std::vector<bool> image_row;         // [T]
 };
 
-// `with_router_seeds`: for RouterMode::kGumbel.
-BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, bool with_router_seeds);
+// `position_axes`: the model's, see DecoderSpec. `with_router_seeds`: for RouterMode::kGumbel.
+BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axes,
+                      bool with_router_seeds);
 
 }  // namespace tessera

@@ -43,7 +43,7 @@ class ModelEngine final : public Engine {
         model_(std::move(model)),
         options_(options),
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
-                  {options.max_images, {}, model_->info.max_context}),
+                  {options.max_images, {}, model_->info.max_context, options.max_image_tokens}),
         gate_(options.max_waiting, options.max_inflight_bytes),
         telemetry_(RoutedLayers(model_->spec.decoder), model_->info.experts) {}
 

@@ -45,6 +45,7 @@ struct EngineOptions {
   int32_t max_context = 0;            // 0: the model's own
   int64_t image_cache_bytes = int64_t{256} << 20;  // encoded pictures kept for reuse
   int32_t max_images = 16;            // per request
+  int32_t max_image_tokens = 4096;    // rows that a picture of any size may take, else it is shrunk; 0: the model's own limit
   int32_t input_threads = 1;
   bool prefix_cache = true;
 };

@@ -44,10 +44,11 @@ absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Token
 // Parameters that one token uses: all but the experts it is not routed to.
 int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
   const int64_t matrices = decoder.gated_ffn ? 3 : 2;
-  const int64_t biases = decoder.ffn_bias ? decoder.ffn * (matrices - 1) + decoder.hidden : 0;
-  const int64_t per_expert =
-      decoder.lora ? matrices * decoder.lora->rank * (int64_t{decoder.hidden} + decoder.ffn)
-                   : matrices * decoder.hidden * decoder.ffn + biases;
+  const int64_t ffn = decoder.ffn_of_experts();
+  const int64_t biases = decoder.ffn_bias ? ffn * (matrices - 1) + decoder.hidden : 0;
+  const int64_t per_expert = decoder.lora
+                                 ? matrices * decoder.lora->rank * (decoder.hidden + ffn)
+                                 : matrices * decoder.hidden * ffn + biases;
   int64_t idle = 0;
   for (const int experts : decoder.experts) {
     if (experts > 0) idle += (experts - decoder.router.experts_per_token) * per_expert;
@@ -97,6 +98,8 @@ PictureFormat LoadedModel::picture_format() const {
   format.processor = spec.image_processor;
   format.mode = spec.image_mode;
   if (spec.vision) {
+    format.taken = true;
+    format.native = spec.vision->native;
     format.patch_size = spec.vision->patch_size;
     format.scales = spec.vision->scales;
     format.rows = spec.image_rows();
@@ -144,8 +147,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
   if (model->spec.vision) {
-    auto vision = VisionEncoder::Load(*model->spec.vision, model->spec.projector,
-                                      model->spec.decoder.hidden, loader);
+    auto vision = VisionEncoder::Load(model->spec, loader);
     if (absl::IsNotFound(vision.status())) {
       return Annotate(vision.status(),
                       "a vision tower that lies apart is named with --vision-tower");

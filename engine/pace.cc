@@ -31,10 +31,9 @@ StepBudget Pace::Rows(int decoding, bool vision_waits) const {
   return budget;
 }
 
-int Pace::VisionLayers(int decoding, int pictures) const {
-  if (picture_layer_seconds_ == 0 || pictures == 0) return 1;
-  const double seconds = AddedSeconds(decoding) * 0.5;
-  return std::max(1, static_cast<int>(std::min(1000.0, seconds / (picture_layer_seconds_ * pictures))));
+double Pace::VisionFlops(int decoding) const {
+  if (vision_seconds_per_flop_ == 0) return 0;
+  return AddedSeconds(decoding) * 0.5 / vision_seconds_per_flop_;
 }
 
 void Pace::LearnForward(const StepPlan& plan, double seconds) {
@@ -47,8 +46,8 @@ void Pace::LearnForward(const StepPlan& plan, double seconds) {
   Learn(prefill_row_seconds_, std::max(1e-7, (seconds - own) / prefill));
 }
 
-void Pace::LearnVision(int picture_layers, double seconds) {
-  if (picture_layers > 0) Learn(picture_layer_seconds_, seconds / picture_layers);
+void Pace::LearnVision(double flops, double seconds) {
+  if (flops > 0) Learn(vision_seconds_per_flop_, std::max(1e-18, seconds / flops));
 }
 
 }  // namespace tessera

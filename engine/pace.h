@@ -20,11 +20,11 @@ class Pace {
 
   // Rows for the next step when `decoding` sequences decode and vision work is waiting or not.
   StepBudget Rows(int decoding, bool vision_waits) const;
-  // Encoder layers for a batch of `pictures` beside `decoding` sequences; at least one.
-  int VisionLayers(int decoding, int pictures) const;
+  // Floating-point operations of the vision encoder beside `decoding` sequences; 0 while nothing is known, for as little as possible.
+  double VisionFlops(int decoding) const;
 
   void LearnForward(const StepPlan& plan, double seconds);
-  void LearnVision(int picture_layers, double seconds);
+  void LearnVision(double flops, double seconds);
 
  private:
   double AddedSeconds(int decoding) const;
@@ -32,7 +32,7 @@ class Pace {
   PaceOptions options_;
   double decode_seconds_ = 0;         // of a step with decoding rows only
   double prefill_row_seconds_ = 0;    // of one more prefill row
-  double picture_layer_seconds_ = 0;  // of one layer for one picture
+  double vision_seconds_per_flop_ = 0;
 };
 
 }  // namespace tessera

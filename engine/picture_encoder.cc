@@ -9,7 +9,7 @@
 namespace tessera {
 namespace {
 
-constexpr int kMaxViews = 8;  // encoded together; more of them gain nothing, hold memory longer and make a layer a long step
+constexpr int64_t kMaxRows = 4800;  // encoded together; more of them gain nothing and hold memory longer
 
 }  // namespace
 
@@ -20,11 +20,7 @@ size_t PictureEncoder::DigestHash::operator()(const Digest& digest) const {
 }
 
 PictureEncoder::PictureEncoder(VisionEncoder* encoder, int64_t cache_bytes)
-    : encoder_(encoder),
-      max_batch_(encoder == nullptr
-                     ? 1
-                     : static_cast<size_t>(std::max(1, kMaxViews / encoder->spec().views()))),
-      cache_bytes_(cache_bytes) {}
+    : encoder_(encoder), cache_bytes_(cache_bytes) {}
 
 EncodedPicturePtr PictureEncoder::Find(const Digest& digest) {
   EncodedPicturePtr picture = Peek(digest);
@@ -59,40 +55,53 @@ void PictureEncoder::Want(std::vector<std::shared_ptr<const PreparedImage>> pict
   if (batch_ && !batch_wanted) batch_.reset();
 }
 
-int PictureEncoder::NextBatch() const {
-  if (batch_) return batch_->batch.pictures;
-  return static_cast<int>(std::min(max_batch_, wanted_.size()));
+// How many of the wanted pictures are encoded together: those that fit into kMaxRows, at least one.
+size_t PictureEncoder::NextBatch() const {
+  int64_t rows = 0;
+  size_t count = 0;
+  for (const auto& picture : wanted_) {
+    rows += encoder_->Rows(*picture);
+    if (count > 0 && rows > kMaxRows) break;
+    ++count;
+  }
+  return count;
 }
 
 std::vector<Digest> PictureEncoder::Pending() const {
   if (batch_) return batch_->digests;
   std::vector<Digest> digests;
-  for (size_t i = 0; i < std::min(max_batch_, wanted_.size()); ++i) digests.push_back(wanted_[i]->digest);
+  const size_t count = NextBatch();
+  for (size_t i = 0; i < count; ++i) digests.push_back(wanted_[i]->digest);
   return digests;
 }
 
 absl::Status PictureEncoder::Begin() {
-  const size_t count = std::min(max_batch_, wanted_.size());
+  const size_t count = NextBatch();
   Work work;
-  std::vector<const std::vector<float>*> patches;
+  std::vector<const PreparedImage*> pictures;
   for (size_t i = 0; i < count; ++i) {
     work.digests.push_back(wanted_[i]->digest);
     work.rows.push_back(wanted_[i]->rows);
-    patches.push_back(&wanted_[i]->patches);
+    pictures.push_back(wanted_[i].get());
   }
-  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(patches));
+  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(pictures));
   batch_ = std::move(work);
   wanted_.erase(wanted_.begin(), wanted_.begin() + static_cast<int64_t>(count));
   return absl::OkStatus();
 }
 
-absl::Status PictureEncoder::Advance(int layers) {
+absl::StatusOr<double> PictureEncoder::Advance(double flops) {
   if (!batch_) {
-    if (wanted_.empty()) return absl::OkStatus();
+    if (wanted_.empty()) return 0.0;
     RETURN_IF_ERROR(Begin());
   }
-  encoder_->Advance(batch_->batch, layers);
-  return batch_->batch.next_layer == encoder_->layers() ? Finish() : absl::OkStatus();
+  const absl::StatusOr<double> done = encoder_->Advance(batch_->batch, flops);
+  if (!done.ok()) {
+    batch_.reset();
+    return done.status();
+  }
+  if (encoder_->Done(batch_->batch)) RETURN_IF_ERROR(Finish());
+  return done;
 }
 
 absl::Status PictureEncoder::Finish() {
@@ -101,18 +110,24 @@ absl::Status PictureEncoder::Finish() {
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, encoder_->Finish(work.batch));
   const std::shared_ptr<Buffer> features = std::move(rows);
   const size_t row_bytes = features->tensor().bytes() / static_cast<size_t>(features->tensor().rows());
+  const int taps = encoder_->taps();
+  const auto level_rows = static_cast<int32_t>(features->tensor().rows() / (1 + taps));
   int32_t first = 0;
   for (size_t i = 0; i < work.digests.size(); ++i) {
     auto picture = std::make_shared<EncodedPicture>();
     picture->features = features;
     picture->first_row = first;
     picture->rows = work.rows[i];
-    picture->bytes = row_bytes * static_cast<size_t>(work.rows[i]);
+    picture->taps = taps;
+    picture->level_rows = level_rows;
+    picture->bytes = row_bytes * static_cast<size_t>(work.rows[i]) * static_cast<size_t>(1 + taps);
     first += work.rows[i];
     Keep(work.digests[i], std::move(picture));
     ++counts_.encoded;
   }
-  TESSERA_CHECK(first == features->tensor().rows());
+  TESSERA_CHECK(first == level_rows);
+  // What was just encoded stays even when it alone is over the budget: somebody waits for it.
+  while (cached_bytes_ > cache_bytes_ && recency_.size() > work.digests.size()) DropOldest();
   return absl::OkStatus();
 }
 
@@ -121,13 +136,13 @@ void PictureEncoder::Keep(const Digest& digest, EncodedPicturePtr picture) {
   cached_bytes_ += static_cast<int64_t>(picture->bytes);
   recency_.push_back(digest);
   cache_[digest] = {std::move(picture), std::prev(recency_.end())};
-  // The newest stays even when it alone is over the budget: somebody waits for it.
-  while (cached_bytes_ > cache_bytes_ && recency_.size() > max_batch_) {
-    const auto oldest = cache_.find(recency_.front());
-    cached_bytes_ -= static_cast<int64_t>(oldest->second.picture->bytes);
-    cache_.erase(oldest);
-    recency_.pop_front();
-  }
+}
+
+void PictureEncoder::DropOldest() {
+  const auto oldest = cache_.find(recency_.front());
+  cached_bytes_ -= static_cast<int64_t>(oldest->second.picture->bytes);
+  cache_.erase(oldest);
+  recency_.pop_front();
 }
 
 }  // namespace tessera

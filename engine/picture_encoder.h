@@ -1,5 +1,5 @@
 // Encodes the pictures that running sequences wait for and keeps the results for reuse. Pictures that wait together are encoded
-// together, layer by layer, so that the step loop decides how much of it a step takes.
+// together, slice by slice, so that the step loop decides how much of it a step takes.
 //
 // Results are shared: a sequence holds those it still needs, the cache the most recently used ones within its byte budget. Thread: the
 // engine's. Tests: picture_encoder_test.cc.
@@ -18,11 +18,13 @@
 
 namespace tessera {
 
-// Rows [first_row, first_row + rows) of `features` are the picture's.
+// Rows [first_row, first_row + rows) of `features` are the picture's; those of tap l begin (1 + l) · level_rows later.
 struct EncodedPicture {
   std::shared_ptr<Buffer> features;  // shared by the pictures that were encoded together
   int32_t first_row = 0;
   int32_t rows = 0;
+  int32_t taps = 0;
+  int32_t level_rows = 0;  // of all of them
   size_t bytes = 0;
 };
 using EncodedPicturePtr = std::shared_ptr<const EncodedPicture>;
@@ -47,11 +49,9 @@ class PictureEncoder {
   void Want(std::vector<std::shared_ptr<const PreparedImage>> pictures);
   bool busy() const { return batch_.has_value() || !wanted_.empty(); }
 
-  // Pictures times layers that one Advance(1) would compute now.
-  int NextBatch() const;
-  // Runs at most `layers` layers of one batch; finished pictures are found by Find() from then on. RESOURCE_EXHAUSTED when there is no
-  // memory for them.
-  absl::Status Advance(int layers);
+  // About `flops` floating-point operations on one batch; tells how many it were. Finished pictures are found by Find() from then on.
+  // RESOURCE_EXHAUSTED when there is no memory for them.
+  absl::StatusOr<double> Advance(double flops);
   // Pictures of the batch under way or, if none is, of the one that would be next.
   std::vector<Digest> Pending() const;
 
@@ -72,12 +72,13 @@ class PictureEncoder {
     VisionBatch batch;
   };
 
+  size_t NextBatch() const;
   absl::Status Begin();
   absl::Status Finish();
   void Keep(const Digest& digest, EncodedPicturePtr picture);
+  void DropOldest();
 
   VisionEncoder* encoder_;
-  size_t max_batch_;  // pictures encoded together
   int64_t cache_bytes_;
   int64_t cached_bytes_ = 0;
   std::vector<std::shared_ptr<const PreparedImage>> wanted_;

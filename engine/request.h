@@ -66,6 +66,7 @@ struct Request {
   Input input;
   SamplingParams sampling;
   std::optional<ImageMode> image_mode;  // the model's default when unset
+  std::optional<int32_t> max_image_tokens;  // at least 1; lowers EngineOptions::max_image_tokens
   bool parse_special_tokens = false;    // special strings typed in texts become their tokens, as in the references
   std::optional<Clock::time_point> deadline;
   Clock::time_point arrival = Clock::now();
@@ -94,6 +95,7 @@ struct Usage {
   int32_t cached_tokens = 0;  // of the prompt, taken from the prefix cache
   int32_t generated_tokens = 0;
   int32_t preemptions = 0;
+  int32_t reduced_images = 0;  // shrunk to the request's or the engine's max_image_tokens
   // Milliseconds of each stage; prefill begins when the first chunk of the prompt is planned, decode with the first new token.
   double queue_ms = 0;
   double preprocess_ms = 0;

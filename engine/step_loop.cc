@@ -50,6 +50,17 @@ int64_t CountBlocks(const DecoderSpec& decoder, const EngineOptions& options, DT
   return std::max<int64_t>(1, std::min(wanted, per_context * options.max_running));
 }
 
+// Of the encoder's own size, or one that is common where it takes any.
+PreparedImage BlankPicture(const VisionSpec& vision) {
+  PreparedImage blank;
+  blank.grid = {vision.grid(), vision.grid()};
+  if (vision.native) blank.grid = {16 * vision.native->merge, 16 * vision.native->merge};
+  const int64_t patches = vision.native ? blank.grid.patches() : int64_t{vision.views()} * vision.patches();
+  blank.patches.resize(static_cast<size_t>(patches) * 3 * vision.frames() * vision.patch_size *
+                       vision.patch_size);
+  return blank;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, LoadedModel& model,
@@ -86,7 +97,7 @@ StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& mod
 absl::Status StepLoop::WarmUp() {
   Batch batch;
   batch.ids = {0};
-  batch.positions = {0};
+  batch.positions.assign(static_cast<size_t>(model_.spec.decoder.position_axes()), 0);
   batch.slots = {0};
   batch.query_starts = {0, 1};
   batch.context_lengths = {1};
@@ -95,17 +106,19 @@ absl::Status StepLoop::WarmUp() {
   batch.prompt_rows = {1};
   batch.pictured = {false};
   batch.logit_rows = {0};
-  if (model_options_.router == RouterMode::kGumbel) batch.router_seeds = {0};
+  if (model_options_.router == RouterMode::kGumbel) {
+    batch.router_seeds = {0};
+    batch.router_rows = {0};
+  }
   model_.decoder->Forward(batch, *cache_, nullptr);
   backend_.ResetArena();
   if (model_.vision != nullptr) {
-    const VisionSpec& vision = model_.vision->spec();
-    const std::vector<float> blank(
-        static_cast<size_t>(vision.views()) * vision.patches() * 3 * vision.patch_size *
-        vision.patch_size);
-    const std::vector<float>* const pictures[] = {&blank};
+    const PreparedImage blank = BlankPicture(model_.vision->spec());
+    const PreparedImage* const pictures[] = {&blank};
     ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(pictures));
-    model_.vision->Advance(work, 1);
+    while (work.next_layer == 0 && !model_.vision->Done(work)) {
+      RETURN_IF_ERROR(model_.vision->Advance(work, 0).status());
+    }
     backend_.ResetArena();
   }
   return absl::OkStatus();
@@ -268,7 +281,8 @@ void StepLoop::NoteAdmitted(const StepPlan& plan, Clock::time_point now) {
 
 void StepLoop::RunForward(const StepPlan& plan) {
   const bool gumbel = model_options_.router == RouterMode::kGumbel;
-  const BuiltBatch built = BuildBatch(plan, options_.block_size, gumbel);
+  const BuiltBatch built =
+      BuildBatch(plan, options_.block_size, model_.spec.decoder.position_axes(), gumbel);
   const Clock::time_point begin = Clock::now();
   for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
   const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
@@ -362,6 +376,7 @@ Usage StepLoop::UsageOf(const LiveRequest& request) const {
   usage.cached_tokens = sequence.cached_rows;
   usage.generated_tokens = sequence.generated();
   usage.preemptions = sequence.preemptions;
+  usage.reduced_images = sequence.prompt.reduced_images;
   usage.queue_ms = request.queue_seconds * 1e3;
   usage.preprocess_ms = sequence.prompt.preprocess_seconds * 1e3;
   usage.encode_ms = request.encode_seconds * 1e3;

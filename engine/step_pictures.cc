@@ -35,14 +35,12 @@ bool StepLoop::EncodePictures(int decoding) {
   const bool got_one = ResolvePictures();
   if (!pictures_.busy()) return got_one;
   const std::vector<Digest> batch = pictures_.Pending();
-  const int pictures = static_cast<int>(batch.size());
-  const int layers = pace_.VisionLayers(decoding, pictures);
   const Clock::time_point begin = Clock::now();
-  const absl::Status status = pictures_.Advance(layers);
+  const absl::StatusOr<double> flops = pictures_.Advance(pace_.VisionFlops(decoding));
   backend_.ResetArena();
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   backend_seconds_ += seconds;
-  pace_.LearnVision(std::min(layers, model_.vision->layers()) * pictures, seconds);
+  if (flops.ok()) pace_.LearnVision(*flops, seconds);
   for (Sequence* sequence : scheduler_.running()) {
     for (const auto& image : sequence->prompt.images) {
       if (std::find(batch.begin(), batch.end(), image->digest) == batch.end()) continue;
@@ -50,7 +48,7 @@ bool StepLoop::EncodePictures(int decoding) {
       break;
     }
   }
-  if (!status.ok()) FailPictureWaiters(batch, status);
+  if (!flops.ok()) FailPictureWaiters(batch, flops.status());
   ResolvePictures();
   return true;
 }

@@ -190,6 +190,17 @@ absl::StatusOr<std::optional<ImageMode>> ToImageMode(v1::ImageMode mode) {
   }
 }
 
+// GenerateRequest and CountTokensRequest have the same `max_image_tokens`.
+template <typename RequestMessage>
+absl::StatusOr<std::optional<int32_t>> ToMaxImageTokens(const RequestMessage& message) {
+  if (!message.has_max_image_tokens()) return std::nullopt;
+  if (message.max_image_tokens() < 1) {
+    return InvalidField("max_image_tokens",
+                        fmt::format("must be at least 1, not {}", message.max_image_tokens()));
+  }
+  return message.max_image_tokens();
+}
+
 v1::ImageMode ToProto(ImageMode mode) {
   switch (mode) {
     case ImageMode::kPad:
@@ -241,6 +252,7 @@ absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& message, const Mode
   request.parse_special_tokens = message.parse_special_tokens();
   request.cache_salt = message.cache_salt();
   ASSIGN_OR_RETURN(request.image_mode, ToImageMode(message.image_mode()));
+  ASSIGN_OR_RETURN(request.max_image_tokens, ToMaxImageTokens(message));
   ASSIGN_OR_RETURN(request.sampling, ToSampling(message.sampling(), model, call.seed));
   ASSIGN_OR_RETURN(request.input, ToAnyInput(message, model));
   return request;
@@ -253,6 +265,7 @@ absl::StatusOr<Request> ToRequest(const v1::CountTokensRequest& message, const M
   request.id = call.request_id;
   request.deadline = call.deadline;
   request.parse_special_tokens = message.parse_special_tokens();
+  ASSIGN_OR_RETURN(request.max_image_tokens, ToMaxImageTokens(message));
   ASSIGN_OR_RETURN(request.input, ToAnyInput(message, model));
   return request;
 }
@@ -286,6 +299,7 @@ v1::Usage ToProto(const Usage& usage) {
   message.set_prefill_ms(usage.prefill_ms);
   message.set_decode_ms(usage.decode_ms);
   message.set_preemptions(usage.preemptions);
+  message.set_reduced_images(usage.reduced_images);
   return message;
 }
 

@@ -83,6 +83,11 @@ void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--max-context", options.engine.max_context,
                  "Tokens of prompt and answer at most; 0 (default): the model's own")
       ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--max-image-tokens", options.engine.max_image_tokens,
+                 "Tokens that one picture may take where its size decides; larger ones are shrunk; "
+                 "0: the model's own limit")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 24));
   app.add_option("--step-tokens", options.engine.step_tokens, "Tokens of one step at most")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));

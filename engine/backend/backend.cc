@@ -117,6 +117,21 @@ void CheckBatch(const PagedBatch& batch, int64_t rows) {
   if (!batch.window_ends.empty()) CheckTensor(batch.window_ends, DType::kInt32, {sequences});
 }
 
+void CheckRope(const Rope& rope, const AttentionShape& shape) {
+  const int64_t pairs = rope.pair_axis.elements();
+  TESSERA_CHECK(2 * pairs <= shape.head_dim);
+  if (pairs == 0) return;
+  CheckTensor(rope.pair_axis, DType::kInt32, {pairs});
+  CheckTensor(rope.cosine, DType::kFloat32, {rope.cosine.rows(), pairs});
+  CheckTensor(rope.sine, DType::kFloat32, {rope.cosine.rows(), pairs});
+}
+
+void CheckHeadNorm(const NormWeights& norm, const AttentionShape& shape) {
+  if (norm.weight.empty()) return;
+  CheckTensor(norm.weight, DType::kFloat32, {shape.head_dim});
+  if (!norm.bias.empty()) CheckTensor(norm.bias, DType::kFloat32, {shape.head_dim});
+}
+
 void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLayer& kv,
                     DType dtype) {
   TESSERA_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
@@ -319,18 +334,23 @@ Tensor Backend::GatedActivate(Tensor x, Activation activation) {
   return y;
 }
 
-void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
-                          const PagedBatch& batch, const KvLayer& kv) {
+void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                          const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
   CheckAttention(qkv, shape, kv, activation_dtype_);
   CheckBatch(batch, qkv.rows());
-  const int64_t pairs = rope.pair_axis.elements();
-  TESSERA_CHECK(2 * pairs <= shape.head_dim);
-  if (pairs > 0) {
-    CheckTensor(rope.pair_axis, DType::kInt32, {pairs});
-    CheckTensor(rope.cosine, DType::kFloat32, {rope.cosine.rows(), pairs});
-    CheckTensor(rope.sine, DType::kFloat32, {rope.cosine.rows(), pairs});
-  }
-  DoRopeWriteKv(qkv, shape, rope, batch, kv);
+  CheckHeadNorm(norms.query, shape);
+  CheckHeadNorm(norms.key, shape);
+  CheckRope(rope, shape);
+  DoRopeWriteKv(qkv, shape, norms, rope, batch, kv);
+}
+
+void Backend::ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                        Tensor positions) {
+  CheckTensor(qkv, activation_dtype_,
+              {qkv.rows(), int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim});
+  CheckTensor(positions, DType::kInt32, {positions.rows(), qkv.rows()});
+  CheckRope(rope, shape);
+  DoApplyRope(qkv, shape, rope, positions);
 }
 
 Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
@@ -343,13 +363,14 @@ Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const Pa
 }
 
 Tensor Backend::FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
-                              int64_t max_span) {
+                              int64_t max_span, int64_t first, int64_t rows) {
   TESSERA_CHECK(shape.heads > 0 && shape.kv_heads == shape.heads && shape.sliding_window == 0);
   CheckTensor(qkv, activation_dtype_, {qkv.rows(), int64_t{3} * shape.heads * shape.head_dim});
   CheckTensor(starts, DType::kInt32, {starts.elements()});
   TESSERA_CHECK(starts.elements() >= 1);
-  Tensor y = New(activation_dtype_, {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
-  DoFullAttention(qkv, shape, starts, max_span, y);
+  TESSERA_CHECK(first >= 0 && rows >= 0 && first + rows <= qkv.rows());
+  Tensor y = New(activation_dtype_, {rows, int64_t{shape.heads} * shape.head_dim});
+  DoFullAttention(qkv, shape, starts, max_span, first, y);
   return y;
 }
 

@@ -109,6 +109,12 @@ struct AttentionShape {
   int sliding_window = 0;  // keys further back than this are not seen; 0: all are
 };
 
+// Norms of each head's query and key before they are turned, over head_dim; empty for none.
+struct HeadNorms {
+  NormWeights query;
+  NormWeights key;
+};
+
 // One layer's paged cache. A slot is block · block_size + offset.
 struct KvLayer {
   Tensor keys;    // [blocks, kv_heads, block_size, head_dim]
@@ -208,14 +214,21 @@ class Backend {
   Tensor GatedActivate(Tensor x, Activation activation);
 
   // --- step time: attention ---
-  // qkv [T, (heads + 2·kv_heads)·head_dim]: turns queries and keys in place and writes keys and values to their slots.
-  void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
-                   const PagedBatch& batch, const KvLayer& kv);
+  // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and turns queries and keys in place and writes keys and values to their slots.
+  void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                   const Rope& rope, const PagedBatch& batch, const KvLayer& kv);
   // Causal attention of the turned queries over the cache → [T, heads·head_dim].
   Tensor PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                         const KvLayer& kv);
-  // Attention of each ragged span over itself, no mask: qkv [T, 3·heads·head_dim], starts int32 [S + 1] → [T, heads·head_dim].
-  Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span);
+  // The same turning alone; positions int32 [axes, T].
+  void ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope, Tensor positions);
+  // Attention of each ragged span over itself, no mask: qkv [T, 3·heads·head_dim], starts int32 [S + 1] → of the queries of rows
+  // [first, first + rows) [rows, heads·head_dim].
+  Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
+                       int64_t first, int64_t rows);
+  Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span) {
+    return FullAttention(qkv, shape, starts, max_span, 0, qkv.rows());
+  }
 
   // --- step time: experts ---
   // x [T, hidden], router float32 [E, hidden], bias float32 [E] or empty. Computed in float32; ties go to the lower expert.
@@ -250,12 +263,14 @@ class Backend {
   virtual void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
                          float scale, Tensor y) = 0;
   virtual void DoGatedActivate(Tensor x, Activation activation, Tensor y) = 0;
-  virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
-                             const PagedBatch& batch, const KvLayer& kv) = 0;
+  virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                             const Rope& rope, const PagedBatch& batch, const KvLayer& kv) = 0;
+  virtual void DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                           Tensor positions) = 0;
   virtual void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                                 const KvLayer& kv, Tensor y) = 0;
   virtual void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
-                               int64_t max_span, Tensor y) = 0;
+                               int64_t max_span, int64_t first, Tensor y) = 0;
   virtual void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
                        Tensor noise, const Routing& result) = 0;
   virtual void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,

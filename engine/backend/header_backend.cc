@@ -91,15 +91,17 @@ void HeaderBackend::DoAddNorm(Tensor, std::span<const Tensor>, const NormWeights
   Refuse();
 }
 void HeaderBackend::DoGatedActivate(Tensor, Activation, Tensor) { Refuse(); }
-void HeaderBackend::DoRopeWriteKv(Tensor, const AttentionShape&, const Rope&, const PagedBatch&,
-                                  const KvLayer&) {
+void HeaderBackend::DoRopeWriteKv(Tensor, const AttentionShape&, const HeadNorms&, const Rope&,
+                                  const PagedBatch&, const KvLayer&) {
   Refuse();
 }
+void HeaderBackend::DoApplyRope(Tensor, const AttentionShape&, const Rope&, Tensor) { Refuse(); }
 void HeaderBackend::DoPagedAttention(Tensor, const AttentionShape&, const PagedBatch&,
                                      const KvLayer&, Tensor) {
   Refuse();
 }
-void HeaderBackend::DoFullAttention(Tensor, const AttentionShape&, Tensor, int64_t, Tensor) {
+void HeaderBackend::DoFullAttention(Tensor, const AttentionShape&, Tensor, int64_t, int64_t,
+                                    Tensor) {
   Refuse();
 }
 void HeaderBackend::DoRoute(Tensor, Tensor, Tensor, const RouterConfig&, Tensor, const Routing&) {

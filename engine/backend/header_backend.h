@@ -43,11 +43,12 @@ class HeaderBackend final : public Backend {
   void DoScaleRows(Tensor, Tensor) override;
   void DoAddNorm(Tensor, std::span<const Tensor>, const NormWeights&, float, Tensor) override;
   void DoGatedActivate(Tensor, Activation, Tensor) override;
-  void DoRopeWriteKv(Tensor, const AttentionShape&, const Rope&, const PagedBatch&,
-                     const KvLayer&) override;
+  void DoRopeWriteKv(Tensor, const AttentionShape&, const HeadNorms&, const Rope&,
+                     const PagedBatch&, const KvLayer&) override;
+  void DoApplyRope(Tensor, const AttentionShape&, const Rope&, Tensor) override;
   void DoPagedAttention(Tensor, const AttentionShape&, const PagedBatch&, const KvLayer&,
                         Tensor) override;
-  void DoFullAttention(Tensor, const AttentionShape&, Tensor, int64_t, Tensor) override;
+  void DoFullAttention(Tensor, const AttentionShape&, Tensor, int64_t, int64_t, Tensor) override;
   void DoRoute(Tensor, Tensor, Tensor, const RouterConfig&, Tensor, const Routing&) override;
   void DoExpertFfn(Tensor, const PackedExperts&, const Routing&, Tensor) override;
   void DoCombine(Tensor, const Routing&, Tensor) override;

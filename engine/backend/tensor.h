@@ -1,5 +1,6 @@
 // What operations work on: a Tensor is a view (dtype, dims, pointer) of row-major, gapless memory on the backend's device. It owns
-// nothing. A HostTensor is the same for memory that the host can read, e.g. a memory-mapped checkpoint.
+// nothing. A HostTensor is the same for memory that the host can read, e.g. a memory-mapped checkpoint; a matrix may lie transposed
+// there.
 #pragma once
 
 #include <array>
@@ -49,6 +50,7 @@ struct HostTensor {
   DType dtype = DType::kFloat32;
   std::vector<int64_t> dims;
   const void* data = nullptr;
+  int64_t column_stride = 0;  // matrices only: 0, or element (r, c) lies at r + c · column_stride
 
   int64_t elements() const;
   size_t bytes() const { return static_cast<size_t>(elements()) * DTypeBytes(dtype); }

@@ -11,6 +11,7 @@
 #include "engine/check.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
+#include "engine/cpu/weight_rows.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -137,16 +138,6 @@ void RunItem(const Item& item, Activation activation, Tensor y) {
   ReleaseTiles();
 }
 
-// x [n] of any float dtype → y; `wide` [n] is scratch.
-void ToBFloat16(const char* x, DType dtype, int64_t n, float* wide, uint16_t* y) {
-  if (dtype == DType::kBFloat16) {
-    std::memcpy(y, x, n * sizeof(uint16_t));
-    return;
-  }
-  rows::Widen(x, dtype, n, wide);
-  rows::Narrow(wide, DType::kBFloat16, n, y);
-}
-
 // strip [16 rows][stride], of which `pairs` pairs along `in` count → for each 16 pairs a tile [16 pairs][16 rows], one tile of every block.
 void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint32_t* tiles) {
   for (int64_t pair = 0; pair < pairs; ++pair) {
@@ -167,16 +158,11 @@ bool AmxAvailable() {
 absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
   AmxMatrix matrix;
   matrix.in = source.weights[0].dims[1];
-  std::vector<const char*> row_data;
-  std::vector<DType> row_dtypes;
+  std::vector<std::pair<const HostTensor*, int64_t>> from;  // piece and row of each stacked row
   for (const HostTensor& weight : source.weights) {
-    const int64_t row_bytes = matrix.in * DTypeBytes(weight.dtype);
-    for (int64_t i = 0; i < weight.dims[0]; ++i) {
-      row_data.push_back(static_cast<const char*>(weight.data) + i * row_bytes);
-      row_dtypes.push_back(weight.dtype);
-    }
+    for (int64_t i = 0; i < weight.dims[0]; ++i) from.emplace_back(&weight, i);
   }
-  matrix.out = static_cast<int64_t>(row_data.size());
+  matrix.out = static_cast<int64_t>(from.size());
   const int64_t column_bytes = matrix.in_blocks() * kPairBytes;
   ASSIGN_OR_RETURN(matrix.tiles, AlignedMemory::Allocate(matrix.out_blocks() * column_bytes));
   const int64_t pairs = matrix.in_blocks() * kBlock / 2;
@@ -195,7 +181,10 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
       for (int64_t c = 0; c < 16; ++c) {
         auto* row = reinterpret_cast<uint16_t*>(strip + c * stride);
         const int64_t filled = first + c < matrix.out ? matrix.in : 0;
-        if (filled > 0) ToBFloat16(row_data[first + c], row_dtypes[first + c], filled, wide, row);
+        if (filled > 0) {
+          const auto& [piece, at] = from[first + c];
+          CopyWeightRow(*piece, at, DType::kBFloat16, wide, row);
+        }
         std::memset(row + filled, 0, (2 * pairs - filled) * sizeof(uint16_t));
       }
       InterleaveStrip(strip, stride, pairs, reinterpret_cast<uint32_t*>(tiles + half * kTileBytes));

@@ -17,6 +17,7 @@ constexpr int64_t kQueryRows = 48;  // queries times heads that share keys, in o
 // `kv_head`.
 struct Item {
   int64_t row;       // of the first query in qkv
+  int64_t result;    // its row in the result
   int64_t position;  // of the first query in its sequence
   int64_t queries;
   int64_t kv_head;
@@ -46,12 +47,28 @@ std::vector<Item> MakeItems(std::span<const int32_t> starts, const int32_t* cont
       queries = std::min(step, count - begin);
       if (position < window_end) queries = std::min(queries, window_end - position);
       for (int64_t head = 0; head < shape.kv_heads; ++head) {
-        items.push_back({starts[s] + begin, position, queries, head, static_cast<int64_t>(s),
-                         context, position < window_end});
+        const int64_t row = starts[s] + begin;
+        items.push_back({row, row, position, queries, head, static_cast<int64_t>(s), context,
+                         position < window_end});
       }
     }
   }
   return items;
+}
+
+// The parts of items whose queries are rows [first, first + count) of qkv, which are rows [0, count) of the result.
+std::vector<Item> Within(const std::vector<Item>& items, int64_t first, int64_t count) {
+  std::vector<Item> parts;
+  for (Item item : items) {
+    const int64_t skipped = std::max<int64_t>(0, first - item.row);
+    item.queries = std::min(item.row + item.queries, first + count) - item.row - skipped;
+    if (item.queries <= 0) continue;
+    item.row += skipped;
+    item.position += skipped;
+    item.result = item.row - first;
+    parts.push_back(item);
+  }
+  return parts;
 }
 
 // Copies an item's queries, scaled, and says which keys each sees.
@@ -78,7 +95,7 @@ void WriteTile(const QueryTile& tile, const AttentionShape& shape, const Item& i
   const int64_t group = shape.heads / shape.kv_heads;
   for (int64_t r = 0; r < tile.rows; ++r) {
     const int64_t head = item.kv_head * group + r % group;
-    const int64_t element = (item.row + r / group) * y.cols() + head * shape.head_dim;
+    const int64_t element = (item.result + r / group) * y.cols() + head * shape.head_dim;
     rows::Narrow(tile.sums + r * tile.stride, y.dtype, shape.head_dim,
                  const_cast<char*>(At(y, element)));
   }
@@ -113,48 +130,91 @@ void AttendItems(const Tensor& qkv, const AttentionShape& shape, const std::vect
   });
 }
 
+// Norms and turns the queries and keys of rows of qkv in place.
+class TurnHeads {
+ public:
+  TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
+            Tensor positions, int threads, Arena& arena)
+      : qkv_(qkv),
+        shape_(shape),
+        norms_(norms),
+        rope_(rope),
+        positions_(positions),
+        pairs_(rope.pair_axis.elements()),
+        scratch_(arena.New<float>(threads * (2 * pairs_ + shape.head_dim))) {}
+
+  void Row(int64_t t, int thread) {
+    float* cosine = scratch_ + thread * (2 * pairs_ + shape_.head_dim);
+    float* sine = cosine + pairs_;
+    float* values = sine + pairs_;
+    for (int64_t i = 0; i < pairs_; ++i) {
+      const int64_t axis = rope_.pair_axis.as<int32_t>()[i];
+      TESSERA_CHECK(axis >= 0 && axis < positions_.rows());
+      const int64_t position = positions_.as<int32_t>()[axis * positions_.cols() + t];
+      TESSERA_CHECK(position >= 0 && position < rope_.cosine.dims[0]);
+      cosine[i] = rope_.cosine.as<float>()[position * pairs_ + i];
+      sine[i] = rope_.sine.as<float>()[position * pairs_ + i];
+    }
+    for (int64_t h = 0; h < shape_.heads + shape_.kv_heads; ++h) {
+      const NormWeights& norm = h < shape_.heads ? norms_.query : norms_.key;
+      const int64_t turned = norm.weight.empty() ? 2 * pairs_ : shape_.head_dim;  // elements touched
+      if (turned == 0) continue;
+      char* head = const_cast<char*>(At(qkv_, t * qkv_.cols() + h * shape_.head_dim));
+      rows::Widen(head, qkv_.dtype, turned, values);
+      if (!norm.weight.empty()) {
+        rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), turned,
+                   values);
+      }
+      rows::Rotate(cosine, sine, pairs_, values);
+      rows::Narrow(values, qkv_.dtype, turned, head);
+    }
+  }
+
+ private:
+  const Tensor qkv_;
+  const AttentionShape& shape_;
+  const HeadNorms& norms_;
+  const Rope& rope_;
+  const Tensor positions_;
+  const int64_t pairs_;
+  float* scratch_;  // per thread: cosines, sines, one head
+};
+
 }  // namespace
 
-void CpuBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
-                               const PagedBatch& batch, const KvLayer& kv) {
-  const int64_t pairs = rope.pair_axis.elements();
+void CpuBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                               const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
   const int64_t dim = shape.head_dim;
   const int64_t block_size = kv.keys.dims[2];
-  const int64_t rows_count = qkv.rows();
-  float* scratch = arena_.New<float>(threads_ * (2 * pairs + dim));
-  const auto turn_row = [&](int64_t t, int thread) {
-    float* cosine = scratch + thread * (2 * pairs + dim);
-    float* sine = cosine + pairs;
-    float* head_values = sine + pairs;
-    for (int64_t i = 0; i < pairs; ++i) {
-      const int64_t axis = rope.pair_axis.as<int32_t>()[i];
-      TESSERA_CHECK(axis >= 0 && axis < batch.positions.dims[0]);
-      const int64_t position = batch.positions.as<int32_t>()[axis * rows_count + t];
-      TESSERA_CHECK(position >= 0 && position < rope.cosine.dims[0]);
-      cosine[i] = rope.cosine.as<float>()[position * pairs + i];
-      sine[i] = rope.sine.as<float>()[position * pairs + i];
-    }
+  TurnHeads turn(qkv, shape, norms, rope, batch.positions, threads_, arena_);
+  const auto write = [&](int64_t t) {
     const int64_t slot = batch.slots.as<int32_t>()[t];
     TESSERA_CHECK(slot >= 0 && slot < kv.keys.dims[0] * block_size);
-    for (int64_t h = 0; h < shape.heads + 2 * shape.kv_heads; ++h) {
-      char* head = const_cast<char*>(At(qkv, t * qkv.cols() + h * dim));
-      if (h < shape.heads + shape.kv_heads && pairs > 0) {
-        rows::Widen(head, qkv.dtype, 2 * pairs, head_values);
-        rows::Rotate(cosine, sine, pairs, head_values);
-        rows::Narrow(head_values, qkv.dtype, 2 * pairs, head);
-      }
-      if (h < shape.heads) continue;
+    for (int64_t h = shape.heads; h < shape.heads + 2 * shape.kv_heads; ++h) {
       const bool is_key = h < shape.heads + shape.kv_heads;
       const int64_t kv_head = h - shape.heads - (is_key ? 0 : shape.kv_heads);
       const int64_t place =
           ((slot / block_size) * shape.kv_heads + kv_head) * block_size + slot % block_size;
-      std::memcpy(const_cast<char*>(At(is_key ? kv.keys : kv.values, place * dim)), head,
-                  dim * DTypeBytes(qkv.dtype));
+      std::memcpy(const_cast<char*>(At(is_key ? kv.keys : kv.values, place * dim)),
+                  At(qkv, t * qkv.cols() + h * dim), dim * DTypeBytes(qkv.dtype));
     }
   };
-  ParallelSpans(threads_, rows_count, 8, 4.0 * qkv.elements(),
+  ParallelSpans(threads_, qkv.rows(), 8, 4.0 * qkv.elements(),
                 [&](int64_t begin, int64_t end, int thread) {
-                  for (int64_t t = begin; t < end; ++t) turn_row(t, thread);
+                  for (int64_t t = begin; t < end; ++t) {
+                    turn.Row(t, thread);
+                    write(t);
+                  }
+                });
+}
+
+void CpuBackend::DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                             Tensor positions) {
+  const HeadNorms none;
+  TurnHeads turn(qkv, shape, none, rope, positions, threads_, arena_);
+  ParallelSpans(threads_, qkv.rows(), 8, 3.0 * qkv.elements(),
+                [&](int64_t begin, int64_t end, int thread) {
+                  for (int64_t t = begin; t < end; ++t) turn.Row(t, thread);
                 });
 }
 
@@ -178,10 +238,11 @@ void CpuBackend::DoPagedAttention(Tensor qkv, const AttentionShape& shape, const
 }
 
 void CpuBackend::DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
-                                 int64_t /*max_span*/, Tensor y) {
+                                 int64_t /*max_span*/, int64_t first, Tensor y) {
   const std::vector<Item> items =
-      MakeItems({starts.as<int32_t>(), static_cast<size_t>(starts.elements())}, nullptr, nullptr,
-                shape);
+      Within(MakeItems({starts.as<int32_t>(), static_cast<size_t>(starts.elements())}, nullptr,
+                       nullptr, shape),
+             first, y.rows());
   const int64_t hidden = int64_t{shape.heads} * shape.head_dim;
   AttendItems(qkv, shape, items, /*causal=*/false, y, threads_, arena_,
               [&](const Item& item, int64_t key, const void** key_data, const void** value_data) {

@@ -11,6 +11,7 @@
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
+#include "engine/cpu/weight_rows.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -21,14 +22,6 @@ struct CpuLora : PackedLora {
   Matrix base_and_b;  // [out, in + pieces · experts · rank], B of other pieces zero
   float scale = 1;
 };
-
-// Row `row` of a host matrix → y, rounded to `dtype`; `wide` [cols] is scratch.
-void CopyRow(const HostTensor& matrix, int64_t row, DType dtype, float* wide, char* y) {
-  const int64_t cols = matrix.dims[1];
-  const auto* from = static_cast<const char*>(matrix.data) + row * cols * DTypeBytes(matrix.dtype);
-  rows::Widen(from, matrix.dtype, cols, wide);
-  rows::Narrow(wide, dtype, cols, y);
-}
 
 // [W | B] of all pieces as one dense matrix of `dtype`.
 absl::StatusOr<AlignedMemory> Join(const LoraWeights& source, DType dtype, int64_t out, int64_t in,
@@ -49,10 +42,10 @@ absl::StatusOr<AlignedMemory> Join(const LoraWeights& source, DType dtype, int64
                     float* wide = static_cast<float*>(scratch.data()) + thread * widest;
                     for (int64_t i = begin; i < end; ++i) {
                       char* row = target + i * row_bytes;
-                      CopyRow(weight, i, dtype, wide, row);
+                      CopyWeightRow(weight, i, dtype, wide, row);
                       row += (in + piece * experts * rank) * size;
                       for (int64_t e = 0; e < experts; ++e, row += rank * size) {
-                        CopyRow(source.b[e].weights[piece], i, dtype, wide, row);
+                        CopyWeightRow(source.b[e].weights[piece], i, dtype, wide, row);
                       }
                     }
                   });

@@ -10,6 +10,7 @@
 #include "engine/check.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
+#include "engine/cpu/weight_rows.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -60,13 +61,11 @@ absl::StatusOr<AlignedMemory> Stack(const LinearWeights& source, DType dtype, in
   ASSIGN_OR_RETURN(AlignedMemory scratch, AlignedMemory::Allocate(threads * in * sizeof(float)));
   auto* target = static_cast<char*>(dense.data());
   for (const HostTensor& weight : source.weights) {
-    const auto* from = static_cast<const char*>(weight.data);
     ParallelSpans(threads, weight.dims[0], 64, weight.elements(),
                   [&](int64_t begin, int64_t end, int thread) {
                     float* row = static_cast<float*>(scratch.data()) + thread * in;
                     for (int64_t i = begin; i < end; ++i) {
-                      rows::Widen(from + i * in * DTypeBytes(weight.dtype), weight.dtype, in, row);
-                      rows::Narrow(row, dtype, in, target + i * in * DTypeBytes(dtype));
+                      CopyWeightRow(weight, i, dtype, row, target + i * in * DTypeBytes(dtype));
                     }
                   });
     target += weight.elements() * DTypeBytes(dtype);
@@ -123,7 +122,8 @@ absl::StatusOr<Matrix> MatrixProduct::Pack(const LinearWeights& source) {
   }
   AlignedMemory stacked;
   const void* dense = source.weights[0].data;
-  if (source.weights.size() > 1 || source.weights[0].dtype != dtype_) {
+  if (source.weights.size() > 1 || source.weights[0].dtype != dtype_ ||
+      source.weights[0].column_stride != 0) {
     ASSIGN_OR_RETURN(stacked, Stack(source, dtype_, matrix.in_, matrix.out_, threads_));
     dense = stacked.data();
   }

@@ -42,12 +42,14 @@ class CpuBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
   void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) override;
   // attention.cc
-  void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const Rope& rope,
-                     const PagedBatch& batch, const KvLayer& kv) override;
+  void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                     const Rope& rope, const PagedBatch& batch, const KvLayer& kv) override;
+  void DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                   Tensor positions) override;
   void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                         const KvLayer& kv, Tensor y) override;
   void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
-                       Tensor y) override;
+                       int64_t first, Tensor y) override;
   // route.cc
   void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
                const Routing& result) override;

@@ -6,6 +6,7 @@
 #include "engine/cpu/block_multiply.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
+#include "engine/cpu/weight_rows.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -39,12 +40,10 @@ absl::StatusOr<PanelMatrix> PackPanels(const LinearWeights& source, DType dtype,
   std::memset(panels, 0, matrix.panels.bytes());
   int64_t first = 0;
   for (const HostTensor& weight : source.weights) {
-    const auto* data = static_cast<const char*>(weight.data);
     const auto pack_row = [&](int64_t i, int thread) {
       float* wide = static_cast<float*>(scratch.data()) + thread * 2 * in;
       float* row = wide + in;
-      rows::Widen(data + i * in * DTypeBytes(weight.dtype), weight.dtype, in, wide);
-      rows::Narrow(wide, dtype, in, row);
+      CopyWeightRow(weight, i, dtype, wide, row);
       const int64_t column = first + i;
       char* to = panels + (column / kPanel * in * kPanel + column % kPanel) * element;
       if (dtype == DType::kFloat32) {

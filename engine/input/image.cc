@@ -8,11 +8,10 @@
 namespace tessera {
 namespace {
 
-using Decoder = absl::StatusOr<Image> (*)(std::string_view, const ImageLimits&);
-
 struct Format {
   std::string_view mime_type;
-  Decoder decode;
+  absl::StatusOr<ImageSize> (*read_size)(std::string_view, const ImageLimits&);
+  absl::StatusOr<Image> (*decode)(std::string_view, const ImageLimits&);
 };
 
 absl::Status TooLarge(const std::string& message) {
@@ -26,12 +25,30 @@ absl::Status Undecodable(const std::string& message) {
 
 absl::StatusOr<Format> RecogniseFormat(std::string_view bytes) {
   using std::string_view_literals::operator""sv;
-  if (bytes.starts_with("\xff\xd8\xff"sv)) return Format{"image/jpeg", DecodeJpeg};
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return Format{"image/png", DecodePng};
+  if (bytes.starts_with("\xff\xd8\xff"sv)) return Format{"image/jpeg", ReadJpegSize, DecodeJpeg};
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return Format{"image/png", ReadPngSize, DecodePng};
   if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) {
-    return Format{"image/webp", DecodeWebp};
+    return Format{"image/webp", ReadWebpSize, DecodeWebp};
   }
   return Undecodable("the bytes are no JPEG, PNG or WebP file; convert the picture to one of them");
+}
+
+// The format of a file that may be decoded.
+absl::StatusOr<Format> CheckedFormat(std::string_view bytes, std::string_view mime_type,
+                                     const ImageLimits& limits) {
+  if (bytes.empty()) return Undecodable("the picture has no bytes");
+  if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
+    return TooLarge(
+        fmt::format("picture file has {} bytes, limit {}; compress it or make it smaller",
+                    bytes.size(), limits.max_bytes));
+  }
+  ASSIGN_OR_RETURN(const Format format, RecogniseFormat(bytes));
+  if (!mime_type.empty() && mime_type != format.mime_type) {
+    return Undecodable(fmt::format(
+        "mime type is '{}', but the bytes are {}; set the one that fits, or leave it empty",
+        mime_type, format.mime_type));
+  }
+  return format;
 }
 
 }  // namespace
@@ -63,19 +80,14 @@ Image AllocateImage(int width, int height) {
 
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, std::string_view mime_type,
                                   const ImageLimits& limits) {
-  if (bytes.empty()) return Undecodable("the picture has no bytes");
-  if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
-    return TooLarge(
-        fmt::format("picture file has {} bytes, limit {}; compress it or make it smaller",
-                    bytes.size(), limits.max_bytes));
-  }
-  ASSIGN_OR_RETURN(const Format format, RecogniseFormat(bytes));
-  if (!mime_type.empty() && mime_type != format.mime_type) {
-    return Undecodable(fmt::format(
-        "mime type is '{}', but the bytes are {}; set the one that fits, or leave it empty",
-        mime_type, format.mime_type));
-  }
+  ASSIGN_OR_RETURN(const Format format, CheckedFormat(bytes, mime_type, limits));
   return format.decode(bytes, limits);
+}
+
+absl::StatusOr<ImageSize> ReadImageSize(std::string_view bytes, std::string_view mime_type,
+                                        const ImageLimits& limits) {
+  ASSIGN_OR_RETURN(const Format format, CheckedFormat(bytes, mime_type, limits));
+  return format.read_size(bytes, limits);
 }
 
 }  // namespace tessera

@@ -20,6 +20,11 @@ struct Image {
   std::vector<uint8_t> rgb;  // [height, width, 3]
 };
 
+struct ImageSize {
+  int width = 0;
+  int height = 0;
+};
+
 // Decoding takes 3 bytes a pixel, and up to 11 for a progressive JPEG (its coefficients are kept as
 // int16).
 struct ImageLimits {
@@ -34,5 +39,8 @@ struct ImageLimits {
 // IMAGE_DECODE_FAILED when unknown, broken or truncated.
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, std::string_view mime_type,
                                   const ImageLimits& limits);
+// The same from the header alone: a file that is broken behind it is not found out.
+absl::StatusOr<ImageSize> ReadImageSize(std::string_view bytes, std::string_view mime_type,
+                                        const ImageLimits& limits);
 
 }  // namespace tessera

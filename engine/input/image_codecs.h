@@ -1,4 +1,4 @@
-// The decoders behind DecodeImage, one per file format (jpeg.cc, png.cc, webp.cc), and what they
+// The decoders behind DecodeImage and ReadImageSize, one per file format (jpeg.cc, png.cc, webp.cc), and what they
 // share.
 //
 // libjpeg and libpng report errors by longjmp. Each decoder therefore has a reader class whose
@@ -15,6 +15,9 @@
 
 namespace tessera {
 
+absl::StatusOr<ImageSize> ReadJpegSize(std::string_view bytes, const ImageLimits& limits);
+absl::StatusOr<ImageSize> ReadPngSize(std::string_view bytes, const ImageLimits& limits);
+absl::StatusOr<ImageSize> ReadWebpSize(std::string_view bytes, const ImageLimits& limits);
 absl::StatusOr<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits);
 absl::StatusOr<Image> DecodePng(std::string_view bytes, const ImageLimits& limits);
 absl::StatusOr<Image> DecodeWebp(std::string_view bytes, const ImageLimits& limits);

@@ -133,6 +133,13 @@ class JpegReader {
 
 }  // namespace
 
+absl::StatusOr<ImageSize> ReadJpegSize(std::string_view bytes, const ImageLimits& limits) {
+  JpegReader reader(bytes);
+  RETURN_IF_ERROR(reader.ReadHeader());
+  RETURN_IF_ERROR(CheckImageSize("JPEG", reader.width(), reader.height(), limits));
+  return ImageSize{reader.width(), reader.height()};
+}
+
 absl::StatusOr<Image> DecodeJpeg(std::string_view bytes, const ImageLimits& limits) {
   JpegReader reader(bytes);
   RETURN_IF_ERROR(reader.ReadHeader());

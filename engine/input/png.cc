@@ -104,6 +104,13 @@ class PngReader {
 
 }  // namespace
 
+absl::StatusOr<ImageSize> ReadPngSize(std::string_view bytes, const ImageLimits& limits) {
+  PngReader reader(bytes);
+  RETURN_IF_ERROR(reader.ReadHeader());
+  RETURN_IF_ERROR(CheckImageSize("PNG", reader.width(), reader.height(), limits));
+  return ImageSize{static_cast<int>(reader.width()), static_cast<int>(reader.height())};
+}
+
 absl::StatusOr<Image> DecodePng(std::string_view bytes, const ImageLimits& limits) {
   PngReader reader(bytes);
   RETURN_IF_ERROR(reader.ReadHeader());

@@ -8,7 +8,6 @@
 #include "engine/check.h"
 #include "engine/input/prompt.h"
 #include "engine/input/utf8.h"
-#include "engine/input/views.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -98,7 +97,10 @@ int64_t InputBytes(const Input& input) {
 
 Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
                    const InputLimits& limits)
-    : tokenizer_(tokenizer), format_(format), pictures_(pictures), limits_(limits) {
+    : tokenizer_(tokenizer),
+      format_(format),
+      pictures_(pictures, limits.image, limits.max_image_tokens),
+      limits_(limits) {
   size_t longest = 1;
   for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
     longest = std::max(longest, tokenizer.TokenBytes(id).size());
@@ -108,7 +110,7 @@ Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const Pictur
 
 absl::Status Preparer::Check(const Request& request) const {
   const std::vector<PlacedImage> images = ImagesOf(request.input);
-  if (!images.empty() && pictures_.rows == 0) {
+  if (!images.empty() && !pictures_.format().taken) {
     return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kModalityNotSupported,
                         images[0].field, "this model takes no pictures");
   }
@@ -162,15 +164,31 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
 
 std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
   const PromptTemplate& text = TemplateOf(format_);
-  std::vector<int32_t> ids = pictures_.token
-                                 ? EncodeWholePrompt(tokenizer_, prompt, *pictures_.token)
-                                 : EncodePrompt(tokenizer_, prompt, text.added_tokens);
+  const std::optional<int32_t> token = pictures_.format().token;
+  std::vector<int32_t> ids = token ? EncodeWholePrompt(tokenizer_, prompt, *token)
+                                   : EncodePrompt(tokenizer_, prompt, text.added_tokens);
   if (text.max_ids > 0 && ids.size() > text.max_ids) ids.resize(text.max_ids);
   return ids;
 }
 
-absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) const {
-  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return WithPlaceholders(*tokens);
+absl::StatusOr<Preparer::Plans> Preparer::PlanPictures(const Request& request) const {
+  Plans plans;
+  for (const PlacedImage& placed : ImagesOf(request.input)) {
+    const absl::StatusOr<PicturePlan> plan =
+        pictures_.Plan(*placed.image, request.max_image_tokens);
+    if (!plan.ok()) {
+      return AtField(plan.status(), placed.field, ErrorReason::kImageDecodeFailed);
+    }
+    plans.push_back(*plan);
+  }
+  return plans;
+}
+
+absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request,
+                                                        const Plans& plans) const {
+  if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) {
+    return WithPlaceholders(*tokens, plans);
+  }
   const SpecialTokens special =
       request.parse_special_tokens ? SpecialTokens::kParse : SpecialTokens::kText;
   if (const auto* raw = std::get_if<RawPrompt>(&request.input)) {
@@ -189,41 +207,72 @@ absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request) 
 }
 
 // Processors that widen prompts write a picture's token once for each of its rows, others once for the picture.
-std::vector<int32_t> Preparer::WithPlaceholders(const TokenPrompt& prompt) const {
-  if (!pictures_.token) return prompt.ids;
-  const int64_t tokens = std::count(prompt.ids.begin(), prompt.ids.end(), *pictures_.token);
-  const int64_t pictures = static_cast<int64_t>(prompt.images.size());
-  const int64_t step = pictures > 0 && tokens == pictures * pictures_.rows ? pictures_.rows : 1;
+absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPrompt& prompt,
+                                                                const Plans& plans) const {
+  const std::optional<int32_t> token = pictures_.format().token;
+  if (!token) return prompt.ids;
+  const auto places = static_cast<size_t>(std::count(prompt.ids.begin(), prompt.ids.end(), *token));
   std::vector<int32_t> ids;
-  int64_t seen = 0;
-  for (const int32_t id : prompt.ids) {
-    if (id != *pictures_.token) {
-      ids.push_back(id);
-    } else if (seen++ % step == 0) {
-      ids.push_back(kImagePlaceholder);
+  size_t image = 0;
+  for (size_t i = 0; i < prompt.ids.size(); ++i) {
+    if (prompt.ids[i] != *token) {
+      ids.push_back(prompt.ids[i]);
+      continue;
     }
+    ids.push_back(kImagePlaceholder);
+    if (places == plans.size() || image >= plans.size()) continue;
+    const auto rows = static_cast<size_t>(plans[image++].rows);
+    const auto begin = prompt.ids.begin() + static_cast<int64_t>(i);
+    const auto end = begin + static_cast<int64_t>(std::min(rows, prompt.ids.size() - i));
+    const auto run = static_cast<size_t>(
+        std::find_if(begin, end, [&](int32_t id) { return id != *token; }) - begin);
+    if (run < rows) {
+      return InvalidField(fmt::format("token_prompt.ids[{}]", i),
+                          fmt::format("picture {} takes {} tokens, here are {} of {}; write the "
+                                      "token once for a picture, or once for each of its rows",
+                                      image - 1, rows, run, *token));
+    }
+    i += rows - 1;
   }
   return ids;
 }
 
-absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {
+// Rows for ids: one for a token, those of its plan for a picture.
+PreparedPrompt Preparer::Expand(std::vector<int32_t> ids, const Plans& plans) const {
   PreparedPrompt prompt;
-  ASSIGN_OR_RETURN(prompt.ids, TokenIds(request));
-  const size_t images = ImagesOf(request.input).size();
+  prompt.ids = std::move(ids);
+  const bool spatial = pictures_.format().native.has_value();
+  if (spatial) prompt.positions.emplace();
   for (const int32_t id : prompt.ids) {
+    const size_t image = prompt.spans.size();
     if (id != kImagePlaceholder) {
       prompt.rows.push_back(id);
+      if (spatial) prompt.positions->AddText(1);
       continue;
     }
-    const int32_t image = static_cast<int32_t>(prompt.spans.size());
-    prompt.spans.push_back({static_cast<int32_t>(prompt.rows.size()), pictures_.rows, image});
-    prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(pictures_.rows), kImagePlaceholder);
+    const PicturePlan plan = image < plans.size() ? plans[image] : PicturePlan();
+    prompt.spans.push_back({static_cast<int32_t>(prompt.rows.size()), plan.rows,
+                            static_cast<int32_t>(image)});
+    prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(plan.rows), kImagePlaceholder);
+    if (spatial) prompt.positions->AddPicture(plan.tokens.rows, plan.tokens.cols);
   }
-  if (prompt.spans.size() != images) {
+  return prompt;
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {
+  ASSIGN_OR_RETURN(const Plans plans, PlanPictures(request));
+  return Tokenize(request, plans);
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request,
+                                                  const Plans& plans) const {
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plans));
+  PreparedPrompt prompt = Expand(std::move(ids), plans);
+  if (prompt.spans.size() != plans.size()) {
     return InvalidField(std::holds_alternative<RawPrompt>(request.input)     ? "raw_prompt.images"
                         : std::holds_alternative<TokenPrompt>(request.input) ? "token_prompt.images"
                                                                              : "conversation",
-                        fmt::format("{} pictures for {} places in the prompt", images,
+                        fmt::format("{} pictures for {} places in the prompt", plans.size(),
                                     prompt.spans.size()));
   }
   if (prompt.rows.empty()) {
@@ -232,33 +281,21 @@ absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const 
   return prompt;
 }
 
-absl::StatusOr<PreparedImage> Preparer::PrepareImage(const EncodedImage& image,
-                                                     ImageMode mode) const {
-  ASSIGN_OR_RETURN(const Image decoded, DecodeImage(image.bytes, image.mime_type, limits_.image));
-  const Image fitted = FitImage(decoded, pictures_.processor, mode);
-  PreparedImage prepared;
-  prepared.rows = pictures_.rows;
-  Sha256Stream digest;
-  digest.Add(&fitted.width, sizeof(fitted.width));
-  digest.Add(&fitted.height, sizeof(fitted.height));
-  digest.AddSpan(std::span<const uint8_t>(fitted.rgb));
-  prepared.digest = digest.Finish();
-  prepared.patches = CutViews(NormalizeImage(fitted, pictures_.processor), fitted.width,
-                              pictures_.scales, pictures_.patch_size);
-  return prepared;
-}
-
 absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
   const auto begin = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(PreparedPrompt prompt, Tokenize(request));
-  ImageMode mode = request.image_mode.value_or(pictures_.mode);
-  if (mode == ImageMode::kCrop) mode = pictures_.processor.unpadded;
-  for (const PlacedImage& placed : ImagesOf(request.input)) {
-    auto image = PrepareImage(*placed.image, mode);
+  ASSIGN_OR_RETURN(const Plans plans, PlanPictures(request));
+  ASSIGN_OR_RETURN(PreparedPrompt prompt, Tokenize(request, plans));
+  const PictureFormat& format = pictures_.format();
+  ImageMode mode = request.image_mode.value_or(format.mode);
+  if (mode == ImageMode::kCrop) mode = format.processor.unpadded;
+  const std::vector<PlacedImage> placed = ImagesOf(request.input);
+  for (size_t i = 0; i < placed.size(); ++i) {
+    auto image = pictures_.Prepare(*placed[i].image, plans[i], mode);
     if (!image.ok()) {
-      return AtField(image.status(), placed.field, ErrorReason::kImageDecodeFailed);
+      return AtField(image.status(), placed[i].field, ErrorReason::kImageDecodeFailed);
     }
     prompt.images.push_back(std::make_shared<const PreparedImage>(*std::move(image)));
+    prompt.reduced_images += plans[i].reduced ? 1 : 0;
   }
   prompt.preprocess_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/input/image.h"
-#include "engine/input/image_processor.h"
+#include "engine/input/picture_preparer.h"
 #include "engine/input/prepared.h"
 #include "engine/input/prompt_template.h"
 #include "engine/input/tokenizer.h"
@@ -15,20 +15,11 @@
 
 namespace tessera {
 
-// How the model takes pictures.
-struct PictureFormat {
-  ImageProcessor processor;
-  ImageMode mode = ImageMode::kPad;  // unless a request says otherwise
-  int patch_size = 14;
-  std::vector<int> scales = {1};  // in which the encoder sees it; the last one is the processor's size
-  int rows = 0;  // that a picture takes in the language model; 0: the model takes none
-  std::optional<int32_t> token;  // stands for pictures among token ids; none: prompts are cut at pictures
-};
-
 struct InputLimits {
   int32_t max_images = 16;
   ImageLimits image;
   int32_t max_context = 0;
+  int32_t max_image_tokens = 0;  // rows of a picture whose size is free, at most; 0: the model's own limit
 };
 
 class Preparer {
@@ -39,21 +30,26 @@ class Preparer {
 
   // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT names the field.
   absl::Status Check(const Request& request) const;
-  // Token ids and rows; pictures are counted, not decoded. REQUIRES: Check() passed.
+  // Token ids and rows; of pictures at most the headers are read. REQUIRES: Check() passed.
   absl::StatusOr<PreparedPrompt> Tokenize(const Request& request) const;
   // Tokenize() and the pictures' patches.
   absl::StatusOr<PreparedPrompt> Prepare(const Request& request) const;
 
  private:
-  absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request) const;
+  using Plans = std::vector<PicturePlan>;
+
+  absl::StatusOr<Plans> PlanPictures(const Request& request) const;
+  absl::StatusOr<PreparedPrompt> Tokenize(const Request& request, const Plans& plans) const;
+  absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request, const Plans& plans) const;
   std::vector<int32_t> Encode(const Prompt& prompt) const;
-  std::vector<int32_t> WithPlaceholders(const TokenPrompt& prompt) const;
+  absl::StatusOr<std::vector<int32_t>> WithPlaceholders(const TokenPrompt& prompt,
+                                                        const Plans& plans) const;
   absl::Status CheckTokenIds(const TokenPrompt& prompt) const;
-  absl::StatusOr<PreparedImage> PrepareImage(const EncodedImage& image, ImageMode mode) const;
+  PreparedPrompt Expand(std::vector<int32_t> ids, const Plans& plans) const;
 
   const Tokenizer& tokenizer_;
   PromptFormat format_;
-  PictureFormat pictures_;
+  PicturePreparer pictures_;
   InputLimits limits_;
   int64_t max_text_bytes_ = 0;  // more can only be over the context
 };

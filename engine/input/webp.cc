@@ -62,19 +62,26 @@ absl::Status DecodeFrame(const WebPIterator& frame, Image& canvas) {
 
 }  // namespace
 
-absl::StatusOr<Image> DecodeWebp(std::string_view bytes, const ImageLimits& limits) {
+absl::StatusOr<ImageSize> ReadWebpSize(std::string_view bytes, const ImageLimits& limits) {
   const WebPData data{reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
   const std::unique_ptr<WebPDemuxer, DemuxerDeleter> demuxer(WebPDemux(&data));
   if (demuxer == nullptr) return BrokenImage("WebP", "it is truncated or its chunks are corrupt");
   const int64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   const int64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   RETURN_IF_ERROR(CheckImageSize("WebP", width, height, limits));
+  return ImageSize{static_cast<int>(width), static_cast<int>(height)};
+}
+
+absl::StatusOr<Image> DecodeWebp(std::string_view bytes, const ImageLimits& limits) {
+  ASSIGN_OR_RETURN(const ImageSize size, ReadWebpSize(bytes, limits));
+  const WebPData data{reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+  const std::unique_ptr<WebPDemuxer, DemuxerDeleter> demuxer(WebPDemux(&data));
   WebPIterator iterator{};
   const std::unique_ptr<WebPIterator, FrameDeleter> frame(&iterator);
   if (!WebPDemuxGetFrame(demuxer.get(), 1, frame.get())) {
     return BrokenImage("WebP", "it has no frame");
   }
-  Image image = AllocateImage(static_cast<int>(width), static_cast<int>(height));
+  Image image = AllocateImage(size.width, size.height);
   RETURN_IF_ERROR(DecodeFrame(*frame, image));
   return image;
 }

@@ -22,6 +22,8 @@ constexpr Architecture kArchitectures[] = {
     {"moe_llava_qwen1_5", ReadMoeLlavaQwen2},
     {"moe_llava_qwen2", ReadMoeLlavaQwen2},
     {"moe_llava_stablelm", ReadMoeLlavaStableLm},
+    {"qwen3_moe", ReadQwen3Moe},
+    {"qwen3_vl_moe", ReadQwen3VlMoe},
 };
 
 absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, JsonFields& config,

@@ -8,9 +8,12 @@
 
 namespace tessera {
 
-// Rows of this pass that are not token embeddings but rows of an encoded picture: row target[i] of the pass is features[source[i]].
+// Rows of this pass that are not token embeddings but rows of an encoded picture: row target[i] of the pass is features[source[i]]. Where
+// the encoder has taps, features[source[i] + (1 + l) · level_rows] is added to that row behind decoder layer l, l < taps.
 struct ImageRows {
-  Tensor features;  // [rows, hidden], on the device
+  Tensor features;  // [(1 + taps) · level_rows, hidden], on the device
+  int taps = 0;
+  int32_t level_rows = 0;
   std::vector<int32_t> source;
   std::vector<int32_t> target;
 };
@@ -18,7 +21,7 @@ struct ImageRows {
 // S sequences, T rows. See PagedBatch for a worked example of the index arrays.
 struct Batch {
   std::vector<int32_t> ids;        // [T]; 0 for image rows
-  std::vector<int32_t> positions;  // [T]
+  std::vector<int32_t> positions;  // [axes, T], see DecoderSpec::position_axes()
   std::vector<int32_t> slots;      // [T]
   std::vector<int32_t> query_starts = {0};  // [S + 1]
   std::vector<int32_t> context_lengths;     // [S]
@@ -30,7 +33,9 @@ struct Batch {
   std::vector<bool> pictured;        // [S]
   std::vector<ImageRows> images;
   std::vector<int32_t> logit_rows;      // rows whose logits are wanted
-  std::vector<uint64_t> router_seeds;   // [T] where routing is random, else empty
+  // [T] where routing is random, else empty: the request's seed, and the row's place in its sequence.
+  std::vector<uint64_t> router_seeds;
+  std::vector<int32_t> router_rows;
 
   int64_t rows() const { return static_cast<int64_t>(ids.size()); }
   int64_t sequences() const { return static_cast<int64_t>(context_lengths.size()); }

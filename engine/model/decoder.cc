@@ -6,6 +6,7 @@
 
 #include "engine/check.h"
 #include "engine/model/expert_capacity.h"
+#include "engine/model/rope_tables.h"
 #include "engine/model/router_noise.h"
 #include "engine/status.h"
 
@@ -78,33 +79,20 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, 
   return decoder;
 }
 
-// cos and sin of position · θ^(-2i/d), in float32 as the references compute them.
+// Frequencies θ^(-2i/d). With sections the axes interleave: row, column and time in turn, as long as an axis has pairs left; time has the
+// rest.
 absl::Status Decoder::LoadRope(int max_positions, Backend& backend) {
-  const int64_t pairs = spec_.rotary_dims / 2;
-  std::vector<float> cosine;
-  std::vector<float> sine;
   std::vector<float> frequencies;
-  for (int64_t i = 0; i < pairs; ++i) {
+  std::vector<int32_t> axes;
+  for (int i = 0; i < spec_.rotary_dims / 2; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec_.rotary_dims);
     frequencies.push_back(1.0f / std::pow(static_cast<float>(spec_.rope_theta), exponent));
+    const int axis = i % 3;
+    const bool spatial = !spec_.rope_sections.empty() && axis > 0 &&
+                         i < 3 * spec_.rope_sections[static_cast<size_t>(axis)];
+    axes.push_back(spatial ? axis : 0);
   }
-  for (int position = 0; position < max_positions; ++position) {
-    for (const float frequency : frequencies) {
-      const float angle = static_cast<float>(position) * frequency;
-      cosine.push_back(std::cos(angle));
-      sine.push_back(std::sin(angle));
-    }
-  }
-  const std::vector<int32_t> axes(static_cast<size_t>(pairs), 0);
-  const auto load = [&](const HostTensor& source, Tensor& target) -> absl::Status {
-    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Load(source, source.dtype));
-    target = buffer->tensor();
-    buffers_.push_back(std::move(buffer));
-    return absl::OkStatus();
-  };
-  RETURN_IF_ERROR(load({DType::kFloat32, {max_positions, pairs}, cosine.data()}, rope_.cosine));
-  RETURN_IF_ERROR(load({DType::kFloat32, {max_positions, pairs}, sine.data()}, rope_.sine));
-  return load({DType::kInt32, {pairs}, axes.data()}, rope_.pair_axis);
+  return LoadRopeTables(max_positions, frequencies, axes, backend, buffers_, rope_);
 }
 
 absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
@@ -125,6 +113,8 @@ absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
   ASSIGN_OR_RETURN(layer.attention_out,
                    loader.Linear({prefix + names.attention_out}, {spec_.hidden}, query_width,
                                  BiasIf(spec_.attention_out_bias)));
+  RETURN_IF_ERROR(LoadHeadNorm(loader, prefix, names.query_norm, layer.head_norms.query));
+  RETURN_IF_ERROR(LoadHeadNorm(loader, prefix, names.key_norm, layer.head_norms.key));
   if (spec_.residual == ResidualLayout::kSequential) {
     ASSIGN_OR_RETURN(layer.ffn_norm,
                      loader.Norm(prefix + names.ffn_norm, spec_.hidden, spec_.norm,
@@ -132,6 +122,14 @@ absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
   }
   RETURN_IF_ERROR(LoadFfn(loader, index, layer));
   layers_.push_back(std::move(layer));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::LoadHeadNorm(WeightLoader& loader, const std::string& prefix,
+                                   const std::string& name, NormWeights& norm) {
+  if (name.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(norm, loader.Norm(prefix + name, spec_.head_dim, spec_.norm, spec_.norm_epsilon,
+                                     BiasIf(spec_.norm_bias), buffers_));
   return absl::OkStatus();
 }
 
@@ -171,10 +169,18 @@ absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer)
   const Bias bias = BiasIf(spec_.ffn_bias);
   ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
                                                {experts, spec_.hidden}, DType::kFloat32));
+  const int64_t ffn = spec_.ffn_of_experts();
   std::vector<std::string> prefixes;
   for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
+  const bool apart = loader.checkpoint().Contains(prefixes[0] + names.ffn_down + ".weight");
+  if (!names.fused_up.empty() && !apart) {
+    ASSIGN_OR_RETURN(layer.experts,
+                     loader.FusedExperts(prefix + names.fused_up, prefix + names.fused_down,
+                                         experts, spec_.hidden, ffn, spec_.activation));
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(layer.experts, loader.Experts(prefixes, names.ffn_up, names.ffn_down,
-                                                 spec_.hidden, spec_.ffn, bias, spec_.activation));
+                                                 spec_.hidden, ffn, bias, spec_.activation));
   return absl::OkStatus();
 }
 
@@ -225,18 +231,36 @@ Tensor Decoder::EmbedRows(const Batch& batch) {
     backend_.ScaleRows(x, backend_.Upload(EmbeddingScales(spec_, batch), {batch.rows()}));
   }
   for (const ImageRows& image : batch.images) {
-    const int64_t rows = static_cast<int64_t>(image.target.size());
-    backend_.PutRows(
-        x, backend_.GatherRows(image.features, backend_.Upload(image.source, {rows})),
-        backend_.Upload(image.target, {rows}));
+    backend_.PutRows(x, ImageFeatures(image, 0),
+                     backend_.Upload(image.target, {static_cast<int64_t>(image.target.size())}));
   }
   return x;
+}
+
+// The rows of a picture that this pass takes: of what enters the first layer, or of tap `level` - 1.
+Tensor Decoder::ImageFeatures(const ImageRows& image, int level) {
+  std::vector<int32_t> rows = image.source;
+  for (int32_t& row : rows) row += level * image.level_rows;
+  return backend_.GatherRows(image.features,
+                             backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
+}
+
+// x += what the vision encoder's tap `index` gave for the rows of pictures. True where there is one.
+bool Decoder::AddTap(Tensor x, int index, const Batch& batch) {
+  bool added = false;
+  for (const ImageRows& image : batch.images) {
+    if (index >= image.taps) continue;
+    backend_.AddRows(x, ImageFeatures(image, index + 1),
+                     backend_.Upload(image.target, {static_cast<int64_t>(image.target.size())}));
+    added = true;
+  }
+  return added;
 }
 
 Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pass& pass) {
   const KvLayer& kv = pass.cache.layer(index);
   const Tensor qkv = backend_.Linear(normed, *layer.qkv);
-  backend_.RopeWriteKv(qkv, attention_, rope_, pass.paged, kv);
+  backend_.RopeWriteKv(qkv, attention_, layer.head_norms, rope_, pass.paged, kv);
   return backend_.Linear(backend_.PagedAttention(qkv, attention_, pass.paged, kv),
                          *layer.attention_out);
 }
@@ -302,7 +326,7 @@ Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pa
   Tensor noise;
   if (router_mode_ == RouterMode::kGumbel) {
     const int64_t experts = layer.experts->experts;
-    noise = backend_.Upload(GumbelNoise(pass.batch.router_seeds, pass.batch.positions, index,
+    noise = backend_.Upload(GumbelNoise(pass.batch.router_seeds, pass.batch.router_rows, index,
                                         static_cast<int>(experts)),
                             {pass.batch.rows(), experts});
   }
@@ -321,7 +345,7 @@ Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace
   pass.paged.query_starts = backend_.Upload(batch.query_starts, {sequences + 1});
   pass.paged.context_lengths = backend_.Upload(batch.context_lengths, {sequences});
   pass.paged.block_tables = backend_.Upload(batch.block_tables, {sequences, batch.max_blocks});
-  pass.paged.positions = backend_.Upload(batch.positions, {1, batch.rows()});
+  pass.paged.positions = backend_.Upload(batch.positions, {spec_.position_axes(), batch.rows()});
   pass.paged.slots = backend_.Upload(batch.slots, {batch.rows()});
   for (size_t i = 0; i < batch.context_lengths.size(); ++i) {
     pass.paged.max_query = std::max<int64_t>(
@@ -359,6 +383,7 @@ DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* 
       const Tensor ffn = Ffn(layer, i, normed, pass);
       normed = backend_.AddNorm(x, std::array{ffn}, NormBefore(i + 1), scale);
     }
+    if (AddTap(x, i, batch)) normed = backend_.Norm(x, NormBefore(i + 1));
     record(i + 1 < spec_.layers ? x : normed);
   }
   if (!batch.logit_rows.empty()) {

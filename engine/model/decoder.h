@@ -38,6 +38,7 @@ class Decoder {
   struct Layer {
     NormWeights attention_norm;
     std::unique_ptr<PackedLinear> qkv;
+    HeadNorms head_norms;
     std::unique_ptr<PackedLinear> attention_out;
     NormWeights ffn_norm;                       // sequential layout only
     std::unique_ptr<PackedLinear> ffn_up;       // dense layers, and beside residual experts
@@ -59,8 +60,12 @@ class Decoder {
   absl::Status LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer);
   absl::Status LoadExperts(WeightLoader& loader, int index, Layer& layer);
   absl::Status LoadLoraFfn(WeightLoader& loader, int index, Layer& layer);
+  absl::Status LoadHeadNorm(WeightLoader& loader, const std::string& prefix,
+                            const std::string& name, NormWeights& norm);
   absl::Status LoadRope(int max_positions, Backend& backend);
   Tensor EmbedRows(const Batch& batch);
+  Tensor ImageFeatures(const ImageRows& image, int level);
+  bool AddTap(Tensor x, int index, const Batch& batch);
   Pass BeginPass(const Batch& batch, const KvCache& cache, Trace* trace);
   Tensor Attention(const Layer& layer, int index, Tensor normed, const Pass& pass);
   Tensor Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);

@@ -31,7 +31,7 @@ int VisionSpec::views() const {
 }
 
 int ModelSpec::image_rows() const {
-  if (!vision) return 0;
+  if (!vision || vision->native) return 0;
   const int edges = static_cast<int>(projector.edges.size());
   if (projector.pool == 1) return vision->tokens() + edges;
   const int side = vision->token_grid() / projector.pool;

@@ -10,6 +10,7 @@
 #include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint_part.h"
 #include "engine/input/image_processor.h"
+#include "engine/input/native_size.h"
 #include "engine/input/prompt_template.h"
 #include "engine/input/tokenizer.h"
 
@@ -18,7 +19,25 @@ namespace tessera {
 // How one tensor name becomes many: "{layer}" and "{expert}" are replaced by numbers.
 std::string ExpandName(std::string pattern, int layer, int expert = 0);
 
-// A vision transformer over square patches, pre-norm (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023).
+// Tensor names of a vision transformer below its prefix, without ".weight" and ".bias". Lists are stacked in order.
+struct VisionNames {
+  std::string patch_embedding = "embeddings.patch_embedding";
+  std::string class_embedding = "embeddings.class_embedding";
+  std::string position_embedding = "embeddings.position_embedding";
+  std::string embedding_norm = "pre_layrnorm";
+  std::string layer = "encoder.layers.{layer}.";
+  std::string attention_norm = "layer_norm1";
+  std::vector<std::string> qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
+  std::string attention_out = "self_attn.out_proj";
+  std::string ffn_norm = "layer_norm2";
+  std::string ffn_up = "mlp.fc1";
+  std::string ffn_down = "mlp.fc2";
+  // How names begin of what is in the files, but not computed.
+  std::vector<std::string> unused = {"post_layernorm.", "head.", "embeddings.position_ids"};
+};
+
+// A vision transformer over square patches, pre-norm (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023; pictures of any shape:
+// Qwen3-VL).
 struct VisionSpec {
   int image_size = 336;
   int patch_size = 14;
@@ -36,7 +55,14 @@ struct VisionSpec {
   // Sides in which a picture is seen, in units of image_size, the first 1. Side s is cut into s² tiles, encoded each on its own;
   // their features are averaged over s × s neighbours and stand beside those of the other sides (S²: Shi et al. 2024).
   std::vector<int> scales = {1};
+  // Pictures keep their shape and come as patches in windows, each of which becomes one token; positions are interpolated from a table
+  // of position_grid² and turn queries and keys by row and column. None: all are squares of image_size.
+  std::optional<NativeSize> native;
+  int position_grid = 0;
+  double rope_theta = 10000;
+  std::vector<int> taps;         // layers whose output is projected, too, and added to the rows that leave the decoder's first layers
   std::string prefix;            // of its tensors, with the trailing dot
+  VisionNames names;
 
   int grid() const { return image_size / patch_size; }
   int patches() const { return grid() * grid(); }
@@ -44,13 +70,19 @@ struct VisionSpec {
   int tokens() const { return rows() - skip_rows; }
   int token_grid() const;  // side of the square that the tokens fill; 0: they fill none
   int views() const;       // tiles of all scales
-  int features() const { return hidden * static_cast<int>(scales.size()); }  // of a token
+  int window() const { return native ? native->merge * native->merge : 1; }  // rows joined to a token
+  int frames() const { return native ? native->frames : 1; }
+  int features() const { return hidden * static_cast<int>(scales.size()) * window(); }  // of a token
 };
 
 // Linear layers with an activation between each two, from vision features to the language model's width; none leave them as they are.
 struct ProjectorSpec {
   int pool = 1;  // side of the squares of tokens that are averaged first; what is left at odd edges is dropped
+  std::string norm;                 // a LayerNorm before them; empty for none
+  bool norm_joined = false;         // over a token's joined rows, not over each row
+  float norm_epsilon = 1e-6f;
   std::vector<std::string> layers;  // tensor names without ".weight", ".bias"
+  bool wide = false;                // all but the last keep the features' width
   bool bias = true;
   Activation activation = Activation::kGeluErf;
   std::vector<std::string> edges;  // tensors of the learned rows before and behind a picture's, [1, 1, hidden]; none or two
@@ -68,12 +100,18 @@ struct DecoderNames {
   std::string attention_norm;
   std::string ffn_norm;  // empty where one norm feeds both
   std::vector<std::string> qkv;
+  std::string query_norm;  // of each head; empty for none
+  std::string key_norm;
   std::string attention_out;
   std::string mlp;                      // prefix of a dense layer's matrices, "mlp."
   std::vector<std::string> ffn_up;      // below the prefix of a dense layer or an expert
   std::string ffn_down;
   std::string router;
   std::string expert;  // prefix of one expert: "…{expert}."
+  // All experts in one tensor each, [experts, hidden, 2 · ffn] (gate, then up) and [experts, ffn, hidden], or the same with the last two
+  // axes exchanged. Empty, or not in the checkpoint: one tensor per expert.
+  std::string fused_up;
+  std::string fused_down;
   std::vector<std::string> lora_up;  // prefixes of one low-rank expert of each ffn_up: "…{expert}."
   std::string lora_down;
   std::string residual_mlp;  // prefix of the dense matrices beside the experts
@@ -103,6 +141,7 @@ struct DecoderSpec {
   int kv_heads = 0;
   int head_dim = 0;
   int ffn = 0;
+  int expert_ffn = 0;  // of a whole expert; 0: as ffn
   int vocabulary_rows = 0;  // of embedding and head in the checkpoint; -1: as the tensor says
   NormKind norm = NormKind::kLayerNorm;
   bool norm_bias = true;
@@ -115,6 +154,8 @@ struct DecoderSpec {
   Activation activation = Activation::kSilu;
   int rotary_dims = 0;  // first dims of each head that are turned
   double rope_theta = 10000;
+  // Positions have three axes (time, row, column), and this many of the pairs of dims turn by each, interleaved (Qwen3-VL). Empty: one.
+  std::vector<int> rope_sections;
   int sliding_window = 0;  // keys further back than this are not seen by a prompt's rows; 0: all are
   bool tied_head = false;
   std::vector<int> experts;  // per layer; 0: a dense layer
@@ -131,6 +172,8 @@ struct DecoderSpec {
   float head_scale = 1;                // of the rows that the head sees
   DecoderNames names;
 
+  int position_axes() const { return rope_sections.empty() ? 1 : 3; }
+  int ffn_of_experts() const { return expert_ffn > 0 ? expert_ffn : ffn; }
   int max_experts() const;
   int moe_layers() const;
 };
@@ -147,6 +190,7 @@ struct ModelSpec {
   DecoderSpec decoder;
   std::optional<VisionSpec> vision;
   ProjectorSpec projector;
+  std::vector<ProjectorSpec> tap_projectors;  // one per tap of the vision encoder
   ImageProcessor image_processor;
   ImageMode image_mode = ImageMode::kPad;
   PromptFormat prompt_format = PromptFormat::kPhi;
@@ -160,7 +204,7 @@ struct ModelSpec {
   std::filesystem::path tokenizer_dir;  // also of generation_config.json; empty: the model directory
   std::vector<std::string> warnings;    // told at load
 
-  int image_rows() const;  // that a picture takes in the language model; 0: it takes none
+  int image_rows() const;  // that a picture takes in the language model; 0: it depends on its size, or the model takes none
 };
 
 }  // namespace tessera

@@ -1,16 +1,18 @@
 #include "engine/model/vision_encoder.h"
 
-#include <fmt/format.h>
-
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "engine/check.h"
+#include "engine/model/rope_tables.h"
 #include "engine/status.h"
 
 namespace tessera {
 
 namespace {
+
+constexpr int64_t kLeastRows = 256;  // of a slice: fewer would not pay for reading a layer's weights
 
 // Rows of the hidden states of the pictures of a batch that become its tokens' features at one scale, whose first tile is view
 // `first_view` of a picture: scale² after one another for each token, where tiles and the rows in them go line by line.
@@ -67,92 +69,72 @@ Tensor AverageGroups(Backend& backend, Tensor x, int size) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const VisionSpec& spec,
-                                                                   const ProjectorSpec& projector,
-                                                                   int64_t output_width,
+absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const ModelSpec& model,
                                                                    WeightLoader& loader) {
+  const VisionSpec& spec = *model.vision;
+  const int64_t output_width = model.decoder.hidden;
   std::unique_ptr<VisionEncoder> encoder(new VisionEncoder(spec, loader.backend()));
-  RETURN_IF_ERROR(encoder->LoadEmbedding(loader));
+  ASSIGN_OR_RETURN(encoder->embedding_, PatchEmbedding::Load(spec, loader));
+  if (spec.native) RETURN_IF_ERROR(encoder->LoadRope());
   for (int i = 0; i < spec.run_layers; ++i) RETURN_IF_ERROR(encoder->LoadLayer(loader, i));
-  RETURN_IF_ERROR(encoder->LoadProjector(projector, output_width, loader));
+  encoder->pool_ = model.projector.pool;
+  const int64_t width = spec.features() / spec.window();
+  ASSIGN_OR_RETURN(encoder->projector_, Projector::Load(model.projector, spec.window(), width,
+                                                        output_width, loader));
+  TESSERA_CHECK(spec.taps.size() == model.tap_projectors.size());
+  for (const ProjectorSpec& tap : model.tap_projectors) {
+    ASSIGN_OR_RETURN(encoder->tap_projectors_.emplace_back(),
+                     Projector::Load(tap, spec.window(), width, output_width, loader));
+  }
+  RETURN_IF_ERROR(encoder->LoadEdges(model.projector, output_width, loader));
   encoder->IgnoreUnused(loader);
   return encoder;
 }
 
-absl::Status VisionEncoder::LoadEmbedding(WeightLoader& loader) {
-  const std::string prefix = spec_.prefix + "embeddings.";
-  const int64_t patch = spec_.patch_size;
-  const int64_t hidden = spec_.hidden;
-
-  // The convolution's stride is its size, so it is a matrix product over cut patches.
-  LinearWeights convolution;
-  ASSIGN_OR_RETURN(HostTensor weight, loader.Take(prefix + "patch_embedding.weight",
-                                                               {hidden, 3, patch, patch}));
-  weight.dims = {hidden, 3 * patch * patch};
-  convolution.weights.push_back(weight);
-  if (spec_.patch_bias) {
-    ASSIGN_OR_RETURN(HostTensor bias,
-                     loader.Take(prefix + "patch_embedding.bias", {hidden}));
-    convolution.biases.push_back(bias);
-  }
-  ASSIGN_OR_RETURN(patch_embedding_, loader.backend().PackLinear(convolution));
-
-  ASSIGN_OR_RETURN(std::vector<float> rows, loader.Floats(prefix + "position_embedding.weight",
-                                                          {spec_.rows(), hidden}));
-  if (spec_.class_token) {
-    ASSIGN_OR_RETURN(const std::vector<float> token,
-                     loader.Floats(prefix + "class_embedding", {hidden}));
-    for (int64_t i = 0; i < hidden; ++i) rows[static_cast<size_t>(i)] += token[static_cast<size_t>(i)];
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
-                   loader.backend().Load({DType::kFloat32, {spec_.rows(), hidden}, rows.data()},
-                                         loader.backend().activation_dtype()));
-  row_embedding_ = buffer->tensor();
-  buffers_.push_back(std::move(buffer));
-  if (spec_.embedding_norm) {
-    ASSIGN_OR_RETURN(embedding_norm_,
-                     loader.Norm(spec_.prefix + "pre_layrnorm", hidden, NormKind::kLayerNorm,
-                                 spec_.norm_epsilon, Bias::kRequired, buffers_));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
-  const std::string prefix = fmt::format("{}encoder.layers.{}.", spec_.prefix, index);
-  const std::string attention = prefix + "self_attn.";
+  const VisionNames& names = spec_.names;
+  const std::string prefix = spec_.prefix + ExpandName(names.layer, index);
   const int64_t hidden = spec_.hidden;
+  const auto norm = [&](const std::string& name) {
+    return loader.Norm(prefix + name, hidden, NormKind::kLayerNorm, spec_.norm_epsilon,
+                       Bias::kRequired, buffers_);
+  };
+  std::vector<std::string> qkv;
+  for (const std::string& name : names.qkv) qkv.push_back(prefix + name);
+  const int64_t each = 3 * hidden / static_cast<int64_t>(qkv.size());
   Layer layer;
-  ASSIGN_OR_RETURN(layer.attention_norm,
-                   loader.Norm(prefix + "layer_norm1", hidden, NormKind::kLayerNorm,
-                               spec_.norm_epsilon, Bias::kRequired, buffers_));
-  ASSIGN_OR_RETURN(layer.qkv,
-                   loader.Linear({attention + "q_proj", attention + "k_proj", attention + "v_proj"},
-                                 {hidden, hidden, hidden}, hidden, Bias::kRequired));
-  ASSIGN_OR_RETURN(layer.attention_out,
-                   loader.Linear({attention + "out_proj"}, {hidden}, hidden, Bias::kRequired));
-  ASSIGN_OR_RETURN(layer.ffn_norm,
-                   loader.Norm(prefix + "layer_norm2", hidden, NormKind::kLayerNorm,
-                               spec_.norm_epsilon, Bias::kRequired, buffers_));
-  ASSIGN_OR_RETURN(layer.ffn_up,
-                   loader.Linear({prefix + "mlp.fc1"}, {spec_.ffn}, hidden, Bias::kRequired));
-  ASSIGN_OR_RETURN(layer.ffn_down,
-                   loader.Linear({prefix + "mlp.fc2"}, {hidden}, spec_.ffn, Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.attention_norm, norm(names.attention_norm));
+  ASSIGN_OR_RETURN(layer.qkv, loader.Linear(qkv, std::vector<int64_t>(qkv.size(), each), hidden,
+                                            Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.attention_out, loader.Linear({prefix + names.attention_out}, {hidden},
+                                                      hidden, Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.ffn_norm, norm(names.ffn_norm));
+  ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear({prefix + names.ffn_up}, {spec_.ffn}, hidden,
+                                               Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.ffn_down}, {hidden}, spec_.ffn,
+                                                 Bias::kRequired));
   layers_.push_back(std::move(layer));
   return absl::OkStatus();
 }
 
-absl::Status VisionEncoder::LoadProjector(const ProjectorSpec& projector, int64_t output_width,
-                                          WeightLoader& loader) {
-  pool_ = projector.pool;
-  projector_activation_ = projector.activation;
-  int64_t width = spec_.features();
-  for (const std::string& name : projector.layers) {
-    ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> layer,
-                     loader.Linear({name}, {output_width}, width,
-                                   projector.bias ? Bias::kRequired : Bias::kNone));
-    projector_.push_back(std::move(layer));
-    width = output_width;
+// The first half of the pairs turns by the row, the second by the column, both with the same frequencies θ^(-2i/pairs).
+absl::Status VisionEncoder::LoadRope() {
+  const int64_t pairs = spec_.hidden / spec_.heads / 2;
+  const int64_t each = pairs / 2;
+  const auto longest = std::sqrt(200.0 * static_cast<double>(spec_.native->max_pixels));
+  const auto places = static_cast<int64_t>(longest) / spec_.patch_size + spec_.native->merge;
+  std::vector<int32_t> axes;
+  std::vector<float> frequencies;
+  for (int64_t i = 0; i < pairs; ++i) {
+    axes.push_back(i < each ? 0 : 1);
+    const float exponent = static_cast<float>(2 * (i % each)) / static_cast<float>(pairs);
+    frequencies.push_back(1.0f / std::pow(static_cast<float>(spec_.rope_theta), exponent));
   }
+  return LoadRopeTables(places, frequencies, axes, backend_, buffers_, rope_);
+}
+
+absl::Status VisionEncoder::LoadEdges(const ProjectorSpec& projector, int64_t output_width,
+                                      WeightLoader& loader) {
   if (projector.edges.empty()) return absl::OkStatus();
   std::vector<float> edges;
   for (const std::string& name : projector.edges) {
@@ -167,78 +149,138 @@ absl::Status VisionEncoder::LoadProjector(const ProjectorSpec& projector, int64_
   return absl::OkStatus();
 }
 
-// Layers behind the selected one, the final norm, SigLIP's pooling head and the old buffer of position ids are in the files, but not
-// computed.
 void VisionEncoder::IgnoreUnused(WeightLoader& loader) const {
+  std::vector<std::string> unused = spec_.names.unused;
+  for (int i = spec_.run_layers; i < spec_.layers; ++i) {
+    unused.push_back(ExpandName(spec_.names.layer, i));
+  }
   for (const auto& [name, tensor] : loader.checkpoint().tensors()) {
     if (name.rfind(spec_.prefix, 0) != 0) continue;
     const std::string rest = name.substr(spec_.prefix.size());
-    bool unused = rest.starts_with("post_layernorm.") || rest.starts_with("head.") ||
-                  rest == "embeddings.position_ids";
-    for (int i = spec_.run_layers; i < spec_.layers; ++i) {
-      unused = unused || rest.starts_with(fmt::format("encoder.layers.{}.", i));
-    }
-    if (unused) loader.checkpoint().Ignore(name);
+    const auto begins = [&](const std::string& start) { return rest.starts_with(start); };
+    if (std::any_of(unused.begin(), unused.end(), begins)) loader.checkpoint().Ignore(name);
   }
 }
 
-absl::StatusOr<VisionBatch> VisionEncoder::Begin(
-    std::span<const std::vector<float>* const> patches) {
-  const int64_t per_view = spec_.patches();
-  const int64_t rows = spec_.rows();
-  const int64_t first = rows - per_view;
-  VisionBatch batch;
-  batch.pictures = static_cast<int>(patches.size());
-  const int64_t views = static_cast<int64_t>(batch.pictures) * spec_.views();
-  ASSIGN_OR_RETURN(batch.hidden, backend_.Allocate(backend_.activation_dtype(),
-                                                   {views * rows, spec_.hidden}));
+// ------------------------------------------------------------------------------------------------------------- forward
 
-  std::vector<float> pixels;
-  for (const std::vector<float>* source : patches) {
-    TESSERA_CHECK(static_cast<int64_t>(source->size()) ==
-                  spec_.views() * per_view * patch_embedding_->in);
-    pixels.insert(pixels.end(), source->begin(), source->end());
-  }
-  std::vector<int32_t> row_ids;
-  std::vector<int32_t> patch_rows;
-  for (int64_t view = 0; view < views; ++view) {
-    for (int64_t row = 0; row < rows; ++row) {
-      row_ids.push_back(static_cast<int32_t>(row));
-      if (row >= first) patch_rows.push_back(static_cast<int32_t>(view * rows + row));
+int64_t VisionEncoder::Rows(const PreparedImage& picture) const {
+  return spec_.native ? picture.grid.patches() : int64_t{spec_.views()} * spec_.rows();
+}
+
+absl::StatusOr<VisionBatch> VisionEncoder::Begin(std::span<const PreparedImage* const> pictures) {
+  VisionBatch batch;
+  batch.pictures = static_cast<int>(pictures.size());
+  std::vector<int32_t> columns;
+  for (const PreparedImage* picture : pictures) {
+    const int64_t spans = spec_.native ? 1 : spec_.views();
+    const int64_t rows = Rows(*picture) / spans;
+    batch.max_span = std::max(batch.max_span, rows);
+    for (int64_t i = 0; i < spans; ++i) {
+      batch.starts.push_back(batch.starts.back() + static_cast<int32_t>(rows));
+    }
+    if (!spec_.native) continue;
+    for (const auto& [row, column] : WindowOrder(picture->grid, spec_.native->merge)) {
+      batch.positions.push_back(row);
+      columns.push_back(column);
     }
   }
-  Tensor embedded = backend_.Linear(
-      backend_.UploadActivations(pixels, {views * per_view, patch_embedding_->in}),
-      *patch_embedding_);
-  Tensor x = backend_.Embed(row_embedding_, backend_.Upload(row_ids, {views * rows}));
-  backend_.AddRows(x, embedded, backend_.Upload(patch_rows, {views * per_view}));
-  if (spec_.embedding_norm) x = backend_.Norm(x, embedding_norm_);
-  backend_.Copy(x, batch.hidden->tensor());
+  batch.positions.insert(batch.positions.end(), columns.begin(), columns.end());
+  const DType dtype = backend_.activation_dtype();
+  ASSIGN_OR_RETURN(batch.hidden, backend_.Allocate(dtype, {batch.rows(), spec_.hidden}));
+  ASSIGN_OR_RETURN(batch.qkv, backend_.Allocate(dtype, {batch.rows(), int64_t{3} * spec_.hidden}));
+  backend_.Copy(embedding_->Embed(pictures), batch.hidden->tensor());
   return batch;
 }
 
-void VisionEncoder::RunLayer(const Layer& layer, Tensor x, Tensor starts) {
+AttentionShape VisionEncoder::Attention() const {
   AttentionShape shape;
   shape.heads = shape.kv_heads = spec_.heads;
   shape.head_dim = spec_.hidden / spec_.heads;
   shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  return shape;
+}
 
+// The first turn: queries, keys and values of the next `count` rows.
+void VisionEncoder::ReadRows(const Layer& layer, const VisionBatch& batch, int64_t count) {
+  const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
   const Tensor qkv = backend_.Linear(backend_.Norm(x, layer.attention_norm), *layer.qkv);
-  const Tensor attended = backend_.FullAttention(qkv, shape, starts, spec_.rows());
+  if (spec_.native) {
+    std::vector<int32_t> positions;
+    for (int64_t axis = 0; axis < 2; ++axis) {
+      const auto begin = batch.positions.begin() + axis * batch.rows() + batch.next_row;
+      positions.insert(positions.end(), begin, begin + count);
+    }
+    backend_.ApplyRope(qkv, Attention(), rope_, backend_.Upload(positions, {2, count}));
+  }
+  backend_.Copy(qkv, batch.qkv->tensor().Rows(batch.next_row, count));
+}
+
+// The second turn: the next `count` rows look at all of their span and pass the FFN.
+void VisionEncoder::Attend(const Layer& layer, const VisionBatch& batch, Tensor starts,
+                           int64_t count) {
+  const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
+  const Tensor attended = backend_.FullAttention(batch.qkv->tensor(), Attention(), starts,
+                                                 batch.max_span, batch.next_row, count);
   const Tensor attention = backend_.Linear(attended, *layer.attention_out);
   const Tensor normed = backend_.AddNorm(x, {&attention, 1}, layer.ffn_norm);
   const Tensor up = backend_.Linear(normed, *layer.ffn_up, spec_.activation);
   backend_.Add(x, backend_.Linear(up, *layer.ffn_down));
 }
 
-void VisionEncoder::Advance(VisionBatch& batch, int layers) {
-  std::vector<int32_t> starts;
-  const int views = batch.pictures * spec_.views();
-  for (int i = 0; i <= views; ++i) starts.push_back(i * spec_.rows());
-  const Tensor spans = backend_.Upload(starts, {views + 1});
-  for (; layers > 0 && batch.next_layer < spec_.run_layers; --layers, ++batch.next_layer) {
-    RunLayer(layers_[static_cast<size_t>(batch.next_layer)], batch.hidden->tensor(), spans);
+// Of the turn under way.
+double VisionEncoder::RowFlops(const VisionBatch& batch) const {
+  const double hidden = spec_.hidden;
+  if (!batch.attending) return 6 * hidden * hidden;
+  double seen = 0;  // rows that a row looks at, on average
+  for (size_t i = 0; i + 1 < batch.starts.size(); ++i) {
+    seen += std::pow(batch.starts[i + 1] - batch.starts[i], 2);
   }
+  seen /= static_cast<double>(batch.rows());
+  return 2 * hidden * (hidden + 2 * spec_.ffn) + 4 * hidden * seen;
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Keep(Tensor x) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> kept, backend_.Allocate(x.dtype, {x.rows(), x.cols()}));
+  backend_.Copy(x, kept->tensor());
+  return kept;
+}
+
+absl::Status VisionEncoder::EndTurn(VisionBatch& batch) {
+  batch.next_row = 0;
+  batch.attending = !batch.attending;
+  if (batch.attending) return absl::OkStatus();
+  for (size_t i = 0; i < spec_.taps.size(); ++i) {
+    if (spec_.taps[i] != batch.next_layer) continue;
+    ASSIGN_OR_RETURN(batch.taps.emplace_back(), Keep(tap_projectors_[i]->Run(batch.hidden->tensor())));
+  }
+  ++batch.next_layer;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> VisionEncoder::Advance(VisionBatch& batch, double flops) {
+  const Tensor starts =
+      backend_.Upload(batch.starts, {static_cast<int64_t>(batch.starts.size())});
+  double done = 0;
+  while (!Done(batch) && (done == 0 || done < flops)) {
+    const Layer& layer = layers_[static_cast<size_t>(batch.next_layer)];
+    const double row_flops = RowFlops(batch);
+    const int64_t left = batch.rows() - batch.next_row;
+    const double affordable = (flops - done) / row_flops;
+    int64_t count = left;
+    if (affordable < static_cast<double>(left)) {
+      count = std::min(left, std::max(kLeastRows, static_cast<int64_t>(affordable)));
+    }
+    if (batch.attending) {
+      Attend(layer, batch, starts, count);
+    } else {
+      ReadRows(layer, batch, count);
+    }
+    done += row_flops * static_cast<double>(count);
+    batch.next_row += count;
+    if (batch.next_row == batch.rows()) RETURN_IF_ERROR(EndTurn(batch));
+  }
+  return done;
 }
 
 // [pictures · tokens, features]: each scale's features are written to every scales-th row of a tensor of narrow rows, so that, read as
@@ -289,29 +331,28 @@ Tensor VisionEncoder::Surround(Tensor x, int pictures) {
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch) {
-  TESSERA_CHECK(batch.next_layer == spec_.run_layers);
-  Tensor x = Features(batch);
-  if (pool_ > 1) {
-    const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.pictures);
-    x = backend_.GatherRows(x, backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
-    x = AverageGroups(backend_, x, pool_ * pool_);
+  TESSERA_CHECK(Done(batch));
+  Tensor x = batch.hidden->tensor();
+  if (!spec_.native) {
+    x = Features(batch);
+    if (pool_ > 1) {
+      const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.pictures);
+      x = backend_.GatherRows(x, backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
+      x = AverageGroups(backend_, x, pool_ * pool_);
+    }
   }
-  for (size_t i = 0; i < projector_.size(); ++i) {
-    const bool last = i + 1 == projector_.size();
-    x = backend_.Linear(x, *projector_[i], last ? Activation::kNone : projector_activation_);
-  }
+  x = projector_->Run(x);
   if (!edges_.empty()) x = Surround(x, batch.pictures);
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> features,
-                   backend_.Allocate(x.dtype, {x.rows(), x.cols()}));
-  backend_.Copy(x, features->tensor());
-  return features;
-}
-
-double VisionEncoder::LayerFlops() const {
-  const double rows = spec_.rows();
-  const double hidden = spec_.hidden;
-  return spec_.views() *
-         (2 * rows * hidden * (4 * hidden + 2 * spec_.ffn) + 4 * rows * rows * hidden);
+  if (batch.taps.empty()) return Keep(x);
+  const int64_t tokens = x.rows();
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> all,
+                   backend_.Allocate(x.dtype, {(1 + taps()) * tokens, x.cols()}));
+  backend_.Copy(x, all->tensor().Rows(0, tokens));
+  for (int64_t i = 0; i < taps(); ++i) {
+    backend_.Copy(batch.taps[static_cast<size_t>(i)]->tensor(),
+                  all->tensor().Rows((i + 1) * tokens, tokens));
+  }
+  return all;
 }
 
 }  // namespace tessera

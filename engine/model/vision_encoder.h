@@ -1,8 +1,9 @@
 // The vision transformer and the projector: patches of pictures → rows in the language model's space. Work on a batch of pictures
-// advances by whole layers and may pause between steps, so it never stalls those who are decoding.
+// advances in slices of layers and may pause between steps, so it never stalls those who are decoding.
 //
-// Source: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py, modeling_siglip.py), hidden state `run_layers`
-// without its leading rows. Several scales: S² (Shi et al. 2024, "When Do We Not Need Larger Vision Models?").
+// Sources: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py, modeling_siglip.py), hidden state `run_layers`
+// without its leading rows. Several scales: S² (Shi et al. 2024, "When Do We Not Need Larger Vision Models?"). Pictures of any shape:
+// Qwen3-VL as in transformers 4.57 (modeling_qwen3_vl_moe.py).
 #pragma once
 
 #include <memory>
@@ -10,37 +11,51 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/input/prepared.h"
 #include "engine/model/model_spec.h"
+#include "engine/model/patch_embedding.h"
+#include "engine/model/projector.h"
 #include "engine/model/weight_loader.h"
 
 namespace tessera {
 
-// Pictures on their way through the encoder.
+// Pictures on their way through the encoder. A layer is done in two turns over the rows: queries, keys and values of all of them, then
+// attention and FFN; each turn may pause at any row.
 struct VisionBatch {
   int pictures = 0;
+  std::vector<int32_t> starts = {0};  // [spans + 1] of rows that see each other: a view's or a picture's
+  std::vector<int32_t> positions;     // [2, rows], row and column in the picture's grid; empty where the encoder turns nothing
+  int64_t max_span = 0;
+  std::unique_ptr<Buffer> hidden;     // [rows, vision hidden]
+  std::unique_ptr<Buffer> qkv;        // [rows, 3 · vision hidden], of the layer under way
+  std::vector<std::unique_ptr<Buffer>> taps;  // projected, as far as reached
+
   int next_layer = 0;
-  std::unique_ptr<Buffer> hidden;  // [pictures · views · rows, vision hidden]
+  bool attending = false;  // in the second turn
+  int64_t next_row = 0;
+
+  int64_t rows() const { return starts.back(); }
 };
 
 class VisionEncoder {
  public:
-  static absl::StatusOr<std::unique_ptr<VisionEncoder>> Load(const VisionSpec& spec,
-                                                             const ProjectorSpec& projector,
-                                                             int64_t output_width,
+  static absl::StatusOr<std::unique_ptr<VisionEncoder>> Load(const ModelSpec& model,
                                                              WeightLoader& loader);
 
   const VisionSpec& spec() const { return spec_; }
-  int layers() const { return spec_.run_layers; }
+  int taps() const { return static_cast<int>(tap_projectors_.size()); }
 
-  // Embeds the patches of pictures, each [views · patches, 3 · patch_size²]. RESOURCE_EXHAUSTED when memory is short.
-  absl::StatusOr<VisionBatch> Begin(std::span<const std::vector<float>* const> patches);
-  // Runs at most `layers` further layers. The batch is ready for Finish() when next_layer reaches layers().
-  void Advance(VisionBatch& batch, int layers);
-  // Projected rows [pictures · image rows, output width].
+  // Embeds the patches of pictures. RESOURCE_EXHAUSTED when memory is short.
+  absl::StatusOr<VisionBatch> Begin(std::span<const PreparedImage* const> pictures);
+  // Runs layers as far as about `flops` floating-point operations go, at least one slice; tells how many it were. RESOURCE_EXHAUSTED
+  // when memory is short.
+  absl::StatusOr<double> Advance(VisionBatch& batch, double flops);
+  bool Done(const VisionBatch& batch) const { return batch.next_layer == spec_.run_layers; }
+  // Projected rows [(1 + taps) · tokens, output width]: those of all pictures, then the same of each tap. REQUIRES: Done(batch).
   absl::StatusOr<std::unique_ptr<Buffer>> Finish(VisionBatch& batch);
 
-  // Multiplications and additions of one picture through one layer, times two.
-  double LayerFlops() const;
+  // Rows of hidden states of one picture.
+  int64_t Rows(const PreparedImage& picture) const;
 
  private:
   struct Layer {
@@ -53,26 +68,30 @@ class VisionEncoder {
   };
 
   VisionEncoder(const VisionSpec& spec, Backend& backend) : spec_(spec), backend_(backend) {}
-  absl::Status LoadEmbedding(WeightLoader& loader);
   absl::Status LoadLayer(WeightLoader& loader, int index);
-  absl::Status LoadProjector(const ProjectorSpec& projector, int64_t output_width,
-                             WeightLoader& loader);
+  absl::Status LoadRope();
+  absl::Status LoadEdges(const ProjectorSpec& projector, int64_t output_width,
+                         WeightLoader& loader);
   void IgnoreUnused(WeightLoader& loader) const;
-  void RunLayer(const Layer& layer, Tensor x, Tensor starts);
+  AttentionShape Attention() const;
+  double RowFlops(const VisionBatch& batch) const;
+  void ReadRows(const Layer& layer, const VisionBatch& batch, int64_t count);
+  void Attend(const Layer& layer, const VisionBatch& batch, Tensor starts, int64_t count);
+  absl::Status EndTurn(VisionBatch& batch);
+  absl::StatusOr<std::unique_ptr<Buffer>> Keep(Tensor x);
   Tensor Features(const VisionBatch& batch);
   Tensor Surround(Tensor x, int pictures);
 
   VisionSpec spec_;
   Backend& backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
-  std::unique_ptr<PackedLinear> patch_embedding_;
-  Tensor row_embedding_;  // [rows, hidden]: positions, the class token's embedding added to row 0
-  NormWeights embedding_norm_;
+  std::unique_ptr<PatchEmbedding> embedding_;
+  Rope rope_;
   std::vector<Layer> layers_;
   int pool_ = 1;
   Tensor edges_;  // [2, output width], the learned rows around a picture's; empty for none
-  std::vector<std::unique_ptr<PackedLinear>> projector_;
-  Activation projector_activation_ = Activation::kNone;
+  std::unique_ptr<Projector> projector_;
+  std::vector<std::unique_ptr<Projector>> tap_projectors_;
 };
 
 }  // namespace tessera

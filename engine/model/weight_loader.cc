@@ -99,10 +99,53 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Experts(
                            experts.up.emplace_back()));
     RETURN_IF_ERROR(Gather({prefix + down}, {hidden}, ffn, bias, experts.down.emplace_back()));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_.PackExperts(experts));
-  packed_bytes_ += static_cast<int64_t>(packed->bytes);
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, Pack(experts));
   for (const LinearWeights& weights : experts.up) Release(weights);
   for (const LinearWeights& weights : experts.down) Release(weights);
+  return packed;
+}
+
+absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Pack(const ExpertWeights& experts) {
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_.PackExperts(experts));
+  packed_bytes_ += static_cast<int64_t>(packed->bytes);
+  return packed;
+}
+
+bool WeightLoader::HasShape(const std::string& name, const std::vector<int64_t>& dims) const {
+  const auto found = checkpoint_.tensors().find(name);
+  return found != checkpoint_.tensors().end() && found->second.dims == dims;
+}
+
+// Every expert's matrices as views of the two tensors, transposed where rows of a weight lie in columns.
+absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::FusedExperts(
+    const std::string& up, const std::string& down, int experts, int64_t hidden, int64_t ffn,
+    Activation activation) {
+  const bool out_first = HasShape(up, {experts, 2 * ffn, hidden}) && hidden != 2 * ffn;
+  const auto take = [&](const std::string& name, int64_t out, int64_t in) {
+    return out_first ? Take(name, {experts, out, in}) : Take(name, {experts, in, out});
+  };
+  ASSIGN_OR_RETURN(const HostTensor ups, take(up, 2 * ffn, hidden));
+  ASSIGN_OR_RETURN(const HostTensor downs, take(down, hidden, ffn));
+  // Rows [first, first + count) of the `out` of expert e, of `in` columns.
+  const auto view = [&](const HostTensor& all, int64_t e, int64_t out, int64_t in, int64_t first,
+                        int64_t count) {
+    const int64_t element = e * out * in + first * (out_first ? in : 1);
+    const auto* data = static_cast<const char*>(all.data);
+    return HostTensor{all.dtype, {count, in},
+                      data == nullptr ? nullptr : data + element * static_cast<int64_t>(DTypeBytes(all.dtype)),
+                      out_first ? 0 : out};
+  };
+  ExpertWeights weights;
+  weights.activation = activation;
+  weights.gated = true;
+  for (int64_t e = 0; e < experts; ++e) {
+    weights.up.push_back({{view(ups, e, 2 * ffn, hidden, 0, ffn), view(ups, e, 2 * ffn, hidden, ffn, ffn)}, {}});
+    weights.down.push_back({{view(downs, e, hidden, ffn, 0, hidden)}, {}});
+  }
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, Pack(weights));
+  checkpoint_.Release(ups);
+  checkpoint_.Release(downs);
+  if (progress_) progress_(done_, total_);
   return packed;
 }
 

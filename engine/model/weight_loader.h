@@ -48,6 +48,12 @@ class WeightLoader {
                                                          const std::string& down, int64_t hidden,
                                                          int64_t ffn, Bias bias,
                                                          Activation activation);
+  // Gated experts whose matrices are those of two tensors, [experts, hidden, 2 · ffn] and [experts, ffn, hidden], or with the last two
+  // axes exchanged; where both fit, the former.
+  absl::StatusOr<std::unique_ptr<PackedExperts>> FusedExperts(const std::string& up,
+                                                              const std::string& down, int experts,
+                                                              int64_t hidden, int64_t ffn,
+                                                              Activation activation);
   // The same beside low-rank experts: of expert e and name i "<experts[e][i]>lora_A", [rank, in], and "<…>lora_B", [outs[i], rank].
   absl::StatusOr<std::unique_ptr<PackedLora>> Lora(
       const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
@@ -76,6 +82,8 @@ class WeightLoader {
  private:
   absl::Status Gather(const std::vector<std::string>& names, const std::vector<int64_t>& outs,
                       int64_t in, Bias bias, LinearWeights& weights);
+  absl::StatusOr<std::unique_ptr<PackedExperts>> Pack(const ExpertWeights& experts);
+  bool HasShape(const std::string& name, const std::vector<int64_t>& dims) const;
   void Release(const LinearWeights& weights);
 
   Backend& backend_;

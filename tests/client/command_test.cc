@@ -104,6 +104,8 @@ TEST_F(CommandTest, FlagsReachTheServer) {
                                     "--ignore-eos",
                                     "--image-mode",
                                     "crop",
+                                    "--max-image-tokens",
+                                    "256",
                                     "--parse-special-tokens",
                                     "--cache-salt",
                                     "s",
@@ -128,6 +130,7 @@ TEST_F(CommandTest, FlagsReachTheServer) {
   EXPECT_FALSE(sampling.has_min_p());
   EXPECT_FALSE(sampling.has_frequency_penalty());
   EXPECT_EQ(request.image_mode(), v1::IMAGE_MODE_CROP);
+  EXPECT_EQ(request.max_image_tokens(), 256);
   EXPECT_TRUE(request.parse_special_tokens());
   EXPECT_EQ(request.cache_salt(), "s");
   EXPECT_EQ(request.model(), "fake");

@@ -58,6 +58,9 @@ TEST_F(PromptTest, RawPromptsAndTokensTakePictures) {
   EXPECT_EQ(request_.token_prompt().ids(1), -200);
   EXPECT_EQ(request_.token_prompt().images_size(), 1);
   EXPECT_TRUE(CountRequest(request_).has_token_prompt());
+  EXPECT_FALSE(CountRequest(request_).has_max_image_tokens());
+  request_.set_max_image_tokens(64);
+  EXPECT_EQ(CountRequest(request_).max_image_tokens(), 64);
 }
 
 TEST_F(PromptTest, RefusesWhatDoesNotGoTogether) {

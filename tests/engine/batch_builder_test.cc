@@ -50,7 +50,7 @@ TEST(BatchBuilderTest, FlattensRowsOfSeveralSequences) {
   const auto b = MakeRequest({20, 21, 22, 23, 24, 25, 26, 27, 28}, {5, 0, 7});
   StepPlan plan;
   plan.rows = {{&a->sequence, 4, 1, true}, {&b->sequence, 3, 4, false}};
-  const BuiltBatch built = BuildBatch(plan, 4, false);
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
   const Batch& batch = built.batch;
   EXPECT_EQ(batch.ids, (Ints{14, 23, 24, 25, 26}));
   EXPECT_EQ(batch.positions, (Ints{4, 3, 4, 5, 6}));
@@ -80,7 +80,7 @@ TEST(BatchBuilderTest, TellsPromptsFromAnswers) {
   b->sequence.tokens.push_back(9);
   StepPlan plan;
   plan.rows = {{&a->sequence, 1, 5, true}, {&b->sequence, 3, 1, true}};
-  const Batch batch = BuildBatch(plan, 4, false).batch;
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
   EXPECT_EQ(batch.prompt_rows, (Ints{3, 0}));
   EXPECT_EQ(batch.pictured, (std::vector<bool>{true, false}));
 }
@@ -91,7 +91,7 @@ TEST(BatchBuilderTest, LogitRowsAreTheLastOnesOfThoseThatSample) {
   const auto c = MakeRequest({7, 8}, {2});
   StepPlan plan;
   plan.rows = {{&a->sequence, 0, 3, true}, {&b->sequence, 0, 2, false}, {&c->sequence, 1, 1, true}};
-  const BuiltBatch built = BuildBatch(plan, 4, false);
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
   EXPECT_EQ(built.batch.logit_rows, (Ints{2, 5}));
   EXPECT_EQ(built.sampling, (std::vector<LiveRequest*>{a.get(), c.get()}));
 }
@@ -101,7 +101,9 @@ TEST(BatchBuilderTest, RouterSeedsFollowTheirSequences) {
   const auto b = MakeRequest({3}, {1}, 99);
   StepPlan plan;
   plan.rows = {{&a->sequence, 0, 2, true}, {&b->sequence, 0, 1, true}};
-  EXPECT_EQ(BuildBatch(plan, 4, true).batch.router_seeds, (std::vector<uint64_t>{77, 77, 99}));
+  const Batch random = BuildBatch(plan, 4, 1, true).batch;
+  EXPECT_EQ(random.router_seeds, (std::vector<uint64_t>{77, 77, 99}));
+  EXPECT_EQ(random.router_rows, random.positions);
 }
 
 TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
@@ -115,7 +117,7 @@ TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
   const auto a = MakeRequest({9, 9}, {3});
   StepPlan plan;
   plan.rows = {{&a->sequence, 1, 1, true}, {&b->sequence, 3, 5, false}};  // rows 3 to 7
-  const BuiltBatch built = BuildBatch(plan, 4, false);
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
   EXPECT_EQ(built.batch.ids, (Ints{9, 0, 0, 2, 0, 0})) << "image rows have no id";
   EXPECT_EQ(built.image_row, (std::vector<bool>{false, true, true, false, true, true}));
   ASSERT_EQ(built.batch.images.size(), 2u);
@@ -134,17 +136,49 @@ TEST(BatchBuilderTest, PicturesOutsideTheChunkNeedNotBeThere) {
   AddSpan(*request, 4, nullptr);
   StepPlan plan;
   plan.rows = {{&request->sequence, 2, 2, false}};
-  const BuiltBatch built = BuildBatch(plan, 4, false);
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
   EXPECT_TRUE(built.batch.images.empty());
   EXPECT_EQ(built.batch.ids, (Ints{5, 6}));
 }
 
 TEST(BatchBuilderTest, AnEmptyPlanIsAnEmptyBatch) {
-  const BuiltBatch built = BuildBatch(StepPlan(), 4, true);
+  const BuiltBatch built = BuildBatch(StepPlan(), 4, 1, true);
   EXPECT_EQ(built.batch.rows(), 0);
   EXPECT_EQ(built.batch.sequences(), 0);
   EXPECT_EQ(built.batch.query_starts, Ints{0});
   EXPECT_TRUE(built.sampling.empty());
+}
+
+TEST(BatchBuilderTest, SpatialPositionsGoOnBehindThePrompt) {
+  const auto a = MakeRequest({1, -200, -200, -200, -200, -200, -200, 2, 3, 4}, {0, 1, 2});
+  a->sequence.prompt.positions.emplace();
+  SpatialPositions& positions = *a->sequence.prompt.positions;
+  positions.AddText(1);
+  positions.AddPicture(2, 3);
+  positions.AddText(1);
+  const auto b = MakeRequest({5, 6}, {3});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 5, 5, true}, {&b->sequence, 1, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, 3, false).batch;
+  EXPECT_EQ(batch.positions, (Ints{1, 1, 4, 5, 6, 1,    // time
+                                   2, 2, 4, 5, 6, 1,    // row
+                                   2, 3, 4, 5, 6, 1}));  // column
+}
+
+TEST(BatchBuilderTest, TellsWhereTheTapsOfAPictureLie) {
+  float data = 0;
+  const auto a = MakeRequest({-200, -200, 7}, {0});
+  auto picture = std::make_shared<EncodedPicture>(*MakeEncoded(&data, 3, 2));
+  picture->taps = 2;
+  picture->level_rows = 9;
+  AddSpan(*a, 0, picture);
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 1, 2, true}};
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
+  ASSERT_EQ(batch.images.size(), 1u);
+  EXPECT_EQ(batch.images[0].source, (Ints{4}));
+  EXPECT_EQ(batch.images[0].taps, 2);
+  EXPECT_EQ(batch.images[0].level_rows, 9);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace tessera {
 namespace {
 
@@ -27,7 +29,7 @@ TEST(PaceTest, TakesWholeStepsBeforeItKnowsAnything) {
   for (const int decoding : {0, 1, 64}) {
     EXPECT_EQ(pace.Rows(decoding, true).rows, 300);
     EXPECT_EQ(pace.Rows(decoding, true).prefill_rows, 300);
-    EXPECT_EQ(pace.VisionLayers(decoding, 3), 1);
+    EXPECT_EQ(pace.VisionFlops(decoding), 0);
   }
 }
 
@@ -60,15 +62,12 @@ TEST(PaceTest, PrefillTakesAsLongAsTheDecodingRowsAllow) {
   }
 }
 
-TEST(PaceTest, VisionTakesLayersByTheirTime) {
+TEST(PaceTest, VisionTakesWorkByItsTime) {
   Pace pace = Learned({512, 0.25, 4.0});
-  EXPECT_EQ(pace.VisionLayers(4, 1), 1) << "nothing known yet";
-  for (int i = 0; i < 50; ++i) pace.LearnVision(6, 0.012);  // 2 ms per layer and picture
-  EXPECT_NEAR(pace.VisionLayers(4, 1), 10, 1);              // half of 4 · 10 ms
-  EXPECT_NEAR(pace.VisionLayers(4, 5), 2, 1);
-  EXPECT_EQ(pace.VisionLayers(4, 1000), 1) << "at least one, or pictures would never be encoded";
-  EXPECT_NEAR(pace.VisionLayers(0, 1), 62, 1);  // half of 0.25 s
-  EXPECT_EQ(pace.VisionLayers(4, 0), 1);
+  EXPECT_EQ(pace.VisionFlops(4), 0) << "nothing known yet";
+  for (int i = 0; i < 50; ++i) pace.LearnVision(6e9, 0.012);  // 2 ps per operation
+  EXPECT_NEAR(pace.VisionFlops(4), 10e9, 1e9);                // half of 4 · 10 ms
+  EXPECT_NEAR(pace.VisionFlops(0), 62.5e9, 1e9);              // half of 0.25 s
 }
 
 TEST(PaceTest, FollowsChangesAndForgetsOutliers) {
@@ -92,8 +91,8 @@ TEST(PaceTest, StaysWithinBoundsWhateverTheClockSays) {
       const StepBudget budget = pace.Rows(decoding, true);
       EXPECT_GE(budget.prefill_rows, 16);
       EXPECT_LE(budget.prefill_rows, 512);
-      EXPECT_GE(pace.VisionLayers(decoding, 2), 1);
-      EXPECT_LE(pace.VisionLayers(decoding, 2), 1000);
+      EXPECT_GE(pace.VisionFlops(decoding), 0);
+      EXPECT_TRUE(std::isfinite(pace.VisionFlops(decoding)));
     }
   }
 }

@@ -49,17 +49,26 @@ absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<Encode
 }
 
 // Ids with the case's own placeholder, which may stand once for a picture or once for each of its rows.
-std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t pictures) {
+// `grids`: [frames, rows, columns] of patches of each picture, where they differ.
+std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t pictures,
+                             const json& grids) {
   const auto ids = source.get<std::vector<int32_t>>();
   const size_t places = static_cast<size_t>(std::count(ids.begin(), ids.end(), placeholder));
-  const size_t each = pictures == 0 ? 1 : std::max<size_t>(1, places / pictures);
+  std::vector<size_t> each(pictures, pictures == 0 ? 1 : std::max<size_t>(1, places / pictures));
+  for (size_t i = 0; i < grids.size(); ++i) {
+    each.at(i) = grids[i].at(1).get<size_t>() * grids[i].at(2).get<size_t>() / 4;
+  }
   std::vector<int32_t> read;
-  size_t seen = 0;
+  size_t image = 0;
+  size_t left = 0;
   for (const int32_t id : ids) {
     if (id != placeholder) {
       read.push_back(id);
-    } else if (seen++ % each == 0) {
+    } else if (left > 0) {
+      --left;
+    } else {
       read.push_back(kImagePlaceholder);
+      left = each.at(image++) - 1;
     }
   }
   return read;
@@ -92,7 +101,7 @@ absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const json& whole,
   golden.name = source.at("name").get<std::string>();
   golden.prompt = source.at("prompt").get<std::string>();
   golden.input_ids = ReadIds(source.at("input_ids"), whole.value("image_placeholder", kImagePlaceholder),
-                             source.at("images").size());
+                             source.at("images").size(), source.value("image_grid_thw", json::array()));
   golden.tokens = source.at("tokens").get<std::vector<int32_t>>();
   golden.finish = source.at("finish").get<std::string>();
   golden.text_exact = source.at("text_exact").get<std::string>();

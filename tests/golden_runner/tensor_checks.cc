@@ -59,7 +59,8 @@ double LargestError(const std::vector<float>& got, const std::vector<float>& wan
 
 // The whole prompt in one pass, as the reference runs it.
 struct FirstStep {
-  std::vector<float> features;  // of all pictures
+  std::vector<std::vector<float>> features;  // of all pictures, then of each tap
+  std::vector<float> positions;  // [axes, T]
   std::vector<float> logits;    // of all rows of the head
   Trace trace;
 };
@@ -78,12 +79,17 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   if (!sequence.prompt.images.empty()) {
-    std::vector<const std::vector<float>*> patches;
-    for (const auto& image : sequence.prompt.images) patches.push_back(&image->patches);
-    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(patches));
-    model.vision->Advance(work, model.vision->layers());
+    std::vector<const PreparedImage*> pictures;
+    for (const auto& image : sequence.prompt.images) pictures.push_back(image.get());
+    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(pictures));
+    RETURN_IF_ERROR(model.vision->Advance(work, INFINITY).status());
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(work));
-    step.features = backend.DownloadFloats(rows->tensor());
+    const int taps = model.vision->taps();
+    const auto level_rows = static_cast<int32_t>(rows->tensor().rows() / (1 + taps));
+    for (int level = 0; level <= taps; ++level) {
+      step.features.push_back(
+          backend.DownloadFloats(rows->tensor().Rows(level * level_rows, level_rows)));
+    }
     const std::shared_ptr<Buffer> features = std::move(rows);
     int32_t first = 0;
     for (const auto& image : sequence.prompt.images) {
@@ -91,6 +97,8 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
       picture->features = features;
       picture->first_row = first;
       picture->rows = image->rows;
+      picture->taps = taps;
+      picture->level_rows = level_rows;
       first += image->rows;
       live.pictures.push_back(std::move(picture));
     }
@@ -103,7 +111,9 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
                    KvCache::Allocate(backend, model.spec.decoder, blocks, kBlockSize));
   StepPlan plan;
   plan.rows.push_back({&sequence, 0, rows, true});
-  const BuiltBatch built = BuildBatch(plan, kBlockSize, false);
+  const BuiltBatch built =
+      BuildBatch(plan, kBlockSize, model.spec.decoder.position_axes(), false);
+  step.positions.assign(built.batch.positions.begin(), built.batch.positions.end());
   const DecoderOutput output = model.decoder->Forward(built.batch, *cache, &step.trace);
   step.logits = backend.DownloadFloats(output.logits);
   backend.ResetArena();
@@ -116,8 +126,16 @@ std::vector<float> Joined(const std::vector<std::vector<float>>& parts) {
   return all;
 }
 
-absl::StatusOr<std::vector<float>> Pixels(const LoadedModel& model, const Request& request) {
+absl::StatusOr<std::vector<float>> Pixels(const LoadedModel& model, const Preparer& preparer,
+                                          const Request& request) {
   std::vector<float> pixels;
+  if (model.spec.vision && model.spec.vision->native) {  // as patches
+    ASSIGN_OR_RETURN(const PreparedPrompt prompt, preparer.Prepare(request));
+    for (const auto& image : prompt.images) {
+      pixels.insert(pixels.end(), image->patches.begin(), image->patches.end());
+    }
+    return pixels;
+  }
   for (const PlacedImage& placed : ImagesOf(request.input)) {
     ASSIGN_OR_RETURN(const Image image, DecodeImage(placed.image->bytes, "", {}));
     const ImageProcessor& processor = model.spec.image_processor;
@@ -135,7 +153,10 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
   if (!request.messages.empty()) {
     const auto built = BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages,
                                    SpecialTokens::kText);
-    report.Add(built.ok() && PromptText(*built) == request.prompt, what + " prompt");
+    const std::optional<int32_t> token = model.spec.image_token;
+    const std::string prompt =
+        !built.ok() ? "" : token ? PromptText(*built, std::string(model.tokenizer->TokenBytes(*token))) : PromptText(*built);
+    report.Add(prompt == request.prompt, what + " prompt");
   }
   const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
                           {64, {}, 1 << 20});
@@ -144,7 +165,7 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
              prompt.ok() ? "" : std::string(StatusMessage(prompt.status())));
   const std::vector<float> expected = golden.Expected(request, "pixels");
   if (expected.empty()) return;
-  const auto pixels = Pixels(model, request.request);
+  const auto pixels = Pixels(model, preparer, request.request);
   const double error = pixels.ok() ? LargestError(*pixels, expected) : INFINITY;
   report.Add(error <= kPixelTolerance, what + " pixels", fmt::format("{:.1e} absolute", error));
 }
@@ -193,14 +214,18 @@ void CheckTensors(const ModelCase& golden, Report& report) {
       report.Fail(what + " forward", std::string(StatusMessage(step.status())));
       continue;
     }
-    const auto check = [&](const char* tensor, const std::vector<float>& got) {
+    const auto check = [&](const std::string& tensor, const std::vector<float>& got) {
       const std::vector<float> want = golden.Expected(request, tensor);
       if (want.empty()) return;
       const double error = RelativeError(got, want);
       report.Add(error <= kTensorTolerance, fmt::format("{} {}", what, tensor),
                  fmt::format("{:.1e}", error));
     };
-    check("image_features", step->features);
+    for (size_t level = 0; level < step->features.size(); ++level) {
+      check(level == 0 ? "image_features" : fmt::format("deepstack_{}", level - 1),
+            step->features[level]);
+    }
+    check("positions", step->positions);
     check("hidden", Joined(step->trace.hidden));
     check("router_logits", Joined(step->trace.router_logits));
     const std::vector<float> want = golden.Expected(request, "logits");

@@ -61,6 +61,7 @@ TEST(ConvertTest, TakesAConversation) {
   const auto request = ToRequest(
       Parse(
           R"(model: "tiny" parse_special_tokens: true cache_salt: "tenant" image_mode: IMAGE_MODE_CROP
+               max_image_tokens: 1
                conversation {
                  messages { role: ROLE_SYSTEM parts { text: "be brief" } }
                  messages { role: ROLE_USER parts { image { data: "png" mime_type: "image/png" } }
@@ -72,6 +73,7 @@ TEST(ConvertTest, TakesAConversation) {
   EXPECT_EQ(request->id, "r");
   EXPECT_EQ(request->sampling.seed, 9u);
   EXPECT_EQ(request->image_mode, ImageMode::kCrop);
+  EXPECT_EQ(request->max_image_tokens, 1);
   EXPECT_TRUE(request->parse_special_tokens);
   EXPECT_EQ(request->cache_salt, "tenant");
   const auto& messages = std::get<std::vector<Message>>(request->input);
@@ -91,6 +93,7 @@ TEST(ConvertTest, TakesRawAndTokenPrompts) {
   ASSERT_TRUE(raw.ok()) << raw.status();
   EXPECT_EQ(std::get<RawPrompt>(raw->input).images[1].bytes, "b");
   EXPECT_FALSE(raw->image_mode.has_value());
+  EXPECT_FALSE(raw->max_image_tokens.has_value());
   const auto tokens = ToRequest(
       Parse(R"(token_prompt { ids: [0, -200, 49] images { data: "a" } })"), TestModel(), {});
   ASSERT_TRUE(tokens.ok()) << tokens.status();
@@ -130,6 +133,8 @@ TEST(ConvertTest, NamesTheFaultyField) {
       {"token_prompt { ids: [-1] }", "token_prompt.ids[0]", "not -1"},
       {"token_prompt { ids: [-200] }", "token_prompt.ids", "1 places"},
       {q + "image_mode: 9", "image_mode", "9"},
+      {q + "max_image_tokens: 0", "max_image_tokens", "not 0"},
+      {q + "max_image_tokens: -7", "max_image_tokens", "not -7"},
       {q + "model: 'gpt'", "model", "gpt", ErrorReason::kModelNotFound},
       {q + "cache_salt: '" + std::string(129, 's') + "'", "cache_salt", "129"},
       {q + "request_id: '" + std::string(129, 's') + "'", "request_id", "129"},
@@ -296,6 +301,7 @@ TEST(ConvertTest, TellsEveryFigureOfTheUsage) {
                     .cached_tokens = 4,
                     .generated_tokens = 5,
                     .preemptions = 11,
+                    .reduced_images = 12,
                     .queue_ms = 6,
                     .preprocess_ms = 7,
                     .encode_ms = 8,
@@ -304,7 +310,8 @@ TEST(ConvertTest, TellsEveryFigureOfTheUsage) {
   EXPECT_EQ(
       ToProto(usage).ShortDebugString(),
       "prompt_tokens: 1 text_tokens: 2 image_tokens: 3 cached_tokens: 4 generated_tokens: 5 "
-      "queue_ms: 6 preprocess_ms: 7 encode_ms: 8 prefill_ms: 9 decode_ms: 10 preemptions: 11");
+      "queue_ms: 6 preprocess_ms: 7 encode_ms: 8 prefill_ms: 9 decode_ms: 10 preemptions: 11 "
+      "reduced_images: 12");
 }
 
 }  // namespace

@@ -68,6 +68,38 @@ TEST_F(GenerateTest, MakesDifferentIdsAndSeedsWhereNoneAreGiven) {
   EXPECT_NE(engine_->requests()[0].sampling.seed, engine_->requests()[1].sampling.seed);
 }
 
+TEST_F(GenerateTest, PassesThePicturesLimitOnAndTellsWhatItShrank) {
+  Script script = Spell("small");
+  script.completion.usage.reduced_images = 2;
+  engine_->SetScript(script);
+  v1::GenerateRequest request = Question();
+  request.set_max_image_tokens(64);
+  ASSERT_TRUE(Generate(request).ok());
+  EXPECT_EQ(engine_->requests()[0].max_image_tokens, 64);
+  EXPECT_EQ(response_.usage().reduced_images(), 2);
+  ASSERT_TRUE(Generate(Question()).ok());
+  EXPECT_FALSE(engine_->requests()[1].max_image_tokens.has_value()) << "the server's";
+}
+
+TEST_F(GenerateTest, RefusesAPicturesLimitBelowOne) {
+  v1::GenerateRequest request = Question();
+  request.set_max_image_tokens(0);
+  const grpc::Status status = Generate(request);
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(Reason(status), "tessera.v1/INVALID_PARAMETER");
+  const auto bad = Detail<google::rpc::BadRequest>(status);
+  ASSERT_TRUE(bad.has_value());
+  EXPECT_EQ(bad->field_violations(0).field(), "max_image_tokens");
+  v1::CountTokensRequest count;
+  count.mutable_raw_prompt()->set_text("hi");
+  count.set_max_image_tokens(-1);
+  v1::CountTokensResponse response;
+  grpc::ClientContext context;
+  EXPECT_EQ(generation_->CountTokens(&context, count, &response).error_code(),
+            grpc::INVALID_ARGUMENT);
+  EXPECT_TRUE(engine_->requests().empty());
+}
+
 TEST_F(GenerateTest, PassesTheDeadlineOn) {
   Script script = Spell("never seen");
   script.stay = true;
@@ -109,6 +141,7 @@ TEST_F(GenerateTest, CountsTokens) {
   v1::CountTokensRequest request;
   request.mutable_raw_prompt()->set_text("hi");
   request.set_parse_special_tokens(true);
+  request.set_max_image_tokens(64);
   v1::CountTokensResponse response;
   grpc::ClientContext context;
   ASSERT_TRUE(generation_->CountTokens(&context, request, &response).ok());
@@ -117,6 +150,7 @@ TEST_F(GenerateTest, CountsTokens) {
   EXPECT_EQ(response.image_tokens(), 576);
   EXPECT_EQ(response.prompt_token_ids(1), -200);
   EXPECT_TRUE(engine_->requests()[0].parse_special_tokens);
+  EXPECT_EQ(engine_->requests()[0].max_image_tokens, 64);
 }
 
 TEST_F(GenerateTest, RefusesToCountWhatTheEngineRefuses) {

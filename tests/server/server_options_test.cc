@@ -40,6 +40,7 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_EQ(parsed.options().device, DeviceChoice::kAuto);
   EXPECT_EQ(parsed.options().drain_timeout, seconds(30));
   EXPECT_EQ(parsed.options().engine.max_running, EngineOptions().max_running);
+  EXPECT_EQ(parsed.options().engine.max_image_tokens, 4096);
 }
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
@@ -47,7 +48,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
       Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0", "--http-listen=localhost:9",
              "--device=cpu", "--dtype=float16", "--router=gumbel", "--drain-timeout=1m30s",
              "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
-             "--max-context=77", "--threads=2", "--log-level=debug", "--emulate-capacity"});
+             "--max-context=77", "--max-image-tokens=0", "--threads=2", "--log-level=debug", "--emulate-capacity"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
@@ -65,6 +66,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.engine.kv_cache_bytes, int64_t{64} << 20);
   EXPECT_EQ(options.engine.step_tokens, 99);
   EXPECT_EQ(options.engine.max_context, 77);
+  EXPECT_EQ(options.engine.max_image_tokens, 0);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.log_level, "debug");
 }
@@ -85,6 +87,7 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},
       {{"--model", "/", "--max-running", "0"}, "--max-running"},
       {{"--model", "/", "--max-waiting", "x"}, "--max-waiting"},
+      {{"--model", "/", "--max-image-tokens", "-1"}, "--max-image-tokens"},
       {{"--model", "/", "--kv-cache-mib", "-5"}, "--kv-cache-mib"},
       {{"--model", "/", "--log-level", "loud"}, "loud"},
       {{"--model", "/", "--unknown"}, "--unknown"},

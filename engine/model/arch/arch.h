@@ -22,5 +22,7 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaQwen2(JsonFields& config,
                                             const ModelDirectories& directories);
 absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config,
                                                const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadQwen3Moe(JsonFields& config, const ModelDirectories& directories);
+absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirectories& directories);
 
 }  // namespace tessera

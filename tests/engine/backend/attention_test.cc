@@ -86,7 +86,7 @@ class AttentionTest : public BackendTest {
     none.pair_axis = backend().New(DType::kInt32, {0});
     none.cosine = backend().New(DType::kFloat32, {1, 0});
     none.sine = backend().New(DType::kFloat32, {1, 0});
-    backend().RopeWriteKv(rows, shape, none, batch, setup.kv);
+    backend().RopeWriteKv(rows, shape, {}, none, batch, setup.kv);
     return backend().DownloadFloats(backend().PagedAttention(rows, shape, batch, setup.kv));
   }
 
@@ -219,7 +219,7 @@ TEST_P(AttentionTest, RotatesAndWrites) {
   rope.pair_axis = backend().Upload(axes, {pairs});
   const auto qkv = Random(7 * width, 1);
   Tensor rows = backend().UploadActivations(qkv, {7, width});
-  backend().RopeWriteKv(rows, shape, rope, batch, setup.kv);
+  backend().RopeWriteKv(rows, shape, {}, rope, batch, setup.kv);
   auto expected = Widen(qkv);
   for (int64_t t = 0; t < 7; ++t) {
     reference::Values c, s;
@@ -242,6 +242,89 @@ TEST_P(AttentionTest, RotatesAndWrites) {
       EXPECT_EQ(values[slots[t] * dim + i], turned[t * width + 3 * dim + i]);
     }
   }
+}
+
+TEST_P(AttentionTest, NormsHeadsBeforeItTurnsThem) {
+  const AttentionShape shape = {2, 1, 8};
+  const int64_t width = 4 * 8;
+  const Setup setup = MakeSetup(shape, 4, 1, 12);
+  const PagedBatch batch = MakeBatch(setup, {{0, 3}});
+  const auto weights = RandomFloats(16, 3, 1.0f, DType::kFloat32);
+  const auto cosine = RandomFloats(3 * 4, 5, 1.0f, DType::kFloat32);
+  const auto sine = RandomFloats(3 * 4, 6, 1.0f, DType::kFloat32);
+  const std::vector<int32_t> axes(4, 0);
+  Rope rope;
+  rope.cosine = Keep(cosine, {3, 4}, DType::kFloat32);
+  rope.sine = Keep(sine, {3, 4}, DType::kFloat32);
+  rope.pair_axis = backend().Upload(axes, {4});
+  HeadNorms norms;
+  norms.query = {NormKind::kRmsNorm, 1e-6f,
+                 Keep({weights.begin(), weights.begin() + 8}, {8}, DType::kFloat32), {}};
+  norms.key = {NormKind::kRmsNorm, 1e-6f,
+               Keep({weights.begin() + 8, weights.end()}, {8}, DType::kFloat32), {}};
+  const auto qkv = Random(3 * width, 1);
+  const Tensor rows = backend().UploadActivations(qkv, {3, width});
+  backend().RopeWriteKv(rows, shape, norms, rope, batch, setup.kv);
+  auto expected = Widen(qkv);
+  for (int64_t t = 0; t < 3; ++t) {
+    const reference::Values c(cosine.begin() + t * 4, cosine.begin() + (t + 1) * 4);
+    const reference::Values s(sine.begin() + t * 4, sine.begin() + (t + 1) * 4);
+    for (int64_t h = 0; h < 3; ++h) {
+      const auto head = expected.begin() + t * width + h * 8;
+      const auto weight = weights.begin() + (h < 2 ? 0 : 8);
+      const reference::Values normed =
+          reference::Norm({head, head + 8}, {weight, weight + 8}, {}, NormKind::kRmsNorm, 1e-6);
+      std::copy(normed.begin(), normed.end(), head);
+      reference::Rotate(&*head, 4, c.data(), s.data());
+    }
+  }
+  EXPECT_TRUE(Near(backend().DownloadFloats(rows), expected, tolerance()));
+}
+
+TEST_P(AttentionTest, TurnsWithoutWriting) {
+  const AttentionShape shape = {2, 2, 8};
+  const int64_t width = 6 * 8;
+  const auto cosine = RandomFloats(5 * 4, 5, 1.0f, DType::kFloat32);
+  const auto sine = RandomFloats(5 * 4, 6, 1.0f, DType::kFloat32);
+  const std::vector<int32_t> axes = {0, 0, 1, 1};
+  const std::vector<int32_t> positions = {0, 4, 2, 3, 1, 1};  // two axes of three rows
+  Rope rope;
+  rope.cosine = Keep(cosine, {5, 4}, DType::kFloat32);
+  rope.sine = Keep(sine, {5, 4}, DType::kFloat32);
+  rope.pair_axis = backend().Upload(axes, {4});
+  const auto qkv = Random(3 * width, 1);
+  const Tensor rows = backend().UploadActivations(qkv, {3, width});
+  backend().ApplyRope(rows, shape, rope, backend().Upload(positions, {2, 3}));
+  auto expected = Widen(qkv);
+  for (int64_t t = 0; t < 3; ++t) {
+    reference::Values c, s;
+    for (int64_t i = 0; i < 4; ++i) {
+      c.push_back(cosine[positions[axes[i] * 3 + t] * 4 + i]);
+      s.push_back(sine[positions[axes[i] * 3 + t] * 4 + i]);
+    }
+    for (int64_t h = 0; h < 4; ++h) {
+      reference::Rotate(&expected[t * width + h * 8], 4, c.data(), s.data());
+    }
+  }
+  EXPECT_TRUE(Near(backend().DownloadFloats(rows), expected, tolerance()));
+}
+
+TEST_P(AttentionTest, PartsOfSpansHaveTheBitsOfTheWhole) {
+  const AttentionShape shape = {3, 3, 40, 0.125f};
+  const std::vector<int32_t> bounds = {0, 70, 71, 130};
+  const auto qkv = Random(130 * 9 * 40, 7, 3.0f);
+  const Tensor rows = backend().UploadActivations(qkv, {130, 9 * 40});
+  const Tensor starts = backend().Upload(bounds, {4});
+  const auto whole = backend().DownloadFloats(backend().FullAttention(rows, shape, starts, 70));
+  std::vector<float> parts;
+  int64_t first = 0;
+  for (const int64_t count : {1, 47, 30, 0, 52}) {
+    const auto part =
+        backend().DownloadFloats(backend().FullAttention(rows, shape, starts, 70, first, count));
+    parts.insert(parts.end(), part.begin(), part.end());
+    first += count;
+  }
+  EXPECT_EQ(parts, whole);
 }
 
 TEST_P(AttentionTest, FullMatchesReference) {

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <limits>
 
+#include "engine/backend/half.h"
 #include "tests/testing/backend_test.h"
 
 namespace tessera::testing {
@@ -46,6 +47,39 @@ TEST_P(LinearTest, MatchesReference) {
         reference::Linear(Widen(x), Widen(weight), Widen(bias), c.in, c.out, Activation::kNone);
     EXPECT_TRUE(
         Near(backend().DownloadFloats(backend().LinearFloat32(input, *packed)), plain, 2e-6));
+  }
+}
+
+// In every dtype that a checkpoint has, beside a piece that is not transposed.
+TEST_P(LinearTest, TakesTransposedWeights) {
+  const int64_t in = 70;
+  const int64_t out = 37;
+  const int64_t stride = 50;  // it is a part of a wider tensor
+  const auto straight = Random(3 * in, 5);
+  const auto weight = Random(out * in, 1);
+  const auto x = Random(4 * in, 3);
+  LinearWeights plain;
+  plain.weights = {Host(weight, {out, in}), Host(straight, {3, in})};
+  const Tensor input = backend().UploadActivations(x, {4, in});
+  const auto expected =
+      backend().DownloadFloats(backend().Linear(input, *backend().PackLinear(plain).value()));
+  std::vector<float> floats(in * stride, 7.0f);
+  std::vector<uint16_t> halves(in * stride, 0x4000);
+  for (int64_t r = 0; r < out; ++r) {
+    for (int64_t c = 0; c < in; ++c) {
+      floats[c * stride + r] = weight[r * in + c];
+      halves[c * stride + r] = FloatToBFloat16(weight[r * in + c]);
+    }
+  }
+  const HostTensor views[] = {{DType::kFloat32, {out, in}, floats.data(), stride},
+                              {DType::kBFloat16, {out, in}, halves.data(), stride}};
+  for (const HostTensor& view : views) {
+    if (view.dtype == DType::kBFloat16 && backend().activation_dtype() != DType::kBFloat16) continue;
+    LinearWeights transposed;
+    transposed.weights = {view, Host(straight, {3, in})};
+    EXPECT_EQ(backend().DownloadFloats(
+                  backend().Linear(input, *backend().PackLinear(transposed).value())),
+              expected);
   }
 }
 

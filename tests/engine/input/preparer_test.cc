@@ -1,7 +1,8 @@
-// Prompts of models whose vocabulary has a token for pictures.
+// Prompts of models whose vocabulary has a token for pictures, of one size or of any.
 #include "engine/input/preparer.h"
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include "engine/status.h"
 #include "tests/testing/temporary_directory.h"
@@ -95,6 +96,98 @@ TEST_F(PictureTokenTest, ARawPrompt) {
   const auto prompt = Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2)});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, Joined({{kImagePlaceholder}, IdsOf("a"), {kImagePlaceholder}}));
+}
+
+// A PNG file whose header says width × height; nothing behind it.
+EncodedImage PngHeader(int width, int height) {
+  std::string bytes("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16);
+  std::string chunk = "IHDR";
+  for (const int side : {width, height}) {
+    for (int shift = 24; shift >= 0; shift -= 8) chunk += static_cast<char>(side >> shift & 255);
+  }
+  chunk += std::string("\x08\x02\0\0\0", 5);
+  const auto crc = static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(chunk.data()),
+                                               static_cast<uInt>(chunk.size())));
+  bytes += chunk.substr(4);
+  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(crc >> shift & 255);
+  return {bytes + std::string("\0\0\0\0IDAT", 8), ""};
+}
+
+class NativePictureTest : public PictureTokenTest {
+ protected:
+  void SetUp() override {
+    PictureTokenTest::SetUp();
+    format_.taken = true;
+    format_.native = NativeSize{.patch_size = 16, .merge = 2, .frames = 2, .min_pixels = 1024,
+                                .max_pixels = 64 * 1024};
+  }
+  absl::StatusOr<PreparedPrompt> TokenizeWithin(Input input, int32_t server,
+                                                std::optional<int32_t> own) const {
+    Request request;
+    request.input = std::move(input);
+    request.max_image_tokens = own;
+    return Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
+                    {.max_images = 16, .image = {}, .max_context = 1000, .max_image_tokens = server})
+        .Tokenize(request);
+  }
+};
+
+TEST_F(NativePictureTest, EachTakesTheRowsOfItsShape) {
+  const auto prompt = TokenizeWithin(
+      TokenPrompt{{65, picture_, 66, picture_}, {PngHeader(96, 64), PngHeader(64, 64)}}, 0, {});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  ASSERT_EQ(prompt->spans.size(), 2u);
+  EXPECT_EQ(prompt->spans[0].rows, 6);
+  EXPECT_EQ(prompt->spans[1].begin, 8);
+  EXPECT_EQ(prompt->spans[1].rows, 4);
+  ASSERT_TRUE(prompt->positions.has_value());
+  EXPECT_EQ(prompt->positions->axes[0], (Ids{0, 1, 1, 1, 1, 1, 1, 4, 5, 5, 5, 5}));
+  EXPECT_EQ(prompt->positions->axes[1], (Ids{0, 1, 1, 1, 2, 2, 2, 4, 5, 5, 6, 6}));
+  EXPECT_EQ(prompt->positions->axes[2], (Ids{0, 1, 2, 3, 1, 2, 3, 4, 5, 6, 5, 6}));
+  EXPECT_EQ(prompt->positions->next, 7);
+  EXPECT_EQ(prompt->positions->At(2, 12), 7) << "decoding goes on";
+}
+
+TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
+  Ids wide = {65};
+  wide.insert(wide.end(), 6, picture_);
+  wide.insert(wide.end(), 4, picture_);  // pictures may touch
+  const std::vector<EncodedImage> images = {PngHeader(96, 64), PngHeader(64, 64)};
+  const auto prompt = TokenizeWithin(TokenPrompt{wide, images}, 0, {});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->ids, (Ids{65, kImagePlaceholder, kImagePlaceholder}));
+
+  wide.pop_back();
+  const absl::Status few = TokenizeWithin(TokenPrompt{wide, images}, 0, {}).status();
+  EXPECT_EQ(few.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(StatusField(few), "token_prompt.ids[7]");
+  EXPECT_NE(few.message().find("takes 4 tokens, here are 3"), std::string::npos) << few;
+  wide.insert(wide.end(), 2, picture_);
+  EXPECT_FALSE(TokenizeWithin(TokenPrompt{wide, images}, 0, {}).ok());
+}
+
+TEST_F(NativePictureTest, LimitsShrinkPictures) {
+  const struct {
+    int32_t server;
+    std::optional<int32_t> own;
+    int rows;
+  } cases[] = {
+      {0, {}, 64}, {16, {}, 16}, {16, 100, 16}, {16, 4, 4}, {0, 9, 9}, {1, {}, 1},
+  };
+  for (const auto& test : cases) {
+    const auto prompt =
+        TokenizeWithin(TokenPrompt{{picture_}, {PngHeader(512, 512)}}, test.server, test.own);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    EXPECT_EQ(prompt->spans[0].rows, test.rows);
+  }
+}
+
+TEST_F(NativePictureTest, AStripIsRefused) {
+  const absl::Status strip =
+      TokenizeWithin(TokenPrompt{{picture_}, {PngHeader(10000, 1)}}, 0, {}).status();
+  EXPECT_EQ(strip.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(StatusField(strip), "token_prompt.images[0]");
+  EXPECT_NE(strip.message().find("10000x1"), std::string::npos) << strip;
 }
 
 }  // namespace

@@ -72,14 +72,22 @@ class VisionEncoderTest : public ::testing::Test {
     tensors_.Write(directory_.path() / "model.safetensors");
     ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open({{directory_.path()}}));
     WeightLoader loader(*backend_, *checkpoint_, nullptr);
-    return VisionEncoder::Load(spec, projector, kHidden, loader);
+    ModelSpec model;
+    model.decoder.hidden = kHidden;
+    model.vision = spec;
+    model.projector = projector;
+    return VisionEncoder::Load(model, loader);
   }
   Floats Encode(VisionEncoder& encoder, const std::vector<Floats>& pictures) {
-    std::vector<const Floats*> patches;
-    for (const Floats& picture : pictures) patches.push_back(&picture);
-    auto batch = encoder.Begin(patches);
+    std::vector<PreparedImage> prepared(pictures.size());
+    std::vector<const PreparedImage*> views;
+    for (size_t i = 0; i < pictures.size(); ++i) {
+      prepared[i].patches = pictures[i];
+      views.push_back(&prepared[i]);
+    }
+    auto batch = encoder.Begin(views);
     EXPECT_TRUE(batch.ok()) << batch.status();
-    encoder.Advance(*batch, encoder.layers());
+    EXPECT_TRUE(encoder.Advance(*batch, INFINITY).ok());
     auto features = encoder.Finish(*batch);
     EXPECT_TRUE(features.ok()) << features.status();
     return backend_->DownloadFloats((*features)->tensor());

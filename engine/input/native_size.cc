@@ -1,0 +1,145 @@
+#include "engine/input/native_size.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "engine/check.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kMaxAspect = 200;
+constexpr int64_t kMaxPixels = int64_t{1} << 28;
+
+absl::Status Unsupported(const std::string& message) {
+  return absl::InvalidArgumentError("preprocessor_config.json: " + message);
+}
+
+absl::Status ReadInteger(const Json& config, const char* key, int64_t least, int64_t most,
+                         int64_t& value) {
+  if (!config.contains(key) || config[key].is_null()) return absl::OkStatus();
+  const Json& given = config[key];
+  if (!given.is_number_integer() || given < least || given > most) {
+    return Unsupported(
+        fmt::format("{} is {}, expected an integer of {} to {}", key, given.dump(), least, most));
+  }
+  value = given.get<int64_t>();
+  return absl::OkStatus();
+}
+
+absl::Status ReadSize(const Json& config, const char* key, int64_t most, int& value) {
+  int64_t wide = value;
+  RETURN_IF_ERROR(ReadInteger(config, key, 1, most, wide));
+  value = static_cast<int>(wide);
+  return absl::OkStatus();
+}
+
+// The multiple of `unit` next to `value`, of two equally near ones the even multiple.
+int64_t RoundTo(double value, int64_t unit) {
+  return static_cast<int64_t>(std::nearbyint(value / static_cast<double>(unit))) * unit;
+}
+
+}  // namespace
+
+absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {
+  if (!config.is_object()) return Unsupported("expected an object");
+  const Json type = config.value("image_processor_type", Json("Qwen2VLImageProcessor"));
+  if (type != "Qwen2VLImageProcessor" && type != "Qwen2VLImageProcessorFast") {
+    return Unsupported(fmt::format(
+        "image_processor_type is {}, only Qwen2VLImageProcessor and Qwen2VLImageProcessorFast are supported",
+        type.dump()));
+  }
+  NativeProcessor processor;
+  Json colours = config;  // the steps that it shares with SigLIP's, which has the same defaults of colours
+  colours["image_processor_type"] = "SiglipImageProcessor";
+  colours.erase("size");
+  ASSIGN_OR_RETURN(processor.colours, ParseImageProcessor(colours));
+
+  NativeSize& size = processor.size;
+  RETURN_IF_ERROR(ReadSize(config, "patch_size", 256, size.patch_size));
+  RETURN_IF_ERROR(ReadSize(config, "merge_size", 16, size.merge));
+  RETURN_IF_ERROR(ReadSize(config, "temporal_patch_size", 16, size.frames));
+  if (config.contains("size") && config["size"].is_object()) {  // areas, whatever their names say
+    RETURN_IF_ERROR(ReadInteger(config["size"], "shortest_edge", 1, kMaxPixels, size.min_pixels));
+    RETURN_IF_ERROR(ReadInteger(config["size"], "longest_edge", 1, kMaxPixels, size.max_pixels));
+  }
+  RETURN_IF_ERROR(ReadInteger(config, "min_pixels", 1, kMaxPixels, size.min_pixels));
+  RETURN_IF_ERROR(ReadInteger(config, "max_pixels", 1, kMaxPixels, size.max_pixels));
+  if (size.max_pixels < size.min_pixels || size.max_pixels < size.window_pixels()) {
+    return Unsupported(fmt::format("at most {} pixels, but at least {}, and {} for one token",
+                                   size.max_pixels, size.min_pixels, size.window_pixels()));
+  }
+  return processor;
+}
+
+absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size) {
+  const int64_t unit = size.side();
+  const double w = width;
+  const double h = height;
+  if (std::max(w, h) / std::min(w, h) > kMaxAspect) {
+    return RequestError(
+        absl::StatusCode::kInvalidArgument, ErrorReason::kInvalidParameter, "",
+        fmt::format("picture is {}x{}, more than {} times as long as wide; cut or pad it", width,
+                    height, kMaxAspect));
+  }
+  int64_t rows = RoundTo(h, unit);
+  int64_t cols = RoundTo(w, unit);
+  if (rows * cols > size.max_pixels) {
+    const double shrink = std::sqrt(h * w / static_cast<double>(size.max_pixels));
+    const auto fit = [&](double side) {
+      return std::max(unit, static_cast<int64_t>(std::floor(side / shrink / static_cast<double>(unit))) * unit);
+    };
+    rows = fit(h);
+    cols = fit(w);
+  } else if (rows * cols < size.min_pixels) {
+    const double grow = std::sqrt(static_cast<double>(size.min_pixels) / (h * w));
+    const auto fit = [&](double side) {
+      return static_cast<int64_t>(std::ceil(side * grow / static_cast<double>(unit))) * unit;
+    };
+    rows = fit(h);
+    cols = fit(w);
+  }
+  return PatchGrid{static_cast<int>(rows / size.patch_size), static_cast<int>(cols / size.patch_size)};
+}
+
+std::vector<std::pair<int, int>> WindowOrder(const PatchGrid& grid, int merge) {
+  TESSERA_CHECK(grid.rows % merge == 0 && grid.cols % merge == 0);
+  std::vector<std::pair<int, int>> order;
+  order.reserve(static_cast<size_t>(grid.patches()));
+  for (int row = 0; row < grid.rows; row += merge) {
+    for (int col = 0; col < grid.cols; col += merge) {
+      for (int i = 0; i < merge * merge; ++i) order.emplace_back(row + i / merge, col + i % merge);
+    }
+  }
+  return order;
+}
+
+std::vector<float> CutWindows(std::span<const float> pixels, const PatchGrid& grid,
+                              const NativeSize& size) {
+  const size_t patch = static_cast<size_t>(size.patch_size);
+  const size_t width = static_cast<size_t>(grid.cols) * patch;
+  const size_t plane = static_cast<size_t>(grid.rows) * patch * width;
+  TESSERA_CHECK(pixels.size() == 3 * plane);
+  std::vector<float> patches;
+  patches.reserve(pixels.size() * static_cast<size_t>(size.frames));
+  for (const auto& [row, col] : WindowOrder(grid, size.merge)) {
+    const size_t corner = static_cast<size_t>(row) * patch * width + static_cast<size_t>(col) * patch;
+    for (size_t colour = 0; colour < 3; ++colour) {
+      for (int frame = 0; frame < size.frames; ++frame) {
+        for (size_t y = 0; y < patch; ++y) {
+          const auto line = pixels.begin() + static_cast<int64_t>(colour * plane + corner + y * width);
+          patches.insert(patches.end(), line, line + size.patch_size);
+        }
+      }
+    }
+  }
+  return patches;
+}
+
+}  // namespace tessera

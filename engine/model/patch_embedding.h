@@ -1,0 +1,42 @@
+// The first rows of a vision transformer: patches through the convolution (a matrix product, as its stride is its size), plus where each
+// of them stands.
+//
+// Sources: CLIP's and SigLIP's vision models as in transformers 4.37; pictures of any shape as in transformers 4.57 (qwen3_vl,
+// fast_pos_embed_interpolate).
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/input/prepared.h"
+#include "engine/model/model_spec.h"
+#include "engine/model/weight_loader.h"
+
+namespace tessera {
+
+class PatchEmbedding {
+ public:
+  static absl::StatusOr<std::unique_ptr<PatchEmbedding>> Load(const VisionSpec& spec,
+                                                              WeightLoader& loader);
+
+  // [rows of all pictures, hidden], picture by picture, view by view.
+  Tensor Embed(std::span<const PreparedImage* const> pictures) const;
+
+ private:
+  PatchEmbedding(const VisionSpec& spec, Backend& backend) : spec_(spec), backend_(backend) {}
+  absl::Status LoadSquare(WeightLoader& loader);
+  absl::Status LoadTable(std::vector<float> rows, int64_t count, WeightLoader& loader);
+  Tensor EmbedViews(Tensor patches, int64_t views) const;
+  Tensor InterpolatePositions(std::span<const PreparedImage* const> pictures) const;
+
+  VisionSpec spec_;
+  Backend& backend_;
+  std::vector<std::unique_ptr<Buffer>> buffers_;
+  std::unique_ptr<PackedLinear> convolution_;
+  Tensor table_;  // positions, [rows, hidden]; of squares with the class token's embedding added to row 0
+  NormWeights norm_;
+};
+
+}  // namespace tessera
