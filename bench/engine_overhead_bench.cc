@@ -49,6 +49,7 @@ int Run(const ModelOptions& model, int rounds) {
       Message message;
       message.parts.emplace_back(fmt::format("How many shapes are there? {} {}", round, i));
       request.input = std::vector<Message>{message};
+      request.sampling.temperature = 0;
       request.sampling.max_tokens = kTokens;
       request.sampling.ignore_eos = true;
       if (const auto ticket = (*engine)->Submit(std::move(request), counter); !ticket.ok()) {

@@ -114,6 +114,7 @@ void AddWorkloadFlags(CLI::App& app, BenchFlags* flags) {
   WorkloadOptions& workload = flags->workload;
   v1::SamplingParams* sampling = workload.base.mutable_sampling();
   sampling->set_max_tokens(128);
+  sampling->set_temperature(0);
   const CLI::Range share(0.0, 1.0);
   app.add_option_function<std::string>(
       "--model", [&workload](const std::string& name) { workload.base.set_model(name); },

@@ -89,7 +89,7 @@ void AddSamplingFlags(CLI::App& app, v1::SamplingParams* params) {
   };
   using P = v1::SamplingParams;
   whole("--max-tokens", &P::set_max_tokens, "Tokens of the answer at most");
-  real("--temperature", &P::set_temperature, "0 is greedy, which is the default");
+  real("--temperature", &P::set_temperature, "0 is greedy; default: the model's");
   whole("--top-k", &P::set_top_k, "Only this many most likely tokens; 0: all");
   real("--top-p", &P::set_top_p,
        "Only the most likely tokens that together reach this probability");

@@ -1,5 +1,7 @@
 #include "client/json.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -27,6 +29,17 @@ Json UsageJson(const v1::Usage& usage) {
           {"decode_ms", usage.decode_ms()},
           {"preemptions", usage.preemptions()},
           {"reduced_images", usage.reduced_images()}};
+}
+
+// 0.7, where a double would tell the float's last bits.
+Json ShortNumber(float value) { return Json::parse(fmt::format("{}", value), nullptr, false); }
+
+Json DefaultsJson(const v1::SamplingParams& defaults) {
+  return {{"temperature", ShortNumber(defaults.temperature())},
+          {"top_k", defaults.top_k()},
+          {"top_p", ShortNumber(defaults.top_p())},
+          {"min_p", ShortNumber(defaults.min_p())},
+          {"repetition_penalty", ShortNumber(defaults.repetition_penalty())}};
 }
 
 // `bytes` tells what `token` cannot where a token is half a character.
@@ -121,7 +134,8 @@ Json ModelJson(const v1::Model& model) {
           {"experts_per_token", model.experts_per_token()},
           {"eos_token_ids",
            Json(std::vector<int>(model.eos_token_ids().begin(), model.eos_token_ids().end()))},
-          {"max_images", model.max_images()}};
+          {"max_images", model.max_images()},
+          {"default_sampling", DefaultsJson(model.default_sampling())}};
 }
 
 std::string Print(const Json& json) {

@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
+#include "engine/generation_defaults.h"
 #include "engine/model/router_mode.h"
 #include "engine/request.h"
 #include "engine/stats.h"
@@ -72,6 +73,7 @@ struct ModelInfo {
   bool takes_images = false;
   ImageMode image_mode = ImageMode::kPad;
   std::vector<int32_t> eos_ids;
+  GenerationDefaults default_sampling;  // what requests get where they set none
 };
 
 // Identifies an accepted request to Cancel().

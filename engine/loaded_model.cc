@@ -125,6 +125,10 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
       model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
   ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir, model->spec.tokenizer_class));
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
+  GenerationDefaults defaults;
+  defaults.repetition_penalty = model->spec.repetition.penalty;
+  ASSIGN_OR_RETURN(model->info.default_sampling,
+                   ReadGenerationDefaults(text_dir / "generation_config.json", defaults));
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
     return absl::InvalidArgumentError(fmt::format(

@@ -42,16 +42,16 @@ struct TokenPrompt {
 
 using Input = std::variant<std::vector<Message>, RawPrompt, TokenPrompt>;
 
-// Limits are checked by CheckSampling(); what the caller left unset stays at these defaults.
+// Limits are checked by CheckSampling(); what the caller leaves unset is the model's (GenerationDefaults), else as given here.
 struct SamplingParams {
-  float temperature = 0;          // 0: greedy; at most 100
-  int32_t top_k = 0;              // 0: all tokens
-  float top_p = 1;                // (0, 1]
-  float min_p = 0;                // [0, 1], of the best token's probability
-  std::optional<float> repetition_penalty;  // (0, 100], over prompt and answer; Keskar et al. 2019, CTRL, §4.1; unset: the model's
-  float presence_penalty = 0;     // [-2, 2], over the answer
-  float frequency_penalty = 0;    // [-2, 2], over the answer
-  std::vector<std::pair<int32_t, float>> logit_bias;  // token id → added to its logit, [-100, 100]
+  std::optional<float> temperature;  // 0: greedy
+  std::optional<int32_t> top_k;      // 0: all tokens
+  std::optional<float> top_p;
+  std::optional<float> min_p;        // of the best token's probability
+  std::optional<float> repetition_penalty;  // over prompt and answer; Keskar et al. 2019, CTRL, §4.1
+  float presence_penalty = 0;        // over the answer
+  float frequency_penalty = 0;       // over the answer
+  std::vector<std::pair<int32_t, float>> logit_bias;  // token id → added to its logit
   uint64_t seed = 0;
   int32_t max_tokens = 0;  // 0: as many as the context holds
   int32_t min_tokens = 0;  // before these no end token and no stop string ends the answer

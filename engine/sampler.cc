@@ -9,6 +9,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "engine/check.h"
 #include "engine/random.h"
+#include "engine/sampling_range.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -18,16 +19,7 @@ constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxStopIds = 64;
 constexpr size_t kMaxBiases = 1024;
-constexpr int32_t kMaxLogprobs = 20;
 constexpr float kBarred = -std::numeric_limits<float>::infinity();
-
-struct Range {
-  const char* field;
-  double value;
-  double low;
-  double high;
-  bool open_low;  // the low end itself is not allowed
-};
 
 bool Before(std::pair<int32_t, float> a, std::pair<int32_t, float> b) {
   return a.second != b.second ? a.second > b.second : a.first < b.first;
@@ -112,93 +104,111 @@ int32_t DrawFrom(std::span<const std::pair<int32_t, double>> candidates, double 
 // Candidates with weights exp((logit - best) / temperature) that survive top-k, top-p and min-p. None when `best` is not finite.
 std::vector<std::pair<int32_t, double>> Candidates(std::span<const float> logits,
                                                    const SamplingParams& params) {
+  const float temperature = params.temperature.value_or(0);
+  const int32_t top_k = params.top_k.value_or(0);
+  const float top_p = params.top_p.value_or(1);
+  const float min_p = params.min_p.value_or(0);
   const double best = logits[static_cast<size_t>(Best(logits))];
   std::vector<std::pair<int32_t, double>> candidates;
   for (size_t id = 0; id < logits.size(); ++id) {
-    const double weight = std::exp((logits[id] - best) / params.temperature);
+    const double weight = std::exp((logits[id] - best) / temperature);
     if (weight > 0) candidates.emplace_back(static_cast<int32_t>(id), weight);
   }
-  const bool filtered = params.top_k > 0 || params.top_p < 1 || params.min_p > 0;
+  const bool filtered = top_k > 0 || top_p < 1 || min_p > 0;
   if (!filtered) return candidates;
   std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
     return a.second != b.second ? a.second > b.second : a.first < b.first;
   });
-  if (params.top_k > 0 && static_cast<size_t>(params.top_k) < candidates.size()) {
-    candidates.resize(static_cast<size_t>(params.top_k));
+  if (top_k > 0 && static_cast<size_t>(top_k) < candidates.size()) {
+    candidates.resize(static_cast<size_t>(top_k));
   }
   double total = 0;
   for (const auto& [id, weight] : candidates) total += weight;
   double reached = 0;
   size_t kept = 0;
-  while (kept < candidates.size() && (kept == 0 || (reached < params.top_p * total &&
-                                                    candidates[kept].second >= params.min_p))) {
+  while (kept < candidates.size() && (kept == 0 || (reached < top_p * total && candidates[kept].second >= min_p))) {
     reached += candidates[kept++].second;
   }
   candidates.resize(kept);
   return candidates;
 }
 
+absl::Status CheckScalars(const SamplingParams& params) {
+  constexpr double kMostTokens = 1e9;
+  const SamplingRange max_tokens{"max_tokens", 0, kMostTokens};
+  const SamplingRange min_tokens{"min_tokens", 0,
+                                 params.max_tokens > 0 ? params.max_tokens : kMostTokens};
+  const std::pair<SamplingRange, double> scalars[] = {
+      {kTemperatureRange, params.temperature.value_or(0)},
+      {kTopKRange, params.top_k.value_or(0)},
+      {kTopPRange, params.top_p.value_or(1)},
+      {kMinPRange, params.min_p.value_or(0)},
+      {kRepetitionPenaltyRange, params.repetition_penalty.value_or(1)},
+      {kPresencePenaltyRange, params.presence_penalty},
+      {kFrequencyPenaltyRange, params.frequency_penalty},
+      {max_tokens, params.max_tokens},
+      {min_tokens, params.min_tokens},
+      {kLogprobsRange, params.logprobs == -1 ? 0 : params.logprobs},
+  };
+  for (const auto& [range, value] : scalars) {
+    if (range.Holds(value)) continue;
+    return InvalidField(fmt::format("sampling.{}", range.field),
+                        fmt::format("must be in {}, not {:.7g}", range.Interval(), value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCount(const char* field, size_t count, size_t most) {
+  if (count <= most) return absl::OkStatus();
+  return InvalidField(fmt::format("sampling.{}", field),
+                      fmt::format("has {} entries; at most {} are taken", count, most));
+}
+
+absl::Status CheckToken(const std::string& field, int32_t id, int32_t vocabulary) {
+  if (id >= 0 && id < vocabulary) return absl::OkStatus();
+  return InvalidField(field, fmt::format("names token {}; ids are in [0, {})", id, vocabulary));
+}
+
+absl::Status CheckLogitBias(const SamplingParams& params, int32_t vocabulary) {
+  RETURN_IF_ERROR(CheckCount("logit_bias", params.logit_bias.size(), kMaxBiases));
+  for (const auto& [id, bias] : params.logit_bias) {
+    const std::string field = fmt::format("sampling.logit_bias[{}]", id);
+    RETURN_IF_ERROR(CheckToken(field, id, vocabulary));
+    if (kLogitBiasRange.Holds(bias)) continue;
+    return InvalidField(field, fmt::format("must be in {}, not {:.7g}", kLogitBiasRange.Interval(), bias));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckStops(const SamplingParams& params, int32_t vocabulary) {
+  RETURN_IF_ERROR(CheckCount("stop", params.stop.size(), kMaxStops));
+  for (size_t i = 0; i < params.stop.size(); ++i) {
+    const size_t bytes = params.stop[i].size();
+    if (bytes >= 1 && bytes <= kMaxStopBytes) continue;
+    return InvalidField(fmt::format("sampling.stop[{}]", i),
+                        fmt::format("has {} bytes; 1 to {} are taken", bytes, kMaxStopBytes));
+  }
+  RETURN_IF_ERROR(CheckCount("stop_token_ids", params.stop_ids.size(), kMaxStopIds));
+  for (size_t i = 0; i < params.stop_ids.size(); ++i) {
+    RETURN_IF_ERROR(CheckToken(fmt::format("sampling.stop_token_ids[{}]", i), params.stop_ids[i],
+                               vocabulary));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
-  const Range ranges[] = {
-      {"temperature", params.temperature, 0, 100, false},
-      {"top_k", static_cast<double>(params.top_k), 0, 1e9, false},
-      {"top_p", params.top_p, 0, 1, true},
-      {"min_p", params.min_p, 0, 1, false},
-      {"repetition_penalty", params.repetition_penalty.value_or(1), 0, 100, true},
-      {"presence_penalty", params.presence_penalty, -2, 2, false},
-      {"frequency_penalty", params.frequency_penalty, -2, 2, false},
-      {"max_tokens", static_cast<double>(params.max_tokens), 0, 1e9, false},
-      {"min_tokens", static_cast<double>(params.min_tokens), 0,
-       params.max_tokens > 0 ? params.max_tokens : 1e9, false},
-      {"logprobs", static_cast<double>(params.logprobs), -1, kMaxLogprobs, false},
-  };
-  for (const Range& range : ranges) {
-    const bool fits = range.value >= range.low && range.value <= range.high &&
-                      !(range.open_low && range.value == range.low);
-    if (!fits) {  // NaN does not fit either
-      return InvalidField(fmt::format("sampling.{}", range.field),
-                          fmt::format("{:.7g} is outside {}{}, {}]", range.value,
-                                      range.open_low ? "(" : "[", range.low, range.high));
-    }
-  }
-  if (params.logit_bias.size() > kMaxBiases) {
-    return InvalidField("sampling.logit_bias", fmt::format("more than {} entries", kMaxBiases));
-  }
-  for (const auto& [id, bias] : params.logit_bias) {
-    if (id < 0 || id >= vocabulary || !(bias >= -100 && bias <= 100)) {
-      return InvalidField(fmt::format("sampling.logit_bias[{}]", id),
-                          fmt::format("id must be below {}, bias {} in [-100, 100]", vocabulary, bias));
-    }
-  }
-  if (params.stop.size() > kMaxStops) {
-    return InvalidField("sampling.stop", fmt::format("more than {} strings", kMaxStops));
-  }
-  for (size_t i = 0; i < params.stop.size(); ++i) {
-    if (params.stop[i].empty() || params.stop[i].size() > kMaxStopBytes) {
-      return InvalidField(fmt::format("sampling.stop[{}]", i),
-                          fmt::format("must have 1 to {} bytes", kMaxStopBytes));
-    }
-  }
-  if (params.stop_ids.size() > kMaxStopIds) {
-    return InvalidField("sampling.stop_token_ids", fmt::format("more than {} ids", kMaxStopIds));
-  }
-  for (size_t i = 0; i < params.stop_ids.size(); ++i) {
-    if (params.stop_ids[i] < 0 || params.stop_ids[i] >= vocabulary) {
-      return InvalidField(fmt::format("sampling.stop_token_ids[{}]", i),
-                          fmt::format("id {} is not in the vocabulary of {}", params.stop_ids[i],
-                                      vocabulary));
-    }
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(CheckScalars(params));
+  RETURN_IF_ERROR(CheckLogitBias(params, vocabulary));
+  return CheckStops(params, vocabulary);
 }
 
 SampledToken SampleToken(const SamplerInput& input, const SamplingParams& params) {
   TESSERA_CHECK(!input.logits.empty());
   SampledToken token;
   const std::vector<float> logits = Adjusted(input, params);
-  if (params.temperature == 0) {
+  if (params.temperature.value_or(0) == 0) {
     token.id = Best(logits);
   } else {
     constexpr uint64_t kSamplerStream = 0x746f6b656e;

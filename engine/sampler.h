@@ -34,6 +34,7 @@ struct SampledToken {
   std::vector<std::pair<int32_t, float>> top;  // id, log-probability; best first
 };
 
+// Fields of `params` that are unset change nothing: see GenerationDefaults for what a request gets.
 SampledToken SampleToken(const SamplerInput& input, const SamplingParams& params);
 
 }  // namespace tessera

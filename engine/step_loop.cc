@@ -181,9 +181,7 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   Sequence& sequence = request.sequence;
   sequence.owner = &request;
   sequence.sampling = request.request.sampling;
-  if (!sequence.sampling.repetition_penalty) {
-    sequence.sampling.repetition_penalty = model_.spec.repetition.penalty;
-  }
+  ApplyDefaults(model_.info.default_sampling, sequence.sampling);
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   sequence.image_ready.assign(sequence.prompt.images.size(), false);

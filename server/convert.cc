@@ -201,6 +201,16 @@ absl::StatusOr<std::optional<int32_t>> ToMaxImageTokens(const RequestMessage& me
   return message.max_image_tokens();
 }
 
+v1::SamplingParams ToProto(const GenerationDefaults& defaults) {
+  v1::SamplingParams message;
+  message.set_temperature(defaults.temperature);
+  message.set_top_k(defaults.top_k);
+  message.set_top_p(defaults.top_p);
+  message.set_min_p(defaults.min_p);
+  message.set_repetition_penalty(defaults.repetition_penalty);
+  return message;
+}
+
 v1::ImageMode ToProto(ImageMode mode) {
   switch (mode) {
     case ImageMode::kPad:
@@ -324,6 +334,7 @@ v1::Model ToProto(const ModelInfo& model) {
   message.set_experts_per_token(model.experts_per_token);
   message.mutable_eos_token_ids()->Assign(model.eos_ids.begin(), model.eos_ids.end());
   if (model.takes_images) message.set_max_images(model.max_images);
+  *message.mutable_default_sampling() = ToProto(model.default_sampling);
   return message;
 }
 

@@ -74,6 +74,14 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
   spdlog::info("ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights, context {}",
                seconds.count(), model.name, model.architecture, model.dtype, model.device,
                model.weight_bytes >> 20, model.max_context);
+  if (const GenerationDefaults& sampling = model.default_sampling;
+      sampling != GenerationDefaults{}) {
+    spdlog::info(
+        "sampling that requests leave unset: temperature {}, top_k {}, top_p {}, min_p {}, "
+        "repetition_penalty {}",
+        sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p,
+        sampling.repetition_penalty);
+  }
   server.Publish(std::move(engine), seconds.count());
   return absl::OkStatus();
 }

@@ -178,7 +178,7 @@ struct DecoderSpec {
   int moe_layers() const;
 };
 
-// What a request that names no repetition penalty gets, and what the penalty counts beside the answer: the prompt's tokens, or BOS
+// The repetition penalty where neither a request nor generation_config.json names one, and what it counts beside the answer: the prompt's tokens, or BOS
 // in their place, as Hugging Face's generate() does when it is given embeddings.
 struct RepetitionSpec {
   float penalty = 1;

@@ -102,6 +102,20 @@ TEST(BenchCommand, OpenLoopDoesNotWaitForAnswers) {
   EXPECT_GT(Json::parse(result.out)["max_concurrent_requests"], 8);
 }
 
+TEST(BenchCommand, IsGreedyUnlessTold) {
+  FakeServer server;
+  ASSERT_EQ(RunCommand({"bench", "--address", server.address(), "--requests", "1"}).exit_code, 0);
+  ASSERT_EQ(RunCommand({"bench", "--address", server.address(), "--requests", "1", "--temperature",
+                        "0.5"})
+                .exit_code,
+            0);
+  const std::vector<v1::GenerateRequest> requests = server.requests();
+  ASSERT_EQ(requests.size(), 2u);
+  EXPECT_TRUE(requests[0].sampling().has_temperature());
+  EXPECT_EQ(requests[0].sampling().temperature(), 0);
+  EXPECT_EQ(requests[1].sampling().temperature(), 0.5f);
+}
+
 TEST(BenchCommand, CancelsAndDeadlinesEndEveryRequestOnce) {
   FakeServer server;
   server.Follow(

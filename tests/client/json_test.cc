@@ -36,6 +36,15 @@ TEST(ModelJson, HasEveryField) {
     EXPECT_TRUE(json.contains(model->field(i)->name()));
 }
 
+TEST(ModelJson, TellsTheDefaultsAsTheyWereWritten) {
+  v1::Model model;
+  model.mutable_default_sampling()->set_temperature(0.7f);
+  model.mutable_default_sampling()->set_top_k(20);
+  model.mutable_default_sampling()->set_repetition_penalty(1);
+  EXPECT_EQ(ModelJson(model)["default_sampling"].dump(),
+            R"({"temperature":0.7,"top_k":20,"top_p":0,"min_p":0,"repetition_penalty":1})");
+}
+
 TEST(Print, KeepsNumbersOnOneLine) {
   EXPECT_EQ(Print(Json({{"a", {1, 2}}, {"b", Json::array()}, {"c", {{"d", "\n"}}}})),
             "{\n  \"a\": [1,2],\n  \"b\": [],\n  \"c\": {\n    \"d\": \"\\n\"\n  }\n}\n");

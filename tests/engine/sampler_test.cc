@@ -35,7 +35,7 @@ std::vector<double> Chances(const std::vector<float>& logits, const SamplingPara
   std::vector<Candidate> sorted;
   double total = 0;
   for (size_t id = 0; id < logits.size(); ++id) {
-    sorted.push_back({id, std::exp(double{logits[id]} / params.temperature)});
+    sorted.push_back({id, std::exp(double{logits[id]} / params.temperature.value())});
     total += sorted.back().chance;
   }
   for (Candidate& candidate : sorted) candidate.chance /= total;
@@ -46,15 +46,17 @@ std::vector<double> Chances(const std::vector<float>& logits, const SamplingPara
     for (const Candidate& candidate : sorted) left += candidate.chance;
     for (Candidate& candidate : sorted) candidate.chance /= left;
   };
-  if (params.top_k > 0) sorted.resize(std::min(sorted.size(), static_cast<size_t>(params.top_k)));
+  if (const int32_t top_k = params.top_k.value_or(0); top_k > 0) {
+    sorted.resize(std::min(sorted.size(), static_cast<size_t>(top_k)));
+  }
   renormalize();
   // The shortest beginning that reaches top_p.
   size_t nucleus = 0;
-  for (double reached = 0; nucleus < sorted.size() && reached < params.top_p; ++nucleus) {
+  for (double reached = 0; nucleus < sorted.size() && reached < params.top_p.value_or(1); ++nucleus) {
     reached += sorted[nucleus].chance;
   }
   sorted.resize(nucleus);
-  const double least = params.min_p * sorted[0].chance;
+  const double least = params.min_p.value_or(0) * sorted[0].chance;
   std::erase_if(sorted, [&](const Candidate& candidate) { return candidate.chance < least; });
   renormalize();
   std::vector<double> chances(logits.size());
@@ -365,7 +367,7 @@ TEST(CheckSamplingTest, EveryFieldBeyondItsLimitsIsNamed) {
       {"top_k", [](auto& p) { p.top_k = -1; }, "-1"},
       {"top_p", [](auto& p) { p.top_p = 0; }, "0"},
       {"top_p", [](auto& p) { p.top_p = 1.5f; }, "1.5"},
-      {"top_p", [](auto& p) { p.top_p = 1.1f; }, "1.1 "},
+      {"top_p", [](auto& p) { p.top_p = 1.1f; }, "(0, 1], not 1.1"},
       {"top_p", [](auto& p) { p.top_p = -0.5f; }, "-0.5"},
       {"top_p", [](auto& p) { p.top_p = kNan; }, "nan"},
       {"min_p", [](auto& p) { p.min_p = -0.5f; }, "-0.5"},

@@ -52,8 +52,10 @@ class TinyModelTest : public ::testing::Test {
   }
 
   static std::shared_ptr<testing::CollectingSink> Submit(Engine& engine, std::vector<int32_t> ids,
-                                                         int32_t max_tokens = 24) {
+                                                         int32_t max_tokens = 24,
+                                                         const SamplingParams& sampling = {}) {
     Request request;
+    request.sampling = sampling;
     request.input = TokenPrompt{std::move(ids), {}};
     request.sampling.max_tokens = max_tokens;
     request.sampling.ignore_eos = true;
@@ -99,6 +101,42 @@ TEST_F(TinyModelTest, AnAnswerThatSawMoreThanAPromptWouldIsNotReusedByOne) {
   const auto again = Submit(*engine, conversation);
   EXPECT_EQ(AnswerOf(*again), AnswerOf(*Submit(*Start(fresh), conversation)));
   EXPECT_EQ(again->completion().usage.cached_tokens, 32) << "the blocks of the first prompt alone";
+}
+
+TEST_F(TinyModelTest, RequestsGetTheModelsSamplingWhereTheySetNone) {
+  ASSERT_NO_FATAL_FAILURE(WriteModel(Config("moe_llava_stablelm")));
+  SamplingParams told;
+  told.temperature = 1.5f;
+  told.top_k = 40;
+  told.top_p = 0.9f;
+  told.min_p = 0.001f;
+  told.repetition_penalty = 1.3f;
+  const Answer sampled = AnswerOf(*Submit(*Start({}), Prompt(40, 3), 24, told));
+  const Answer greedy = AnswerOf(*Submit(*Start({}), Prompt(40, 3)));
+  ASSERT_NE(sampled, greedy);
+
+  testing::WriteFile(directory_.path() / "generation_config.json",
+                     R"({"do_sample": true, "temperature": 1.5, "top_k": 40, "top_p": 0.9,
+                         "min_p": 0.001, "repetition_penalty": 1.3})");
+  const auto engine = Start({});
+  EXPECT_EQ(engine->model().default_sampling, (GenerationDefaults{1.5f, 40, 0.9f, 0.001f, 1.3f}));
+  EXPECT_EQ(AnswerOf(*Submit(*engine, Prompt(40, 3))), sampled);
+  SamplingParams plain;
+  plain.temperature = 0;
+  plain.repetition_penalty = 1;
+  EXPECT_EQ(AnswerOf(*Submit(*engine, Prompt(40, 3), 24, plain)), greedy);
+}
+
+TEST_F(TinyModelTest, ADefaultOutOfRangeEndsTheStart) {
+  ASSERT_NO_FATAL_FAILURE(WriteModel(Config("moe_llava_stablelm")));
+  const std::filesystem::path file = directory_.path() / "generation_config.json";
+  testing::WriteFile(file, R"({"top_k": -1})");
+  ModelOptions model;
+  model.model_dir = directory_.path();
+  const auto engine = StartEngine(MakeCpuBackend({}).value(), model, {});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine.status().message(),
+            file.string() + ": \"top_k\" -1: must be an integer from 0 to 2147483647");
 }
 
 TEST_F(TinyModelTest, CapacityIsPerSequenceHoweverRequestsAreRun) {

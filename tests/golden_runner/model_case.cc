@@ -120,6 +120,7 @@ absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const json& whole,
   request.id = golden.name;
   request.input = std::move(messages);
   if (golden.messages.empty()) request.input = RawPrompt{golden.prompt, images};
+  request.sampling.temperature = 0;
   request.sampling.max_tokens = source.at("max_new_tokens").get<int32_t>();
   request.image_mode =
       source.at("image_mode").get<std::string>() == "crop" ? ImageMode::kCrop : ImageMode::kPad;

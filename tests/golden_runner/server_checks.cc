@@ -42,6 +42,7 @@ v1::GenerateRequest ToProto(const GoldenRequest& golden) {
   request.set_image_mode(golden.request.image_mode == ImageMode::kCrop ? v1::IMAGE_MODE_CROP
                                                                        : v1::IMAGE_MODE_PAD);
   request.set_parse_special_tokens(golden.request.parse_special_tokens);
+  request.mutable_sampling()->set_temperature(0);
   request.mutable_sampling()->set_max_tokens(golden.request.sampling.max_tokens);
   request.set_request_id(golden.name);
   return request;

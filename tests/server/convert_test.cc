@@ -238,9 +238,16 @@ TEST(SamplingTest, MinTokensStayBelowMaxTokens) {
 TEST(SamplingTest, TellsUnsetFromZero) {
   const auto unset = ToRequest(Parse(kQuestion), TestModel(), Call(4));
   ASSERT_TRUE(unset.ok());
-  EXPECT_EQ(unset->sampling.temperature, 0.f);
-  EXPECT_EQ(unset->sampling.top_p, 1.f);
-  EXPECT_EQ(unset->sampling.repetition_penalty, std::nullopt) << "the model's";
+  EXPECT_EQ(unset->sampling.temperature, std::nullopt) << "the model's";
+  EXPECT_EQ(unset->sampling.top_k, std::nullopt);
+  EXPECT_EQ(unset->sampling.top_p, std::nullopt);
+  EXPECT_EQ(unset->sampling.min_p, std::nullopt);
+  EXPECT_EQ(unset->sampling.repetition_penalty, std::nullopt);
+  const auto zero = ToRequest(Parse(std::string(kQuestion) + "sampling { temperature: 0 top_k: 0 }"),
+                              TestModel(), Call(4));
+  ASSERT_TRUE(zero.ok());
+  EXPECT_EQ(zero->sampling.temperature, 0.f);
+  EXPECT_EQ(zero->sampling.top_k, 0);
   EXPECT_EQ(unset->sampling.max_tokens, 0);
   EXPECT_EQ(unset->sampling.logprobs, -1);
   EXPECT_EQ(unset->sampling.seed, 4u);
@@ -286,12 +293,16 @@ TEST(ConvertTest, TellsEveryFactOfTheModel) {
   model.eos_ids = {1, 2};
   model.dtype = "float32";
   model.device = "cpu";
+  model.default_sampling = {
+      .temperature = 0.7f, .top_k = 20, .top_p = 0.8f, .min_p = 0, .repetition_penalty = 1.05f};
   EXPECT_EQ(ToProto(model).ShortDebugString(),
             "name: \"tiny\" architecture: \"moe_llava_phi\" dtype: \"float32\" device: \"cpu\" "
             "max_context_tokens: 100 vocabulary_size: 50 takes_images: true tokens_per_image: 576 "
             "default_image_mode: IMAGE_MODE_PAD parameters: 10 active_parameters: 5 "
             "weight_bytes: 20 kv_bytes_per_token: 30 layers: 4 moe_layers: 2 experts: 8 "
-            "experts_per_token: 2 eos_token_ids: 1 eos_token_ids: 2 max_images: 2");
+            "experts_per_token: 2 eos_token_ids: 1 eos_token_ids: 2 max_images: 2 "
+            "default_sampling { temperature: 0.7 top_k: 20 top_p: 0.8 min_p: 0 "
+            "repetition_penalty: 1.05 }");
 }
 
 TEST(ConvertTest, TellsEveryFigureOfTheUsage) {

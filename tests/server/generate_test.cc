@@ -100,6 +100,15 @@ TEST_F(GenerateTest, RefusesAPicturesLimitBelowOne) {
   EXPECT_TRUE(engine_->requests().empty());
 }
 
+TEST_F(GenerateTest, LeavesUnsetSamplingToTheEngine) {
+  v1::GenerateRequest request = Question();
+  request.mutable_sampling()->set_temperature(0);
+  ASSERT_TRUE(Generate(request).ok());
+  const SamplingParams sampling = engine_->requests()[0].sampling;
+  EXPECT_EQ(sampling.temperature, 0.f);
+  EXPECT_FALSE(sampling.top_k || sampling.top_p || sampling.min_p || sampling.repetition_penalty);
+}
+
 TEST_F(GenerateTest, PassesTheDeadlineOn) {
   Script script = Spell("never seen");
   script.stay = true;

@@ -82,11 +82,14 @@ TEST_F(ServerTest, NotReadyWhileTheEngineStalls) {
 
 TEST_F(ServerTest, TellsTheModel) {
   StartServer();
+  engine_->mutable_model().default_sampling.top_k = 20;
   grpc::ClientContext context;
   v1::GetModelResponse response;
   ASSERT_TRUE(models_->GetModel(&context, {}, &response).ok());
   EXPECT_EQ(response.model().name(), "fake");
   EXPECT_EQ(response.model().max_context_tokens(), 2048);
+  EXPECT_EQ(response.model().default_sampling().top_k(), 20);
+  EXPECT_EQ(response.model().default_sampling().top_p(), 1);
   grpc::ClientContext list_context;
   v1::ListModelsResponse list;
   ASSERT_TRUE(models_->ListModels(&list_context, {}, &list).ok());

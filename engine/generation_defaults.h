@@ -1,0 +1,35 @@
+// What a request gets for the sampling fields that it leaves unset: what the model's authors
+// recommend in generation_config.json, else values that change nothing. Sources: transformers'
+// GenerationConfig for the file (greedy unless `do_sample`; a field that is null is absent); vLLM's
+// `--generation-config auto` for the rule that each unset field is taken from the file on its own,
+// so that a request that names a temperature still gets the file's top_k and top_p. vLLM does not
+// read `do_sample`. Tests: tests/engine/generation_defaults_test.cc.
+#pragma once
+
+#include <filesystem>
+
+#include "absl/status/statusor.h"
+#include "engine/request.h"
+
+namespace tessera {
+
+// In the ranges of engine/sampling_range.h.
+struct GenerationDefaults {
+  float temperature = 0;  // greedy
+  int32_t top_k = 0;
+  float top_p = 1;
+  float min_p = 0;
+  float repetition_penalty = 1;
+
+  bool operator==(const GenerationDefaults&) const = default;
+};
+
+// Fields that the file does not name, or all where there is no file, are those of `otherwise`.
+// INVALID_ARGUMENT names file, field and value of what is out of range.
+absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::filesystem::path& file,
+                                                          const GenerationDefaults& otherwise);
+
+// Sets what `params` leaves unset.
+void ApplyDefaults(const GenerationDefaults& defaults, SamplingParams& params);
+
+}  // namespace tessera
