@@ -11,6 +11,7 @@
 #include "engine/inbox.h"
 #include "engine/input_pool.h"
 #include "engine/loaded_model.h"
+#include "engine/routing_counts.h"
 #include "engine/sampler.h"
 #include "engine/status.h"
 #include "engine/step_loop.h"
@@ -21,14 +22,6 @@ namespace tessera {
 namespace {
 
 constexpr std::chrono::milliseconds kHeartbeat(500);
-
-std::vector<int32_t> RoutedLayers(const DecoderSpec& decoder) {
-  std::vector<int32_t> layers;
-  for (size_t i = 0; i < decoder.experts.size(); ++i) {
-    if (decoder.experts[i] > 0) layers.push_back(static_cast<int32_t>(i));
-  }
-  return layers;
-}
 
 absl::Status ShutdownStatus() {
   return RequestError(absl::StatusCode::kUnavailable, ErrorReason::kShutdownAborted, "",
@@ -45,7 +38,9 @@ class ModelEngine final : public Engine {
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
                   {options.max_images, {}, model_->info.max_context, options.max_image_tokens}),
         gate_(options.max_waiting, options.max_inflight_bytes),
-        telemetry_(RoutedLayers(model_->spec.decoder), model_->info.experts) {}
+        telemetry_(options.routing_telemetry.value_or(UsualRoutingTelemetry(
+                       model_->info.moe_layers, model_->info.experts)),
+                   model_->spec.decoder.experts) {}
 
   ~ModelEngine() override { Shutdown(); }
 

@@ -23,6 +23,9 @@ struct Histogram {
 };
 
 enum class Modality : uint8_t { kText, kImage };
+constexpr size_t kModalities = 2;
+// What is told of the routers' choices: nothing, sums by layer, or also each expert's.
+enum class RoutingTelemetry : uint8_t { kOff, kLayer, kExpert };
 enum class Stage : uint8_t { kQueue, kPreprocess, kEncode, kPrefill, kDecode };
 constexpr int kStages = 5;
 // How a request ended; the label `outcome`.
@@ -58,11 +61,13 @@ struct EngineStats {
   double step_seconds_total = 0;
   double backend_seconds_total = 0;  // of them, inside backend operations
   std::array<uint64_t, kOutcomes> outcomes = {};
-  int32_t moe_layers = 0;
-  int32_t experts = 0;
-  std::vector<int32_t> moe_layer_index;  // [moe_layers] index of the layer in the model
-  // [moe_layers][experts][2: text, image] choices made, flattened.
-  std::vector<uint64_t> expert_tokens;
+  // Choices of the routers, by routed layer: a token counts once for each expert that it chooses. All are empty when that is off.
+  std::vector<int32_t> moe_layer_index;   // [layers] of the layer in the model
+  std::vector<int32_t> layer_experts;     // [layers] that it has
+  std::vector<uint64_t> layer_tokens;     // [layers][2: text, image], flattened
+  std::vector<uint64_t> busiest_tokens;   // [layers] of each step's busiest expert: even routing makes it layer_tokens / experts
+  int32_t experts = 0;                    // of the layer that has most
+  std::vector<uint64_t> expert_tokens;    // [layers][experts][2: text, image], flattened; empty unless each expert is told of
 
   // Histograms.
   Histogram time_to_first_token;

@@ -287,17 +287,15 @@ void StepLoop::RunForward(const StepPlan& plan) {
   std::vector<float> logits;
   if (!output.logits.empty()) logits = backend_.DownloadFloats(output.logits);
   std::vector<std::vector<int32_t>> choices;
-  for (const Tensor layer : output.expert_choices) choices.push_back(backend_.DownloadInts(layer));
+  if (telemetry_.counts_routing()) {
+    for (const Tensor layer : output.expert_choices) choices.push_back(backend_.DownloadInts(layer));
+  }
   backend_.ResetArena();
   const Clock::time_point end = Clock::now();
   backend_seconds_ += Seconds(end - begin);
   pace_.LearnForward(plan, Seconds(end - begin));
 
-  telemetry_.Write([&](EngineStats& stats) {
-    for (size_t layer = 0; layer < choices.size(); ++layer) {
-      CountExperts(choices[layer], built.image_row, static_cast<int32_t>(layer), stats);
-    }
-  });
+  telemetry_.CountRouting(choices, built.image_row);
   const size_t row = static_cast<size_t>(model_.decoder->vocabulary_rows());
   const size_t in_use = static_cast<size_t>(model_.info.vocabulary);
   for (size_t i = 0; i < built.sampling.size(); ++i) {

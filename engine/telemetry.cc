@@ -1,13 +1,46 @@
 #include "engine/telemetry.h"
 
-namespace tessera {
+#include <algorithm>
 
-Telemetry::Telemetry(const std::vector<int32_t>& routed_layers, int32_t experts) {
-  stats_.moe_layers = static_cast<int32_t>(routed_layers.size());
-  stats_.moe_layer_index = routed_layers;
-  stats_.experts = experts;
-  stats_.expert_tokens.assign(routed_layers.size() * static_cast<size_t>(experts) * 2, 0);
+namespace tessera {
+namespace {
+
+size_t CountRouted(const std::vector<int>& experts) {
+  return static_cast<size_t>(
+      std::count_if(experts.begin(), experts.end(), [](int count) { return count > 0; }));
+}
+
+size_t MostExperts(const std::vector<int>& experts) {
+  return experts.empty() ? 0
+                         : static_cast<size_t>(*std::max_element(experts.begin(), experts.end()));
+}
+
+}  // namespace
+
+Telemetry::Telemetry(RoutingTelemetry routing, const std::vector<int>& experts)
+    : routing_(routing, CountRouted(experts), MostExperts(experts)) {
   Beat();
+  if (!counts_routing()) return;
+  for (size_t layer = 0; layer < experts.size(); ++layer) {
+    if (experts[layer] == 0) continue;
+    stats_.moe_layer_index.push_back(static_cast<int32_t>(layer));
+    stats_.layer_experts.push_back(experts[layer]);
+  }
+  const size_t layers = stats_.moe_layer_index.size();
+  stats_.layer_tokens.resize(layers * kModalities);
+  stats_.busiest_tokens.resize(layers);
+  stats_.experts = static_cast<int32_t>(MostExperts(experts));
+  if (routing != RoutingTelemetry::kExpert) return;
+  stats_.expert_tokens.resize(layers * MostExperts(experts) * kModalities);
+}
+
+void Telemetry::CountRouting(const std::vector<std::vector<int32_t>>& choices,
+                             const std::vector<bool>& image_row) {
+  if (!counts_routing()) return;
+  for (size_t layer = 0; layer < choices.size(); ++layer) {
+    routing_.Count(layer, choices[layer], image_row);
+  }
+  Write([&](EngineStats& stats) { routing_.AddTo(stats); });
 }
 
 EngineStats Telemetry::Read() const {
@@ -33,17 +66,6 @@ void RecordFinish(const LiveRequest& request, const Completion& completion, Outc
   stats.prompt_cached_tokens += static_cast<uint64_t>(usage.cached_tokens);
   stats.prompt_tokens.Observe(usage.prompt_tokens);
   stats.answer_tokens.Observe(usage.generated_tokens);
-}
-
-void CountExperts(const std::vector<int32_t>& choices, const std::vector<bool>& image_row,
-                  int32_t layer, EngineStats& stats) {
-  if (image_row.empty()) return;
-  const size_t per_row = choices.size() / image_row.size();
-  const size_t base = static_cast<size_t>(layer) * static_cast<size_t>(stats.experts) * 2;
-  for (size_t i = 0; i < choices.size(); ++i) {
-    const size_t modality = image_row[i / per_row] ? 1 : 0;
-    ++stats.expert_tokens[base + static_cast<size_t>(choices[i]) * 2 + modality];
-  }
 }
 
 }  // namespace tessera

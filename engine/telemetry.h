@@ -5,14 +5,15 @@
 #include <mutex>
 
 #include "engine/live_request.h"
+#include "engine/routing_counts.h"
 #include "engine/stats.h"
 
 namespace tessera {
 
 class Telemetry {
  public:
-  // `routed_layers`: indices of the layers with experts.
-  Telemetry(const std::vector<int32_t>& routed_layers, int32_t experts);
+  // `experts`: of each layer of the model, 0 for dense ones.
+  Telemetry(RoutingTelemetry routing, const std::vector<int>& experts);
 
   // Runs `update` on the statistics under the lock; short, and once or twice per step.
   template <typename Update>
@@ -20,6 +21,11 @@ class Telemetry {
     const std::lock_guard lock(mutex_);
     update(stats_);
   }
+  // Whether CountRouting() wants a step's choices.
+  bool counts_routing() const { return routing_.enabled(); }
+  // A step's choices: int32 [T, k] of each routed layer; `image_row` [T].
+  void CountRouting(const std::vector<std::vector<int32_t>>& choices,
+                    const std::vector<bool>& image_row);
   // The engine thread is alive.
   void Beat() { beat_.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed); }
 
@@ -30,14 +36,11 @@ class Telemetry {
   mutable std::mutex mutex_;
   EngineStats stats_;
   std::atomic<Clock::rep> beat_;
+  RoutingCounts routing_;  // the engine thread's
 };
 
 // Adds a finished request to counters and histograms.
 void RecordFinish(const LiveRequest& request, const Completion& completion, Outcome outcome,
                   Clock::time_point now, EngineStats& stats);
-
-// Adds choices int32 [T, k] of routed layer `layer` by modality of their rows.
-void CountExperts(const std::vector<int32_t>& choices, const std::vector<bool>& image_row,
-                  int32_t layer, EngineStats& stats);
 
 }  // namespace tessera

@@ -94,19 +94,41 @@ void AddHistograms(const EngineStats& stats, MetricSet& set) {
   set.AddHistogram("tessera_step_seconds", "Duration of a step.", stats.step_seconds);
 }
 
+constexpr const char* kModalityNames[kModalities] = {"text", "image"};
+
+// By layer, so that busiest · experts / tokens tells how uneven the steps were; 1 is even.
+void AddRoutedLayers(const EngineStats& stats, MetricSet& set) {
+  for (size_t i = 0; i < stats.moe_layer_index.size(); ++i) {
+    set.Gauge("tessera_moe_layer_experts", "Experts of a layer.", stats.layer_experts.at(i),
+              {{"layer", std::to_string(stats.moe_layer_index[i])}});
+  }
+  for (size_t i = 0; i < stats.layer_tokens.size(); ++i) {
+    set.Counter("tessera_moe_layer_tokens_total",
+                "Tokens that a layer's router gave to experts, each as often as it was given.",
+                static_cast<double>(stats.layer_tokens[i]),
+                {{"layer", std::to_string(stats.moe_layer_index.at(i / kModalities))},
+                 {"modality", kModalityNames[i % kModalities]}});
+  }
+  for (size_t i = 0; i < stats.busiest_tokens.size(); ++i) {
+    set.Counter("tessera_moe_busiest_expert_tokens_total",
+                "Tokens that a layer's router gave to the busiest expert of each step.",
+                static_cast<double>(stats.busiest_tokens[i]),
+                {{"layer", std::to_string(stats.moe_layer_index.at(i))}});
+  }
+}
+
 void AddExperts(const EngineStats& stats, MetricSet& set) {
-  size_t index = 0;
-  for (const int32_t layer : stats.moe_layer_index) {
-    for (int32_t expert = 0; expert < stats.experts; ++expert) {
-      for (const char* modality : {"text", "image"}) {
-        set.Counter("tessera_moe_expert_tokens_total",
-                    "Tokens that a layer's router gave to an expert.",
-                    static_cast<double>(stats.expert_tokens.at(index++)),
-                    {{"layer", std::to_string(layer)},
-                     {"expert", std::to_string(expert)},
-                     {"modality", modality}});
-      }
-    }
+  const size_t row = static_cast<size_t>(stats.experts) * kModalities;
+  for (size_t i = 0; i < stats.expert_tokens.size(); ++i) {
+    const size_t layer = i / row;
+    const size_t expert = i % row / kModalities;
+    if (static_cast<int32_t>(expert) >= stats.layer_experts.at(layer)) continue;
+    set.Counter("tessera_moe_expert_tokens_total",
+                "Tokens that a layer's router gave to an expert.",
+                static_cast<double>(stats.expert_tokens[i]),
+                {{"layer", std::to_string(stats.moe_layer_index.at(layer))},
+                 {"expert", std::to_string(expert)},
+                 {"modality", kModalityNames[i % kModalities]}});
   }
 }
 
@@ -119,6 +141,7 @@ std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
   AddGauges(model, stats, set);
   AddCounters(stats, set);
   AddHistograms(stats, set);
+  AddRoutedLayers(stats, set);
   AddExperts(stats, set);
   set.Gauge("tessera_model_load_seconds", "From the start of reading the model to readiness.",
             model_load_seconds);

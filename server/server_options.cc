@@ -96,6 +96,17 @@ void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
 }
 
+void AddTelemetryFlags(CLI::App& app, ServerOptions& options) {
+  const std::map<std::string, RoutingTelemetry> details = {{"off", RoutingTelemetry::kOff},
+                                                           {"layer", RoutingTelemetry::kLayer},
+                                                           {"expert", RoutingTelemetry::kExpert}};
+  app.add_option("--routing-telemetry", options.engine.routing_telemetry,
+                 "Metrics of the routers' choices: off, layer (sums by layer) or expert (also of "
+                 "each expert); default: expert up to 512 experts in all layers, else layer")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(details));
+}
+
 void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--listen", text.listen, "Address for gRPC; port 0: any free one")
       ->type_name("HOST:PORT")
@@ -142,6 +153,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
   AddCheckFlag(app, options);
   AddDeviceFlags(app, options);
   AddLimitFlags(app, options, text);
+  AddTelemetryFlags(app, options);
   AddServingFlags(app, options, text);
   try {
     app.parse(argc, argv);

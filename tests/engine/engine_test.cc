@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 #include <thread>
 
@@ -262,10 +263,48 @@ TEST(EngineTest, UsageAddsUp) {
   EXPECT_EQ(sink->completion().finish_reason, FinishReason::kLength);
   const EngineStats stats = engine->Stats();
   EXPECT_EQ(stats.prompt_image_tokens, 16u);
-  uint64_t choices = 0;
-  for (const uint64_t count : stats.expert_tokens) choices += count;
+  const auto total = [](const std::vector<uint64_t>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  };
   // Two routed layers, two choices per row; the last token is never fed back.
-  EXPECT_EQ(choices, 2u * 2u * static_cast<uint64_t>(usage.prompt_tokens + 5 - 1));
+  EXPECT_EQ(total(stats.expert_tokens), 2u * 2u * static_cast<uint64_t>(usage.prompt_tokens + 5 - 1));
+  EXPECT_EQ(total(stats.layer_tokens), total(stats.expert_tokens));
+}
+
+TEST(EngineTest, CountsTheRoutersChoicesInTheDetailAskedFor) {
+  const Request request = Ask("What is in the picture?", "wide.png", 5);
+  const auto each = Start();
+  const std::vector<int32_t> answer = RunAlone(*each, request);
+  const EngineStats all = each->Stats();
+  ASSERT_EQ(all.layer_experts, (std::vector<int32_t>{4, 4}));
+  ASSERT_EQ(all.expert_tokens.size(), 2u * 4 * 2);
+  for (size_t layer = 0; layer < 2; ++layer) {
+    uint64_t of_layer[2] = {0, 0};
+    uint64_t most = 0;
+    for (size_t expert = 0; expert < 4; ++expert) {
+      const uint64_t* tokens = &all.expert_tokens[(layer * 4 + expert) * 2];
+      of_layer[0] += tokens[0];
+      of_layer[1] += tokens[1];
+      most = std::max(most, tokens[0] + tokens[1]);
+    }
+    EXPECT_EQ(all.layer_tokens[layer * 2], of_layer[0]);
+    EXPECT_EQ(all.layer_tokens[layer * 2 + 1], of_layer[1]);
+    EXPECT_GE(all.busiest_tokens[layer], most) << "one expert's sum is at most that of each step's best";
+    EXPECT_LE(all.busiest_tokens[layer] * 2, of_layer[0] + of_layer[1]) << "a row chooses two experts";
+    EXPECT_GE(all.busiest_tokens[layer] * 4, of_layer[0] + of_layer[1]) << "of four";
+  }
+  EngineOptions options;
+  options.routing_telemetry = RoutingTelemetry::kLayer;
+  const auto by_layer = Start(options);
+  EXPECT_EQ(RunAlone(*by_layer, request), answer);
+  EXPECT_EQ(by_layer->Stats().layer_tokens, all.layer_tokens);
+  EXPECT_EQ(by_layer->Stats().busiest_tokens.size(), 2u);
+  EXPECT_TRUE(by_layer->Stats().expert_tokens.empty());
+  options.routing_telemetry = RoutingTelemetry::kOff;
+  const auto off = Start(options);
+  EXPECT_EQ(RunAlone(*off, request), answer);
+  EXPECT_TRUE(off->Stats().moe_layer_index.empty());
+  EXPECT_TRUE(off->Stats().layer_tokens.empty());
 }
 
 TEST(EngineTest, FullQueueRefusesWithAReason) {

@@ -56,7 +56,11 @@ TEST(EngineMetricsTest, EveryCombinationIsThereFromTheStart) {
                        ",block_size=\"16\",num_blocks=\"128\",dtype=\"float32\"} 1");
   ExpectLine(text, "tessera_model_load_seconds" + model + "} 0.5");
   ExpectLine(text, "tessera_moe_expert_tokens_total" + model +
-                       ",layer=\"3\",expert=\"3\",modality=\"image\"} 0");
+                       ",layer=\"1\",expert=\"3\",modality=\"image\"} 0");
+  EXPECT_EQ(text.find("layer=\"3\",expert=\"3\""), std::string::npos) << "it has three experts";
+  ExpectLine(text, "tessera_moe_layer_experts" + model + ",layer=\"3\"} 3");
+  ExpectLine(text, "tessera_moe_layer_tokens_total" + model + ",layer=\"3\",modality=\"text\"} 0");
+  ExpectLine(text, "tessera_moe_busiest_expert_tokens_total" + model + ",layer=\"1\"} 0");
 }
 
 TEST(EngineMetricsTest, TellsTheStats) {
@@ -67,6 +71,8 @@ TEST(EngineMetricsTest, TellsTheStats) {
   stats.kv_blocks_cached = 16;
   stats.outcomes[static_cast<size_t>(Outcome::kDeadline)] = 7;
   stats.expert_tokens[(1 * 4 + 2) * 2 + 0] = 99;  // second layer, third expert, text
+  stats.layer_tokens = {1, 2, 3, 4};
+  stats.busiest_tokens = {5, 6};
   stats.step_rows.Observe(8);
   stats.step_rows.Observe(9);
   stats.step_rows.Observe(1e9);
@@ -80,11 +86,29 @@ TEST(EngineMetricsTest, TellsTheStats) {
   ExpectLine(text, "tessera_requests_total" + model + ",outcome=\"deadline\"} 7");
   ExpectLine(text, "tessera_moe_expert_tokens_total" + model +
                        ",layer=\"3\",expert=\"2\",modality=\"text\"} 99");
+  ExpectLine(text, "tessera_moe_layer_tokens_total" + model + ",layer=\"1\",modality=\"image\"} 2");
+  ExpectLine(text, "tessera_moe_layer_tokens_total" + model + ",layer=\"3\",modality=\"text\"} 3");
+  ExpectLine(text, "tessera_moe_busiest_expert_tokens_total" + model + ",layer=\"3\"} 6");
   ExpectLine(text, "tessera_step_rows_bucket" + model + ",le=\"1\"} 0");
   ExpectLine(text, "tessera_step_rows_bucket" + model + ",le=\"8\"} 1");
   ExpectLine(text, "tessera_step_rows_bucket" + model + ",le=\"16\"} 2");
   ExpectLine(text, "tessera_step_rows_bucket" + model + ",le=\"+Inf\"} 3");
   ExpectLine(text, "tessera_step_rows_count" + model + "} 3");
+}
+
+TEST(EngineMetricsTest, OfTheRoutersOnlyWhatIsCounted) {
+  const testing::FakeEngine engine;
+  EngineStats stats = engine.Stats();
+  stats.expert_tokens.clear();
+  const std::string layers = Text(EngineFamilies(engine.model(), stats, 1));
+  EXPECT_EQ(layers.find("tessera_moe_expert_tokens"), std::string::npos);
+  EXPECT_NE(layers.find("tessera_moe_layer_tokens_total"), std::string::npos);
+  stats.moe_layer_index.clear();
+  stats.layer_experts.clear();
+  stats.layer_tokens.clear();
+  stats.busiest_tokens.clear();
+  const std::string off = Text(EngineFamilies(engine.model(), stats, 1));
+  EXPECT_EQ(off.find("tessera_moe_"), std::string::npos);
 }
 
 TEST(EngineMetricsTest, WhileLoadingThereIsOnlyTheBuild) {

@@ -41,6 +41,7 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_EQ(parsed.options().drain_timeout, seconds(30));
   EXPECT_EQ(parsed.options().engine.max_running, EngineOptions().max_running);
   EXPECT_EQ(parsed.options().engine.max_image_tokens, 4096);
+  EXPECT_FALSE(parsed.options().engine.routing_telemetry.has_value());
 }
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
@@ -48,7 +49,8 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
       Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0", "--http-listen=localhost:9",
              "--device=cpu", "--dtype=float16", "--router=gumbel", "--drain-timeout=1m30s",
              "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
-             "--max-context=77", "--max-image-tokens=0", "--threads=2", "--log-level=debug", "--emulate-capacity"});
+             "--max-context=77", "--max-image-tokens=0", "--threads=2", "--log-level=debug", "--emulate-capacity",
+             "--routing-telemetry=layer"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
@@ -67,6 +69,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.engine.step_tokens, 99);
   EXPECT_EQ(options.engine.max_context, 77);
   EXPECT_EQ(options.engine.max_image_tokens, 0);
+  EXPECT_EQ(options.engine.routing_telemetry, RoutingTelemetry::kLayer);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.log_level, "debug");
 }
@@ -85,6 +88,7 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--router", "random"}, "random"},
       {{"--model", "/", "--drain-timeout", "soon"}, "soon"},
       {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},
+      {{"--model", "/", "--routing-telemetry", "token"}, "token"},
       {{"--model", "/", "--max-running", "0"}, "--max-running"},
       {{"--model", "/", "--max-waiting", "x"}, "--max-waiting"},
       {{"--model", "/", "--max-image-tokens", "-1"}, "--max-image-tokens"},

@@ -42,9 +42,11 @@ FakeEngine::FakeEngine() : script_(Spell("hello")), count_(script_.prompt) {
   model_.moe_layers = 2;
   model_.experts = 4;
   stats_.kv_blocks_total = 128;
-  stats_.moe_layers = 2;
   stats_.experts = 4;
   stats_.moe_layer_index = {1, 3};
+  stats_.layer_experts = {4, 3};
+  stats_.layer_tokens.assign(2 * 2, 0);
+  stats_.busiest_tokens.assign(2, 0);
   stats_.expert_tokens.assign(2 * 4 * 2, 0);
 }
 
