@@ -15,6 +15,7 @@ uint64_t Edge(uint32_t node, char byte) {
 
 void AddedTokens::Add(std::string_view content, int32_t id, bool control) {
   TESSERA_CHECK(!content.empty());
+  begins_[static_cast<uint8_t>(content.front())] = true;
   uint32_t node = 0;
   for (const char byte : content) {
     const auto [child, is_new] = children_.try_emplace(Edge(node, byte), nodes_);
@@ -45,6 +46,7 @@ std::optional<AddedTokenMatch> AddedTokens::MatchAt(MarkedView view, size_t begi
 std::optional<AddedTokenMatch> AddedTokens::Find(MarkedView view, size_t from) const {
   if (contents_.empty()) return {};
   for (size_t begin = from; begin < view.text.size(); ++begin) {
+    if (!begins_[static_cast<uint8_t>(view.text[begin])]) continue;
     if (auto match = MatchAt(view, begin)) return match;
   }
   return {};

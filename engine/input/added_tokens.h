@@ -4,6 +4,7 @@
 // by piece.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -39,6 +40,7 @@ class AddedTokens {
 
   std::optional<AddedTokenMatch> MatchAt(MarkedView view, size_t begin) const;
 
+  std::array<bool, 256> begins_{};  // by byte: whether a content begins with it
   // A trie. The node of the empty string is 0.
   absl::flat_hash_map<uint64_t, uint32_t> children_;  // (node << 8 | byte) -> node
   absl::flat_hash_map<uint32_t, Content> contents_;   // by the node where a content ends
