@@ -13,6 +13,7 @@ namespace {
 // Bounds of what a table may hold; real ones stay far below.
 constexpr size_t kMaxStringBytes = 256;
 constexpr size_t kMaxReplacementBytes = 1024;
+constexpr size_t kMaxTrieBytes = size_t{16} << 20;
 
 // The parts of a unit of the double array.
 bool HasLeaf(uint32_t unit) { return (unit >> 8 & 1) != 0; }
@@ -36,6 +37,10 @@ absl::StatusOr<Charsmap> Charsmap::Parse(std::string_view blob) {
   if (size == 0 || size % 4 != 0 || size > blob.size() - 4) {
     return absl::InvalidArgumentError(
         fmt::format("a trie of {} bytes does not fit into {} bytes", size, blob.size()));
+  }
+  if (size > kMaxTrieBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("a trie of {} bytes, at most {} are read", size, kMaxTrieBytes));
   }
   Charsmap map;
   for (size_t at = 4; at < 4 + size; at += 4) map.units_.push_back(LittleEndian(blob.substr(at)));

@@ -14,14 +14,17 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/string_view.h"
 #include "engine/input/byte_pair.h"
-#include "engine/input/tokenizer_files.h"
 #include "engine/input/pretokenizer.h"
+#include "engine/input/tokenizer_files.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
 using Ranks = absl::flat_hash_map<std::string, int32_t>;
+
+// Merges are looked for at every place in a token. Real ones have up to 128 bytes.
+constexpr size_t kMaxTokenBytes = 1024;
 
 constexpr std::string_view kEndOfText = "<|endoftext|>";
 
@@ -76,6 +79,10 @@ absl::Status ReadLine(std::string_view line, TokenTable* tokens, Ranks* ranks) {
       rank > kMaxTokenId || !absl::Base64Unescape(absl::string_view(line.data(), space), &bytes) ||
       bytes.empty()) {
     return absl::InvalidArgumentError(fmt::format("'{}' is not base64, a space and a rank", line));
+  }
+  if (bytes.size() > kMaxTokenBytes) {
+    return absl::InvalidArgumentError(fmt::format("{} bytes are more than the {} a token may have",
+                                                  bytes.size(), kMaxTokenBytes));
   }
   RETURN_IF_ERROR(tokens->AddOrdinary(rank, bytes));
   if (ranks->emplace(std::move(bytes), rank).second) return absl::OkStatus();

@@ -4,6 +4,7 @@
 
 #include <charconv>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "engine/input/tokenizer_files.h"
@@ -16,7 +17,8 @@ using nlohmann::json;
 
 // The object in `path`, an empty one if there is no such file.
 absl::StatusOr<json> ReadObject(const std::filesystem::path& path) {
-  if (!std::filesystem::exists(path)) return json::object();
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) return json::object();
   ASSIGN_OR_RETURN(json value, ReadJsonFile(path));
   if (value.is_object()) return value;
   return absl::InvalidArgumentError(fmt::format("{}: must be an object", path.string()));

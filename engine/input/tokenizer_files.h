@@ -15,7 +15,7 @@ namespace tessera {
 absl::StatusOr<std::string> ReadTextFile(const std::filesystem::path& path);
 
 // `value` as a token id, 0 to kMaxTokenId; InvalidArgument names `what`.
-inline constexpr int32_t kMaxTokenId = 1 << 24;
+inline constexpr int32_t kMaxTokenId = 1 << 20;  // tables have a row for each id
 absl::StatusOr<int32_t> TokenIdOf(const nlohmann::json& value, const std::string& what);
 
 // A value for an error message: at most 60 characters of its JSON.

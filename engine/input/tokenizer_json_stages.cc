@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/input/json_stage.h"
@@ -17,6 +18,18 @@ using nlohmann::json;
 
 bool IsNonEmptyString(const json& value) {
   return value.is_string() && !value.get_ref<const std::string&>().empty();
+}
+
+// Bounds of what a file may ask for. Real ones have up to three stages; a space, which becomes
+// U+2581, grows by three.
+constexpr size_t kMaxStages = 16;
+constexpr double kMaxGrowth = 64;  // of a text, by all its replacements
+constexpr size_t kMaxPrependedBytes = 64;
+
+absl::Status CheckCount(const std::vector<json>& stages, std::string_view what) {
+  if (stages.size() <= kMaxStages) return absl::OkStatus();
+  return absl::UnimplementedError(
+      fmt::format("{} of {} stages; at most {} are supported", what, stages.size(), kMaxStages));
 }
 
 absl::StatusOr<std::string> ReadSplit(const json& stage) {
@@ -78,21 +91,33 @@ absl::StatusOr<JsonDecoder> ReadMetaspaceDecoder(const json& stage) {
 }  // namespace
 
 absl::Status ReadJsonNormalizer(const json& normalizer, TextNormalizer* steps) {
-  for (const json& stage : StagesOf(normalizer, "normalizers")) {
+  const std::vector<json> stages = StagesOf(normalizer, "normalizers");
+  RETURN_IF_ERROR(CheckCount(stages, "normalizer"));
+  double growth = 1;
+  for (const json& stage : stages) {
     const std::string type = TypeOf(stage);
     const json& from = Member(Member(stage, "pattern"), "String");
     const json& prefix = Member(stage, "prepend");
     if (type == "NFC") {
       steps->AddNfc();
-    } else if (type == "Prepend" && prefix.is_string()) {
+    } else if (type == "Prepend" && prefix.is_string() &&
+               prefix.get_ref<const std::string&>().size() <= kMaxPrependedBytes) {
       steps->AddPrepend(prefix.get<std::string>());
     } else if (type == "Replace" && IsNonEmptyString(from) &&
                Member(stage, "content").is_string()) {
-      steps->AddReplace(from.get<std::string>(), Member(stage, "content").get<std::string>());
+      const std::string to = Member(stage, "content").get<std::string>();
+      growth *= std::max(1.0, static_cast<double>(to.size()) /
+                                  static_cast<double>(from.get_ref<const std::string&>().size()));
+      steps->AddReplace(from.get<std::string>(), to);
     } else {
       return absl::UnimplementedError(fmt::format(
-          "normalizer {} is not supported; supported: NFC, Prepend, Replace of a string",
-          Excerpt(stage)));
+          "normalizer {} is not supported; supported: NFC, Prepend of at most {} bytes, Replace of "
+          "a string",
+          Excerpt(stage), kMaxPrependedBytes));
+    }
+    if (growth > kMaxGrowth) {
+      return absl::UnimplementedError(fmt::format("normalizer {}: text may grow more than {} times",
+                                                  Excerpt(stage), kMaxGrowth));
     }
   }
   return absl::OkStatus();
@@ -100,7 +125,9 @@ absl::Status ReadJsonNormalizer(const json& normalizer, TextNormalizer* steps) {
 
 absl::StatusOr<JsonPreTokenizer> ReadJsonPreTokenizer(const json& pre_tokenizer) {
   JsonPreTokenizer result;
-  for (const json& stage : StagesOf(pre_tokenizer, "pretokenizers")) {
+  const std::vector<json> stages = StagesOf(pre_tokenizer, "pretokenizers");
+  RETURN_IF_ERROR(CheckCount(stages, "pre_tokenizer"));
+  for (const json& stage : stages) {
     const std::string type = TypeOf(stage);
     const bool last = result.byte_level || result.metaspace.has_value();
     if (type == "Split" && !last) {

@@ -1,5 +1,7 @@
 #include "engine/input/tokenizer_parts.h"
 
+#include <fmt/format.h>
+
 #include <string_view>
 
 #include "absl/container/flat_hash_set.h"
@@ -27,7 +29,12 @@ absl::Status AddToken(const AddedTokenEntry& entry, bool has_role, AddedTokenRul
   if (rules != AddedTokenRules::kFast) {
     parts->added.Add(entry.content, entry.id, control);
   } else if (entry.normalized) {
-    parts->added.Add(parts->normalizer.Normalize(entry.content), entry.id, control);
+    const std::string normalized = parts->normalizer.Normalize(entry.content);
+    if (normalized.empty()) {
+      return absl::InvalidArgumentError(
+          fmt::format("the normalizer leaves nothing of the added token '{}'", entry.content));
+    }
+    parts->added.Add(normalized, entry.id, control);
   } else {
     parts->raw_added.Add(entry.content, entry.id, control);
   }

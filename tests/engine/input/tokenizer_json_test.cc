@@ -59,6 +59,21 @@ json UnigramFile() {
   return file;
 }
 
+// "<x>" is looked for in normalized text.
+json NormalizedTokenFile() {
+  json file = PairFile();
+  file["added_tokens"][1]["normalized"] = true;
+  return file;
+}
+
+json Replace(const std::string& from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+json Stages(int count, const json& stage) {
+  return {{"type", "Sequence"}, {"normalizers", std::vector<json>(count, stage)}};
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const json& file) {
   const testing::TemporaryDirectory directory;
   testing::WriteFile(directory.path() / "tokenizer.json", file.dump());
@@ -175,6 +190,9 @@ TEST(TokenizerJsonTest, WhatAFileAsksForIsDoneOrRefused) {
       {PairFile(), "/model/vocab/a", 4, kInvalid, "id 4 belongs to both"},
       {PairFile(), "/pre_tokenizer/prepend_scheme", "last", kUnimplemented, "\"last\""},
       {PairFile(), "/pre_tokenizer/replacement", "_", kUnimplemented, "replacement \"_\""},
+      {PairFile(), "/normalizer", Replace("a", std::string(65, 'b')), kUnimplemented, "64 times"},
+      {PairFile(), "/normalizer", Stages(17, Replace("a", "b")), kUnimplemented, "17 stages"},
+      {NormalizedTokenFile(), "/normalizer", Replace("<x>", ""), kInvalid, "nothing of"},
       {PairFile(), "/decoder/decoders/3/stop", 1, kUnimplemented, "Strip"},
       {PairFile(), "/decoder/decoders/2/type", "CTC", kUnimplemented, "CTC"},
       {UnigramFile(), "/model/vocab", json::object(), kInvalid, "model.vocab must be an array"},
