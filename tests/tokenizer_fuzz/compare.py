@@ -235,11 +235,11 @@ def given_subjects(directory):
         slow = transformers.AutoTokenizer.from_pretrained(directory, use_fast=False)
         vocabulary = slow.convert_ids_to_tokens(range(len(slow)))
         yield Subject(f"{directory} slow", directory, "slow", True, lambda text: slow(text).input_ids, exact(slow), vocabulary, None)
-    for ranks in directory.glob("qwen.tiktoken"):
+    for ranks in directory.glob("*.tiktoken"):  # QWenTokenizer and Arcade100kTokenizer: one pattern
         import tiktoken
         table = {base64.b64decode(line.split()[0]): int(line.split()[1]) for line in ranks.read_bytes().splitlines() if line}
         pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-        encoding = tiktoken.Encoding("qwen", pat_str=pattern, mergeable_ranks=table, special_tokens={})
+        encoding = tiktoken.Encoding(ranks.stem, pat_str=pattern, mergeable_ranks=table, special_tokens={})
         vocabulary = [token.decode(errors="replace") for token in table]
         yield Subject(f"{directory} tiktoken", directory, "any", False, lambda text: encoding.encode_ordinary(unicodedata.normalize("NFC", text)),
                       encoding.decode, vocabulary, None)
