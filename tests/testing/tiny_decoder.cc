@@ -65,11 +65,15 @@ void TinyDecoder::AddVector(const std::string& name, int64_t count, float offset
   tensors_[name] = std::move(weights);
 }
 
-void TinyDecoder::AddMatrix(const std::string& name, int64_t out, int64_t in, bool biased) {
+void TinyDecoder::AddWeights(const std::string& name, int64_t out, int64_t in) {
   const float scale = 2.0f / std::sqrt(static_cast<float>(in));
-  tensors_[name + ".weight"] = {
+  tensors_[name] = {
       {out, in},
       RandomFloats(out * in, static_cast<uint32_t>(tensors_.size()), scale, DType::kFloat32)};
+}
+
+void TinyDecoder::AddMatrix(const std::string& name, int64_t out, int64_t in, bool biased) {
+  AddWeights(name + ".weight", out, in);
   if (biased) AddVector(name + ".bias", out, 0);
 }
 
@@ -83,6 +87,22 @@ void TinyDecoder::AddFfn(const std::string& prefix) {
     AddMatrix(prefix + up, spec_.ffn, spec_.hidden, spec_.ffn_bias);
   }
   AddMatrix(prefix + spec_.names.ffn_down, spec_.hidden, spec_.ffn, spec_.ffn_bias);
+}
+
+void TinyDecoder::AddLoraFfn(int layer) {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, layer);
+  const int64_t rank = spec_.lora->rank;
+  AddFfn(prefix + names.mlp);
+  AddMatrix(prefix + names.router, spec_.experts[layer], spec_.hidden, spec_.router_bias);
+  for (int e = 0; e < spec_.experts[layer]; ++e) {
+    for (const std::string& up : names.lora_up) {
+      AddWeights(prefix + ExpandName(up, layer, e) + "lora_A", rank, spec_.hidden);
+      AddWeights(prefix + ExpandName(up, layer, e) + "lora_B", spec_.ffn, rank);
+    }
+    AddWeights(prefix + ExpandName(names.lora_down, layer, e) + "lora_A", rank, spec_.ffn);
+    AddWeights(prefix + ExpandName(names.lora_down, layer, e) + "lora_B", spec_.hidden, rank);
+  }
 }
 
 void TinyDecoder::AddLayer(int layer) {
@@ -102,6 +122,7 @@ void TinyDecoder::AddLayer(int layer) {
   AddMatrix(prefix + names.attention_out, spec_.hidden, query, spec_.attention_out_bias);
   const int experts = spec_.experts[layer];
   if (experts == 0) return AddFfn(prefix + names.mlp);
+  if (spec_.lora) return AddLoraFfn(layer);
   AddMatrix(prefix + names.router, experts, spec_.hidden, false);
   for (int e = 0; e < experts; ++e) AddFfn(prefix + ExpandName(names.expert, layer, e));
   if (!spec_.residual_experts) return;
@@ -225,9 +246,41 @@ Values TinyDecoder::Experts(const Values& normed, int layer, int64_t prompt_rows
   return sum;
 }
 
+// Experts chosen once; each of the three matrices has its own beside it.
+Values TinyDecoder::LoraFfn(const Values& normed, int layer) const {
+  const DecoderNames& names = spec_.names;
+  const std::string prefix = ExpandName(names.layer, layer);
+  const int64_t experts = spec_.experts[layer];
+  const reference::RoutingValues routing = reference::Route(
+      normed, Of(prefix + names.router + ".weight"), Of(prefix + names.router + ".bias"), {},
+      spec_.hidden, experts, spec_.router);
+  Values gates(routing.logits.size(), 0.0);
+  for (size_t i = 0; i < routing.experts.size(); ++i) {
+    const size_t row = i / spec_.router.experts_per_token;
+    gates[row * experts + routing.experts[i]] = routing.weights[i];
+  }
+  const auto linear = [&](const Values& x, const std::string& matrix, const std::string& expert,
+                          int64_t in, int64_t out) {
+    std::vector<Values> a, b;
+    for (int e = 0; e < experts; ++e) {
+      a.push_back(Of(prefix + ExpandName(expert, layer, e) + "lora_A"));
+      b.push_back(Of(prefix + ExpandName(expert, layer, e) + "lora_B"));
+    }
+    return reference::AddLora(Linear(x, {prefix + names.mlp + matrix}, in), x, a, b, gates,
+                              spec_.lora->scale, in, spec_.lora->rank, out);
+  };
+  Values inner = linear(normed, names.ffn_up[0], names.lora_up[0], spec_.hidden, spec_.ffn);
+  const Values up = linear(normed, names.ffn_up[1], names.lora_up[1], spec_.hidden, spec_.ffn);
+  for (size_t i = 0; i < inner.size(); ++i) {
+    inner[i] = reference::Activate(spec_.activation, inner[i]) * up[i];
+  }
+  return linear(inner, names.ffn_down, names.lora_down, spec_.ffn, spec_.hidden);
+}
+
 Values TinyDecoder::Mlp(const Values& normed, int layer, int64_t prompt_rows) const {
   const std::string prefix = ExpandName(spec_.names.layer, layer);
   if (spec_.experts[layer] == 0) return Ffn(normed, prefix + spec_.names.mlp);
+  if (spec_.lora) return LoraFfn(normed, layer);
   Values routed = Experts(normed, layer, prompt_rows);
   if (!spec_.residual_experts) return routed;
   const Values dense = Ffn(normed, prefix + spec_.names.residual_mlp);

@@ -35,10 +35,12 @@ class TinyDecoder {
  private:
   using Values = reference::Values;
 
+  void AddWeights(const std::string& name, int64_t out, int64_t in);
   void AddMatrix(const std::string& name, int64_t out, int64_t in, bool biased);
   void AddVector(const std::string& name, int64_t count, float offset);
   void AddNorm(const std::string& name);
   void AddFfn(const std::string& prefix);
+  void AddLoraFfn(int layer);
   void AddLayer(int layer);
 
   Values Of(const std::string& name) const;  // empty where there is none
@@ -48,6 +50,7 @@ class TinyDecoder {
   Values Attention(const Values& normed, int layer, int64_t prompt_rows) const;
   Values Ffn(const Values& normed, const std::string& prefix) const;
   Values Experts(const Values& normed, int layer, int64_t prompt_rows) const;
+  Values LoraFfn(const Values& normed, int layer) const;
   Values Mlp(const Values& normed, int layer, int64_t prompt_rows) const;
 
   DecoderSpec spec_;
