@@ -139,63 +139,97 @@ void ReadOnce(const std::vector<uint64_t>& memory, int64_t words, int threads) {
   (void)sink;
 }
 
-void BenchExperts(int threads) {
-  const int64_t experts = 4;
-  const int64_t hidden = 2560;
-  const int64_t ffn = 10240;
-  const auto backend = MakeBackend(threads);
-  const auto up = Random(ffn * hidden, 1);
-  const auto down = Random(hidden * ffn, 2);
-  const auto bias = Random(ffn, 3);
+struct ExpertGeometry {
+  int64_t experts, hidden, ffn;
+  int chosen;
+  Activation activation;
+  bool gated;
+  std::vector<int64_t> tokens;
+
+  int64_t matrices() const { return gated ? 3 : 2; }
+  int64_t bytes() const { return matrices() * hidden * ffn * 2; }  // of one expert
+};
+
+// All experts have the same values: what is measured does not depend on them.
+std::unique_ptr<PackedExperts> PackEqualExperts(Backend& backend, const ExpertGeometry& g) {
+  const auto up = Random(g.ffn * g.hidden, 1);
+  const auto down = Random(g.hidden * g.ffn, 2);
+  const auto bias = Random(g.ffn, 3);
   ExpertWeights source;
-  source.activation = Activation::kGeluTanh;
-  for (int64_t e = 0; e < experts; ++e) {
-    source.up.push_back(
-        {{{DType::kFloat32, {ffn, hidden}, up.data()}}, {{DType::kFloat32, {ffn}, bias.data()}}});
-    source.down.push_back({{{DType::kFloat32, {hidden, ffn}, down.data()}},
-                           {{DType::kFloat32, {hidden}, bias.data()}}});
+  source.activation = g.activation;
+  source.gated = g.gated;
+  for (int64_t e = 0; e < g.experts; ++e) {
+    LinearWeights ups = {{{DType::kFloat32, {g.ffn, g.hidden}, up.data()}}, {}};
+    LinearWeights downs = {{{DType::kFloat32, {g.hidden, g.ffn}, down.data()}}, {}};
+    if (g.gated) {
+      ups.weights.push_back(ups.weights[0]);
+    } else {
+      ups.biases = {{DType::kFloat32, {g.ffn}, bias.data()}};
+      downs.biases = {{DType::kFloat32, {g.hidden}, bias.data()}};
+    }
+    source.up.push_back(ups);
+    source.down.push_back(downs);
   }
-  const auto packed = *backend->PackExperts(source);
-  const auto router = Random(experts * hidden, 4);
-  const std::vector<uint64_t> memory(experts * 2 * hidden * ffn * 2 / 8, 1);
-  fmt::print("\nMixture of experts, bfloat16: {} experts, top-2, {} - {} - {}, gelu, biases\n",
-             experts, hidden, ffn, hidden);
-  fmt::print("{:>7} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10}\n", "tokens", "touched", "ms",
-             "GFLOP/s", "dense ms", "read ms", "of floor");
+  return *backend.PackExperts(source);
+}
+
+void BenchExperts(const ExpertGeometry& g, int threads) {
+  const auto backend = MakeBackend(threads);
+  const auto packed = PackEqualExperts(*backend, g);
+  const auto router = Random(g.experts * g.hidden, 4);
+  const std::vector<uint64_t> memory(g.experts * g.bytes() / 8, 1);
+  fmt::print("\nMixture of experts, bfloat16: {} experts, top-{}, {} - {} - {}, {}\n", g.experts,
+             g.chosen, g.hidden, g.ffn, g.hidden, g.gated ? "gated silu" : "gelu, biases");
+  fmt::print("{:>7} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>14}\n", "tokens", "touched", "ms",
+             "GFLOP/s", "dense ms", "read ms", "of floor", "route, combine");
   RouterConfig config;
-  config.experts_per_token = 2;
+  config.experts_per_token = g.chosen;
   config.renormalize = true;
-  for (const int64_t tokens : {1, 8, 64, 576}) {
-    const auto x = Random(tokens * hidden, 5 + static_cast<uint32_t>(tokens));
+  for (const int64_t tokens : g.tokens) {
+    const auto x = Random(tokens * g.hidden, 5 + static_cast<uint32_t>(tokens));
     int64_t touched = 0;
+    double around = 0;  // seconds of routing, sorting and combining
+    int layers = 0;
     const auto ours = [&] {
-      Tensor input = backend->UploadActivations(x, {tokens, hidden});
-      const Routing routing =
-          backend->Route(input, backend->Upload(router, {experts, hidden}), {}, config, {});
-      backend->Combine(backend->ExpertFfn(input, *packed, routing), routing);
+      Tensor input = backend->UploadActivations(x, {tokens, g.hidden});
+      const Tensor router_rows = backend->Upload(router, {g.experts, g.hidden});
+      Routing routing;
+      around += Seconds([&] { routing = backend->Route(input, router_rows, {}, config, {}); });
+      const Tensor y = backend->ExpertFfn(input, *packed, routing);
+      around += Seconds([&] { backend->Combine(y, routing); });
+      ++layers;
       touched = 0;
-      for (int64_t e = 0; e < experts; ++e) {
+      for (int64_t e = 0; e < g.experts; ++e) {
         const auto* starts = routing.expert_starts.as<int32_t>();
         touched += starts[e + 1] > starts[e];
       }
       backend->ResetArena();
     };
     ours();
-    OneDnnProduct dense_up(2 * tokens, hidden, ffn);
-    OneDnnProduct dense_down(2 * tokens, ffn, hidden);
+    around = layers = 0;
+    OneDnnProduct dense_up(g.chosen * tokens, g.hidden, (g.matrices() - 1) * g.ffn);
+    OneDnnProduct dense_down(g.chosen * tokens, g.ffn, g.hidden);
     const auto dense = [&] {
       dense_up.Run();
       dense_down.Run();
     };
-    const int64_t words = touched * 2 * hidden * ffn * 2 / 8;
+    const int64_t words = touched * g.bytes() / 8;
     const auto medians =
         Medians(tokens > 100 ? 11 : 31, {ours, dense, [&] { ReadOnce(memory, words, threads); }});
-    fmt::print("{:>7} {:>8} {:>10.2f} {:>10.0f} {:>10.2f} {:>10.2f} {:>9.2f}x\n", tokens, touched,
-               medians[0] * 1e3, 8.0 * tokens * hidden * ffn / medians[0] / 1e9, medians[1] * 1e3,
-               medians[2] * 1e3, medians[0] / std::max(medians[1], medians[2]));
+    const double flops = 2.0 * g.chosen * tokens * g.matrices() * g.hidden * g.ffn;
+    fmt::print("{:>7} {:>8} {:>10.2f} {:>10.0f} {:>10.2f} {:>10.2f} {:>9.2f}x {:>13.1f}%\n", tokens,
+               touched, medians[0] * 1e3, flops / medians[0] / 1e9, medians[1] * 1e3,
+               medians[2] * 1e3, medians[0] / std::max(medians[1], medians[2]),
+               100 * around / layers / medians[0]);
     std::fflush(stdout);
   }
 }
+
+// MoE-LLaVA on Phi-2, and Qwen3-30B-A3B.
+const ExpertGeometry kExpertGeometries[] = {
+    {4, 2560, 10240, 2, Activation::kGeluTanh, false, {1, 8, 64, 576}},
+    {128, 2048, 768, 8, Activation::kSilu, true, {1, 8, 64, 512}},
+};
 
 void BenchVisionAttention(int threads) {
   const AttentionShape shape = {16, 16, 64, 0.125f};
@@ -224,6 +258,6 @@ int main() {
   const int threads = omp_get_num_procs();
   fmt::print("{} threads\n", threads);
   tessera::BenchLinear(threads);
-  tessera::BenchExperts(threads);
+  for (const auto& geometry : tessera::kExpertGeometries) tessera::BenchExperts(geometry, threads);
   tessera::BenchVisionAttention(threads);
 }

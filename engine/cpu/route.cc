@@ -20,13 +20,29 @@ int32_t BestFree(const float* scores, int64_t count, std::span<const int32_t> ta
   return best;
 }
 
-// The first choice by logit, the others by logit plus noise.
+// Takes the largest value and leaves -∞ in its place. Values that nothing is larger than, as NaN, are left to BestFree().
+int32_t TakeBest(float* scores, int64_t count, std::span<const int32_t> taken) {
+  int32_t best = -1;
+  float most = -std::numeric_limits<float>::infinity();
+  for (int32_t e = 0; e < count; ++e) {
+    if (scores[e] > most) {
+      most = scores[e];
+      best = e;
+    }
+  }
+  if (best < 0) return BestFree(scores, count, taken);
+  scores[best] = -std::numeric_limits<float>::infinity();
+  return best;
+}
+
+// The first choice by logit, the others by logit plus noise; `noisy` [experts] is scratch.
 void Choose(const float* logits, const float* noise, int64_t experts, std::span<int32_t> chosen,
             float* noisy) {
   chosen[0] = BestFree(logits, experts, {});
   for (int64_t e = 0; e < experts; ++e) noisy[e] = logits[e] + (noise ? noise[e] : 0.0f);
+  noisy[chosen[0]] = -std::numeric_limits<float>::infinity();
   for (size_t j = 1; j < chosen.size(); ++j) {
-    chosen[j] = BestFree(noisy, experts, chosen.first(j));
+    chosen[j] = TakeBest(noisy, experts, chosen.first(j));
   }
 }
 
@@ -64,6 +80,25 @@ void SortByExpert(const Routing& routing) {
   }
 }
 
+// logits[r · experts + e] = x[r] · router[e]; x float32 [count, hidden]. Four rows stay in the first cache while the router passes by.
+void RouterLogits(const float* x, int64_t count, const Tensor& router, float* logits) {
+  const int64_t hidden = router.cols();
+  const int64_t experts = router.rows();
+  const auto* weights = router.as<float>();
+  int64_t r = 0;
+  for (float four[4]; r + 4 <= count; r += 4) {
+    for (int64_t e = 0; e < experts; ++e) {
+      rows::DotFour(x + r * hidden, hidden, weights + e * hidden, hidden, four);
+      for (int64_t i = 0; i < 4; ++i) logits[(r + i) * experts + e] = four[i];
+    }
+  }
+  for (; r < count; ++r) {
+    for (int64_t e = 0; e < experts; ++e) {
+      logits[r * experts + e] = rows::Dot(x + r * hidden, weights + e * hidden, hidden);
+    }
+  }
+}
+
 }  // namespace
 
 void CpuBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
@@ -71,26 +106,25 @@ void CpuBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfi
   const int64_t hidden = x.cols();
   const int64_t experts = router.rows();
   const int64_t choices = config.experts_per_token;
-  float* scratch = arena_.New<float>(threads_ * (hidden + experts));
-  const auto route_row = [&](int64_t t, int thread) {
-    float* values = scratch + thread * (hidden + experts);
+  constexpr int64_t kSpan = 8;
+  float* scratch = arena_.New<float>(threads_ * (kSpan * hidden + experts));
+  const auto choose = [&](int64_t t, float* values) {
     float* logits = result.logits.as<float>() + t * experts;
     float* weights = result.weights.as<float>() + t * choices;
     const std::span<int32_t> chosen(result.experts.as<int32_t>() + t * choices, choices);
-    rows::Widen(x.Rows(t, 1).data, x.dtype, hidden, values);
-    for (int64_t e = 0; e < experts; ++e) {
-      logits[e] = rows::Dot(values, router.as<float>() + e * hidden, hidden);
-      if (!bias.empty()) logits[e] += bias.as<float>()[e];
-    }
+    if (!bias.empty()) rows::Add(bias.as<float>(), experts, logits);
     Choose(logits, noise.empty() ? nullptr : noise.as<float>() + t * experts, experts, chosen,
-           values + hidden);
+           values);
     Weigh(logits, experts, chosen, config.renormalize, weights);
     rows::Narrow(weights, x.dtype, choices, values);
     rows::Widen(values, x.dtype, choices, weights);
   };
-  ParallelSpans(threads_, x.rows(), 8, 2.0 * x.elements() * experts,
+  ParallelSpans(threads_, x.rows(), kSpan, 2.0 * x.elements() * experts,
                 [&](int64_t begin, int64_t end, int thread) {
-                  for (int64_t t = begin; t < end; ++t) route_row(t, thread);
+                  float* wide = scratch + thread * (kSpan * hidden + experts);
+                  rows::Widen(x.Rows(begin, end - begin).data, x.dtype, (end - begin) * hidden, wide);
+                  RouterLogits(wide, end - begin, router, result.logits.as<float>() + begin * experts);
+                  for (int64_t t = begin; t < end; ++t) choose(t, wide + kSpan * hidden);
                 });
   SortByExpert(result);
 }
