@@ -5,6 +5,7 @@
     bench/make_checkpoint.py phi2-2.7b-4e /tmp/phi2-4e              (11.2 GB)
     bench/make_checkpoint.py --bin qwen-1.8b-4e /tmp/qwen-4e        (as PyTorch's pytorch_model-*.bin; needs torch)
     bench/make_checkpoint.py llava-1.5-7b /tmp/llava-7b             (13.5 GB; its vision tower, 0.6 GB, in /tmp/llava-7b/vision_tower)
+    bench/make_checkpoint.py qwen3-vl-30b-a3b-4-layers /tmp/qwen3-vl (8.6 GB: full width, 4 of its 48 layers)
     bench/make_checkpoint.py --headers-only openchat-7b-4e /tmp/openchat-4e
 
 Needs numpy, but for --headers-only, which writes true headers before a hole of the right size, for tessera-server --check. Shards
@@ -20,6 +21,7 @@ import struct
 import sys
 
 from published_models import CLIP, CLIP_CONFIG, CLIP_PROCESSOR, MODELS, config, preprocessor_config, tensors, tower_tensors
+from published_qwen3_vl import FIRST_SPECIAL, SPECIAL_TOKENS
 
 SHARD_BYTES = 4_900_000_000
 BLOCK = 1 << 24  # random values drawn once and reused from changing offsets
@@ -189,8 +191,20 @@ def write_tower(directory, headers_only):
     write_weights(directory, tower_tensors("vision_model.", CLIP), headers_only, as_bin=False)
 
 
+def write_qwen3_tokenizer(directory, model):
+    write_tokenizer_json(directory, model)
+    path = directory / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["vocab"] = {piece: id for piece, id in tokenizer["model"]["vocab"].items() if id < FIRST_SPECIAL}
+    tokenizer["added_tokens"] = [
+        dict(id=FIRST_SPECIAL + i, content=text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+        for i, text in enumerate(SPECIAL_TOKENS)]
+    path.write_text(json.dumps(tokenizer))
+
+
 # Of the published kind where speed may depend on it.
-TOKENIZERS = {"moe_llava_stablelm": write_ranks, "moe_llava_phi": write_vocabulary}
+TOKENIZERS = {"qwen3_vl_moe": write_qwen3_tokenizer,
+              "moe_llava_stablelm": write_ranks, "moe_llava_phi": write_vocabulary}
 
 
 def main():
@@ -208,7 +222,7 @@ def main():
         (arguments.directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=1))
     TOKENIZERS.get(model.model_type, write_tokenizer_json)(arguments.directory, model)
     write_weights(arguments.directory, tensors(model), arguments.headers_only, arguments.bin)
-    if model.tower is None:
+    if model.model_type == "llava" and model.tower is None:
         write_tower(arguments.directory / "vision_tower", arguments.headers_only)
 
 

@@ -1,9 +1,11 @@
-"""Published models of the LLaVA-MoE family as data: every tensor's name and shape, config.json, and the totals that were published.
+"""Published models as data: every tensor's name and shape, config.json, and the totals that were published.
 
 Sources: config.json and model.safetensors.index.json of the models' own pages (LanguageBind/MoE-LLaVA-*, liuhaotian/llava-v1.5-*,
 llava-hf/llava-1.5-*); for LLaVA-MoD, which was not released, its code. A new model is a row of MODELS.
 """
 from dataclasses import dataclass, field, replace
+
+from published_qwen3_vl import PROCESSOR, QWEN3_VL, Qwen3Vl, qwen3_vl_config, qwen3_vl_tensors
 
 CLIP = dict(name="openai/clip-vit-large-patch14-336", hidden=1024, ffn=4096, layers=24, rows=577, clip=True)
 CLIP_CONFIG = dict(model_type="clip_vision_model", hidden_size=1024, intermediate_size=4096, num_hidden_layers=24,
@@ -121,7 +123,7 @@ MODELS = {
         "llava", LLAVA_HF, 4096, 32, 32, 32, 128, 11008, 32064, 32002, 2, (686, 7063, 14.13), LLAMA_CONFIG, experts=0),
     "llava-1.5-13b-hf": Model(
         "llava", LLAVA_HF, 5120, 40, 40, 40, 128, 13824, 32064, 32002, 2, (758, 13350, 26.70), LLAMA_CONFIG, experts=0),
-}
+} | QWEN3_VL
 
 
 def linear(name, out, inner, bias):
@@ -190,6 +192,9 @@ def layer_tensors(prefix, m, routed):
 
 def tensors(m):
     """(name, shape) of every tensor, in the order of the layers."""
+    if isinstance(m, Qwen3Vl):
+        yield from qwen3_vl_tensors(m)
+        return
     layout = m.layout
     yield f"{layout.root}{layout.embedding}.weight", (m.vocabulary, m.hidden)
     for i in range(m.layers):
@@ -206,10 +211,14 @@ def tensors(m):
 
 def preprocessor_config(m):
     """preprocessor_config.json of a model that brings one; else None."""
+    if isinstance(m, Qwen3Vl):
+        return PROCESSOR
     return CLIP_PROCESSOR if m.layout is LLAVA_HF else None
 
 
 def config(m):
+    if isinstance(m, Qwen3Vl):
+        return qwen3_vl_config(m)
     language = dict(
         hidden_size=m.hidden, num_hidden_layers=m.layers, num_attention_heads=m.heads, num_key_value_heads=m.kv_heads,
         intermediate_size=m.ffn, vocab_size=m.vocabulary, tie_word_embeddings=m.tied, eos_token_id=m.eos)

@@ -63,7 +63,7 @@ struct ModelInfo {
   int32_t vocabulary = 0;
   int32_t image_tokens = 0;  // per picture; 0: depends on its size, or none
   int64_t parameters = 0;
-  int64_t active_parameters = 0;  // used per token
+  int64_t active_parameters = 0;  // of the language model, used per token
   int64_t weight_bytes = 0;
   int64_t kv_bytes_per_token = 0;
   int32_t kv_block_size = 16;  // tokens per KV block

@@ -41,7 +41,7 @@ absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Token
                   dir.string()));
 }
 
-// Parameters that one token uses: all but the experts it is not routed to.
+// Parameters of the language model that one token uses: all but the experts it is not routed to.
 int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
   const int64_t matrices = decoder.gated_ffn ? 3 : 2;
   const int64_t ffn = decoder.ffn_of_experts();
@@ -57,7 +57,7 @@ int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
 }
 
 void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoader& loader,
-                   LoadedModel& model) {
+                   int64_t decoder_parameters, LoadedModel& model) {
   const DecoderSpec& decoder = model.spec.decoder;
   ModelInfo& info = model.info;
   const fs::path named = dir.has_filename() ? dir : dir.parent_path();
@@ -69,7 +69,7 @@ void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoad
   info.vocabulary = model.tokenizer->vocabulary();
   info.image_tokens = model.spec.image_rows();
   info.parameters = loader.parameters();
-  info.active_parameters = ActiveParameters(decoder, info.parameters);
+  info.active_parameters = ActiveParameters(decoder, decoder_parameters);
   info.weight_bytes = loader.packed_bytes();
   info.kv_bytes_per_token = KvCache::BlockBytes(decoder, 1, backend.activation_dtype());
   info.layers = decoder.layers;
@@ -150,6 +150,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   WeightLoader loader(backend, *checkpoint, loaded, headers);
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
+  const int64_t decoder_parameters = loader.parameters();
   if (model->spec.vision) {
     auto vision = VisionEncoder::Load(model->spec, loader);
     if (absl::IsNotFound(vision.status())) {
@@ -171,7 +172,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
                                           model->unused_tensors.size(),
                                           NameSome(model->unused_tensors)));
   }
-  DescribeModel(dir, backend, loader, *model);
+  DescribeModel(dir, backend, loader, decoder_parameters, *model);
   return model;
 }
 
