@@ -96,8 +96,10 @@ absl::StatusOr<std::unique_ptr<Server>> StartServer(const ModelCase& golden) {
   const ListenAddress any{"127.0.0.1", 0};
   ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start(any, any));
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend({}));
+  EngineOptions options;
+  options.max_image_tokens = 0;  // the reference has no limit but the model's
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,
-                   StartEngine(std::move(backend), golden.options, {}));
+                   StartEngine(std::move(backend), golden.options, options));
   server->Publish(std::move(engine), 0);
   return server;
 }
