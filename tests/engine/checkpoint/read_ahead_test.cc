@@ -47,7 +47,7 @@ TEST_F(ReadAheadTest, BringsAWholeFileToMemory) {
 }
 
 TEST_F(ReadAheadTest, EndsWhileItWaitsForTheLoader) {
-  const std::unique_ptr<MappedFile> file = Hole(uintmax_t{1} << 40);
+  const std::unique_ptr<MappedFile> file = Hole(uintmax_t{64} << 30);  // more than it reads ahead
   ReadAhead read_ahead({file.get(), file.get()});
   read_ahead.Used(1);
 }
