@@ -146,6 +146,19 @@ void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint3
   }
 }
 
+// Rows [row, row + 16) of a transposed bfloat16 matrix → the same tiles, without a strip: a column has them side by side.
+void InterleaveColumns(const HostTensor& matrix, int64_t row, int64_t pairs, uint32_t* tiles) {
+  const int64_t in = matrix.dims[1];
+  const auto* data = static_cast<const uint16_t*>(matrix.data) + row;
+  const uint16_t zeros[16] = {};
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    const uint16_t* low = 2 * pair < in ? data + 2 * pair * matrix.column_stride : zeros;
+    const uint16_t* high = 2 * pair + 1 < in ? data + (2 * pair + 1) * matrix.column_stride : zeros;
+    uint32_t* line = tiles + pair / 16 * (kPairBytes / sizeof(uint32_t)) + pair % 16 * 16;
+    for (int64_t r = 0; r < 16; ++r) line[r] = low[r] | uint32_t{high[r]} << 16;
+  }
+}
+
 }  // namespace
 
 bool AmxAvailable() {
@@ -178,6 +191,14 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
     char* tiles = static_cast<char*>(matrix.tiles.data()) + block * column_bytes;
     for (int64_t half = 0; half < 2; ++half) {
       const int64_t first = block * kBlock + half * 16;
+      auto* half_tiles = reinterpret_cast<uint32_t*>(tiles + half * kTileBytes);
+      if (first + 16 <= matrix.out) {
+        const auto& [piece, at] = from[first];
+        if (piece->column_stride > 0 && piece->dtype == DType::kBFloat16 && at + 16 <= piece->dims[0]) {
+          InterleaveColumns(*piece, at, pairs, half_tiles);
+          continue;
+        }
+      }
       for (int64_t c = 0; c < 16; ++c) {
         auto* row = reinterpret_cast<uint16_t*>(strip + c * stride);
         const int64_t filled = first + c < matrix.out ? matrix.in : 0;
@@ -187,7 +208,7 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
         }
         std::memset(row + filled, 0, (2 * pairs - filled) * sizeof(uint16_t));
       }
-      InterleaveStrip(strip, stride, pairs, reinterpret_cast<uint32_t*>(tiles + half * kTileBytes));
+      InterleaveStrip(strip, stride, pairs, half_tiles);
     }
   });
   return matrix;

@@ -72,8 +72,7 @@ void CpuBackend::DoCombine(Tensor y, const Routing& routing, Tensor result) {
                     const auto* places = routing.places.as<int32_t>() + t * choices;
                     std::fill_n(sum, hidden, 0.0f);
                     for (int64_t j = 0; j < choices; ++j) {
-                      rows::Widen(y.Rows(places[j], 1).data, y.dtype, hidden, row);
-                      rows::AddScaled(row, weights[j], hidden, sum);
+                      rows::AddScaled(y.Rows(places[j], 1).data, y.dtype, weights[j], hidden, row, sum);
                     }
                     rows::Narrow(sum, result.dtype, hidden, result.Rows(t, 1).data);
                   }

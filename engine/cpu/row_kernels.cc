@@ -119,6 +119,23 @@ void AddScaled(const float* x, float scale, int64_t n, float* y) {
   Map(y, n, [&](Vec v, int64_t i) { return hn::MulAdd(factor, LoadFirst(x + i, n - i), v); });
 }
 
+void AddScaledBFloat16(const uint16_t* x, float scale, int64_t n, float* y) {
+  const Floats d;
+  const hn::Rebind<uint16_t, Floats> d16;
+  const hn::Rebind<uint32_t, Floats> d32;
+  const Vec factor = hn::Set(d, scale);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, x + i));
+    const Vec wide = hn::BitCast(d, hn::ShiftLeft<16>(bits));
+    hn::StoreU(hn::MulAdd(factor, wide, hn::LoadU(d, y + i)), d, y + i);
+  }
+  float rest[kLanes];
+  if (i == n) return;
+  WidenBFloat16(x + i, n - i, rest);
+  AddScaled(rest, scale, n - i, y + i);
+}
+
 void Add(const float* x, int64_t n, float* y) {
   Map(y, n, [&](Vec v, int64_t i) { return hn::Add(v, LoadFirst(x + i, n - i)); });
 }
@@ -290,6 +307,7 @@ HWY_EXPORT(AddToEach);
 HWY_EXPORT(WidenFloat16);
 HWY_EXPORT(NarrowFloat16);
 HWY_EXPORT(AddScaled);
+HWY_EXPORT(AddScaledBFloat16);
 HWY_EXPORT(Add);
 HWY_EXPORT(Scale);
 HWY_EXPORT(Activate);
@@ -341,6 +359,15 @@ void Add(const float* x, int64_t n, float* y) { HWY_DYNAMIC_DISPATCH(Add)(x, n, 
 
 void AddScaled(const float* x, float scale, int64_t n, float* y) {
   HWY_DYNAMIC_DISPATCH(AddScaled)(x, scale, n, y);
+}
+
+void AddScaled(const void* x, DType dtype, float scale, int64_t n, float* wide, float* y) {
+  if (dtype == DType::kBFloat16) {
+    HWY_DYNAMIC_DISPATCH(AddScaledBFloat16)(static_cast<const uint16_t*>(x), scale, n, y);
+    return;
+  }
+  Widen(x, dtype, n, wide);
+  AddScaled(wide, scale, n, y);
 }
 
 void Scale(float scale, int64_t n, float* x) { HWY_DYNAMIC_DISPATCH(Scale)(scale, n, x); }

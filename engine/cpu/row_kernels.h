@@ -24,6 +24,8 @@ void AddToEach(const float* x, int64_t n, int64_t count, int64_t stride, float* 
 void Add(const float* x, int64_t n, float* y);
 // y += scale · x.
 void AddScaled(const float* x, float scale, int64_t n, float* y);
+// The same of x of any float dtype; `wide` [n] is scratch.
+void AddScaled(const void* x, DType dtype, float scale, int64_t n, float* wide, float* y);
 // x = scale · x.
 void Scale(float scale, int64_t n, float* x);
 // x = act(x).
