@@ -51,12 +51,14 @@ absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {
   if (!config.is_object()) return Unsupported("expected an object");
   const Json type = config.value("image_processor_type", Json("Qwen2VLImageProcessor"));
   if (type != "Qwen2VLImageProcessor" && type != "Qwen2VLImageProcessorFast") {
-    return Unsupported(fmt::format(
-        "image_processor_type is {}, only Qwen2VLImageProcessor and Qwen2VLImageProcessorFast are supported",
-        type.dump()));
+    return Unsupported(
+        fmt::format("image_processor_type is {}, only Qwen2VLImageProcessor and "
+                    "Qwen2VLImageProcessorFast are supported",
+                    type.dump()));
   }
   NativeProcessor processor;
-  Json colours = config;  // the steps that it shares with SigLIP's, which has the same defaults of colours
+  Json colours =
+      config;  // the steps that it shares with SigLIP's, which has the same defaults of colours
   colours["image_processor_type"] = "SiglipImageProcessor";
   colours.erase("size");
   ASSIGN_OR_RETURN(processor.colours, ParseImageProcessor(colours));
@@ -93,7 +95,8 @@ absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size)
   if (rows * cols > size.max_pixels) {
     const double shrink = std::sqrt(h * w / static_cast<double>(size.max_pixels));
     const auto fit = [&](double side) {
-      return std::max(unit, static_cast<int64_t>(std::floor(side / shrink / static_cast<double>(unit))) * unit);
+      return std::max(
+          unit, static_cast<int64_t>(std::floor(side / shrink / static_cast<double>(unit))) * unit);
     };
     rows = fit(h);
     cols = fit(w);
@@ -105,7 +108,8 @@ absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size)
     rows = fit(h);
     cols = fit(w);
   }
-  return PatchGrid{static_cast<int>(rows / size.patch_size), static_cast<int>(cols / size.patch_size)};
+  return PatchGrid{static_cast<int>(rows / size.patch_size),
+                   static_cast<int>(cols / size.patch_size)};
 }
 
 std::vector<std::pair<int, int>> WindowOrder(const PatchGrid& grid, int merge) {
@@ -129,11 +133,13 @@ std::vector<float> CutWindows(std::span<const float> pixels, const PatchGrid& gr
   std::vector<float> patches;
   patches.reserve(pixels.size() * static_cast<size_t>(size.frames));
   for (const auto& [row, col] : WindowOrder(grid, size.merge)) {
-    const size_t corner = static_cast<size_t>(row) * patch * width + static_cast<size_t>(col) * patch;
+    const size_t corner =
+        static_cast<size_t>(row) * patch * width + static_cast<size_t>(col) * patch;
     for (size_t colour = 0; colour < 3; ++colour) {
       for (int frame = 0; frame < size.frames; ++frame) {
         for (size_t y = 0; y < patch; ++y) {
-          const auto line = pixels.begin() + static_cast<int64_t>(colour * plane + corner + y * width);
+          const auto line =
+              pixels.begin() + static_cast<int64_t>(colour * plane + corner + y * width);
           patches.insert(patches.end(), line, line + size.patch_size);
         }
       }

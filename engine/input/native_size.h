@@ -1,5 +1,6 @@
-// Pictures that keep their shape: the size they are resized to and the order of their patches. All numbers are data read from a
-// checkpoint's preprocessor_config.json; sizes equal those of transformers' Qwen2VLImageProcessor.
+// Pictures that keep their shape: the size they are resized to and the order of their patches. All
+// numbers are data read from a checkpoint's preprocessor_config.json; sizes equal those of
+// transformers' Qwen2VLImageProcessor.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +21,13 @@ struct NativeSize {
   int64_t min_pixels = 65536;
   int64_t max_pixels = 16777216;
 
-  int side() const { return patch_size * merge; }  // of a window, in pixels
+  int side() const { return patch_size * merge; }                     // of a window, in pixels
   int64_t window_pixels() const { return int64_t{side()} * side(); }  // that one token stands for
 };
 
-// Reads `preprocessor_config.json` of Qwen2VLImageProcessor and its fast twin, colours included. INVALID_ARGUMENT, naming the key, for
-// another processor's file or for steps that it does not have.
+// Reads `preprocessor_config.json` of Qwen2VLImageProcessor and its fast twin, colours included.
+// INVALID_ARGUMENT, naming the key, for another processor's file or for steps that it does not
+// have.
 struct NativeProcessor {
   NativeSize size;
   ImageProcessor colours;  // mean and std
@@ -40,15 +42,17 @@ struct PatchGrid {
   int64_t patches() const { return int64_t{rows} * cols; }
 };
 
-// The grid of a picture of width × height pixels: whole windows, at most max_pixels and at least min_pixels where its shape allows, its
-// sides in proportion but for the rounding. INVALID_ARGUMENT for a strip more than 200 times as long as wide.
+// The grid of a picture of width × height pixels: whole windows, at most max_pixels and at least
+// min_pixels where its shape allows, its sides in proportion but for the rounding. INVALID_ARGUMENT
+// for a strip more than 200 times as long as wide.
 absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size);
 
-// Row and column of each patch in the order in which an encoder takes them: window by window, row by row inside.
+// Row and column of each patch in the order in which an encoder takes them: window by window, row
+// by row inside.
 std::vector<std::pair<int, int>> WindowOrder(const PatchGrid& grid, int merge);
 
-// Normalised pixels [3, rows · patch_size, cols · patch_size] → [patches, 3 · frames · patch_size²] in the order of WindowOrder(); a patch
-// holds colour by colour its frames, line by line.
+// Normalised pixels [3, rows · patch_size, cols · patch_size] → [patches, 3 · frames · patch_size²]
+// in the order of WindowOrder(); a patch holds colour by colour its frames, line by line.
 std::vector<float> CutWindows(std::span<const float> pixels, const PatchGrid& grid,
                               const NativeSize& size);
 

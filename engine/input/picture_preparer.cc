@@ -40,9 +40,9 @@ absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image
                                                        ImageMode mode) const {
   ASSIGN_OR_RETURN(const Image decoded, DecodeImage(image.bytes, image.mime_type, limits_));
   const int patch = format_.patch_size;
-  const Image fitted =
-      format_.native ? ResizeBicubic(decoded, plan.grid.cols * patch, plan.grid.rows * patch)
-                     : FitImage(decoded, format_.processor, mode);
+  const Image fitted = format_.native
+                           ? ResizeBicubic(decoded, plan.grid.cols * patch, plan.grid.rows * patch)
+                           : FitImage(decoded, format_.processor, mode);
   PreparedImage prepared;
   prepared.rows = plan.rows;
   prepared.grid = plan.grid;
@@ -52,9 +52,8 @@ absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image
   digest.AddSpan(std::span<const uint8_t>(fitted.rgb));
   prepared.digest = digest.Finish();
   const std::vector<float> pixels = NormalizeImage(fitted, format_.processor);
-  prepared.patches = format_.native
-                         ? CutWindows(pixels, plan.grid, *format_.native)
-                         : CutViews(pixels, fitted.width, format_.scales, patch);
+  prepared.patches = format_.native ? CutWindows(pixels, plan.grid, *format_.native)
+                                    : CutViews(pixels, fitted.width, format_.scales, patch);
   return prepared;
 }
 

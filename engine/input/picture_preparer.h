@@ -1,5 +1,6 @@
-// From a picture's file to the patches that the vision encoder takes, in two steps: what it will cost, known from the file's header, and
-// the patches themselves. Pure functions, used by any number of threads at once.
+// From a picture's file to the patches that the vision encoder takes, in two steps: what it will
+// cost, known from the file's header, and the patches themselves. Pure functions, used by any
+// number of threads at once.
 #pragma once
 
 #include <optional>
@@ -18,12 +19,15 @@ namespace tessera {
 struct PictureFormat {
   bool taken = false;  // the model takes pictures
   ImageProcessor processor;
-  ImageMode mode = ImageMode::kPad;  // unless a request says otherwise; for pictures that become square
+  ImageMode mode =
+      ImageMode::kPad;  // unless a request says otherwise; for pictures that become square
   int patch_size = 14;
-  std::vector<int> scales = {1};  // in which the encoder sees it; the last one is the processor's size
+  std::vector<int> scales = {
+      1};        // in which the encoder sees it; the last one is the processor's size
   int rows = 0;  // that a square picture takes in the language model
   std::optional<NativeSize> native;  // pictures keep their shape; none: all become square
-  std::optional<int32_t> token;  // stands for pictures among token ids; none: prompts are cut at pictures
+  std::optional<int32_t>
+      token;  // stands for pictures among token ids; none: prompts are cut at pictures
 };
 
 // What a picture takes, before it is decoded.

@@ -10,7 +10,8 @@
 namespace tessera {
 namespace {
 
-// Between which two of `table` places cell `i` of `cells` lies, the outer cells on the outer places, and how near the second.
+// Between which two of `table` places cell `i` of `cells` lies, the outer cells on the outer
+// places, and how near the second.
 struct Between {
   int32_t low = 0;
   int32_t high = 0;
@@ -46,9 +47,9 @@ absl::StatusOr<std::unique_ptr<PatchEmbedding>> PatchEmbedding::Load(const Visio
     return embedding;
   }
   const int64_t places = int64_t{spec.position_grid} * spec.position_grid;
-  ASSIGN_OR_RETURN(
-      std::vector<float> rows,
-      loader.Floats(spec.prefix + spec.names.position_embedding + ".weight", {places, spec.hidden}));
+  ASSIGN_OR_RETURN(std::vector<float> rows,
+                   loader.Floats(spec.prefix + spec.names.position_embedding + ".weight",
+                                 {places, spec.hidden}));
   RETURN_IF_ERROR(embedding->LoadTable(std::move(rows), places, loader));
   return embedding;
 }
@@ -65,9 +66,9 @@ absl::Status PatchEmbedding::LoadSquare(WeightLoader& loader) {
   }
   RETURN_IF_ERROR(LoadTable(std::move(rows), spec_.rows(), loader));
   if (!spec_.embedding_norm) return absl::OkStatus();
-  ASSIGN_OR_RETURN(norm_, loader.Norm(spec_.prefix + spec_.names.embedding_norm, spec_.hidden,
-                                      NormKind::kLayerNorm, spec_.norm_epsilon, Bias::kRequired,
-                                      buffers_));
+  ASSIGN_OR_RETURN(
+      norm_, loader.Norm(spec_.prefix + spec_.names.embedding_norm, spec_.hidden,
+                         NormKind::kLayerNorm, spec_.norm_epsilon, Bias::kRequired, buffers_));
   return absl::OkStatus();
 }
 
@@ -114,8 +115,8 @@ Tensor PatchEmbedding::EmbedViews(Tensor patches, int64_t views) const {
   return spec_.embedding_norm ? backend_.Norm(x, norm_) : x;
 }
 
-// Bilinear between the four places of the table around each patch, as a sum of four rows that are gathered and weighed like those of four
-// experts.
+// Bilinear between the four places of the table around each patch, as a sum of four rows that are
+// gathered and weighed like those of four experts.
 Tensor PatchEmbedding::InterpolatePositions(std::span<const PreparedImage* const> pictures) const {
   std::vector<int32_t> places;
   std::vector<float> weights;
@@ -124,8 +125,10 @@ Tensor PatchEmbedding::InterpolatePositions(std::span<const PreparedImage* const
     for (const auto& [row, col] : WindowOrder(grid, spec_.native->merge)) {
       const Between y = PlaceOf(row, grid.rows, spec_.position_grid);
       const Between x = PlaceOf(col, grid.cols, spec_.position_grid);
-      for (const auto& [line, share] : {std::pair(y.low, 1 - y.share), std::pair(y.high, y.share)}) {
-        places.insert(places.end(), {line * spec_.position_grid + x.low, line * spec_.position_grid + x.high});
+      for (const auto& [line, share] :
+           {std::pair(y.low, 1 - y.share), std::pair(y.high, y.share)}) {
+        places.insert(places.end(),
+                      {line * spec_.position_grid + x.low, line * spec_.position_grid + x.high});
         weights.insert(weights.end(), {share * (1 - x.share), share * x.share});
       }
     }

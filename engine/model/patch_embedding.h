@@ -1,8 +1,8 @@
-// The first rows of a vision transformer: patches through the convolution (a matrix product, as its stride is its size), plus where each
-// of them stands.
+// The first rows of a vision transformer: patches through the convolution (a matrix product, as its
+// stride is its size), plus where each of them stands.
 //
-// Sources: CLIP's and SigLIP's vision models as in transformers 4.37; pictures of any shape as in transformers 4.57 (qwen3_vl,
-// fast_pos_embed_interpolate).
+// Sources: CLIP's and SigLIP's vision models as in transformers 4.37; pictures of any shape as in
+// transformers 4.57 (qwen3_vl, fast_pos_embed_interpolate).
 #pragma once
 
 #include <memory>
@@ -35,7 +35,8 @@ class PatchEmbedding {
   Backend& backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::unique_ptr<PackedLinear> convolution_;
-  Tensor table_;  // positions, [rows, hidden]; of squares with the class token's embedding added to row 0
+  Tensor table_;  // positions, [rows, hidden]; of squares with the class token's embedding added to
+                  // row 0
   NormWeights norm_;
 };
 

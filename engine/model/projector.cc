@@ -17,9 +17,9 @@ absl::StatusOr<std::unique_ptr<Projector>> Projector::Load(const ProjectorSpec& 
   int64_t in = joined;
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const int64_t out = spec.wide && i + 1 < spec.layers.size() ? joined : output_width;
-    ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> layer,
-                     loader.Linear({spec.layers[i]}, {out}, in,
-                                   spec.bias ? Bias::kRequired : Bias::kNone));
+    ASSIGN_OR_RETURN(
+        std::unique_ptr<PackedLinear> layer,
+        loader.Linear({spec.layers[i]}, {out}, in, spec.bias ? Bias::kRequired : Bias::kNone));
     projector->layers_.push_back(std::move(layer));
     in = out;
   }

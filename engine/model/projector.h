@@ -1,5 +1,5 @@
-// From vision features to the language model's width: rows joined to tokens, a norm and linear layers with an activation between each
-// two, as a ProjectorSpec says.
+// From vision features to the language model's width: rows joined to tokens, a norm and linear
+// layers with an activation between each two, as a ProjectorSpec says.
 #pragma once
 
 #include <memory>

@@ -1,11 +1,11 @@
-// Qwen3-MoE (Qwen Team 2025, "Qwen3 Technical Report", arXiv:2505.09388): Llama's block with norms on each query and key head, and experts
-// instead of the FFN, chosen by a softmax over all of them. Keys, defaults and tensor names as in transformers 4.57 (qwen3_moe).
-#include "engine/model/arch/qwen3_block.h"
-
+// Qwen3-MoE (Qwen Team 2025, "Qwen3 Technical Report", arXiv:2505.09388): Llama's block with norms
+// on each query and key head, and experts instead of the FFN, chosen by a softmax over all of them.
+// Keys, defaults and tensor names as in transformers 4.57 (qwen3_moe).
 #include <algorithm>
 
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
+#include "engine/model/arch/qwen3_block.h"
 
 namespace tessera {
 namespace {
@@ -18,8 +18,8 @@ void ReadExpertLayers(JsonFields& config, int experts, DecoderSpec& decoder) {
   std::vector<int64_t> dense;
   if (config.Has("mlp_only_layers")) dense = config.Ints("mlp_only_layers", 0, decoder.layers - 1);
   for (int layer = 0; layer < decoder.layers; ++layer) {
-    const bool routed = (layer + 1) % step == 0 &&
-                        std::find(dense.begin(), dense.end(), layer) == dense.end();
+    const bool routed =
+        (layer + 1) % step == 0 && std::find(dense.begin(), dense.end(), layer) == dense.end();
     decoder.experts.push_back(routed ? experts : 0);
   }
 }

@@ -1,5 +1,6 @@
-// Qwen3-VL-MoE in its published layout (Qwen3VLMoeForConditionalGeneration of transformers 4.57): Qwen3-MoE's decoder under positions with
-// three axes, and a vision encoder for pictures of any shape whose features enter at several depths.
+// Qwen3-VL-MoE in its published layout (Qwen3VLMoeForConditionalGeneration of transformers 4.57):
+// Qwen3-MoE's decoder under positions with three axes, and a vision encoder for pictures of any
+// shape whose features enter at several depths.
 #include <cmath>
 #include <numeric>
 
@@ -24,8 +25,8 @@ void ReadSections(JsonFields& text, DecoderSpec& decoder) {
   }
   const std::vector<int64_t> sections = rope.Ints("mrope_section", 0, decoder.head_dim);
   if (rope.status().ok() &&
-      (sections.size() != 3 || std::accumulate(sections.begin(), sections.end(), int64_t{0}) !=
-                                   decoder.rotary_dims / 2)) {
+      (sections.size() != 3 ||
+       std::accumulate(sections.begin(), sections.end(), int64_t{0}) != decoder.rotary_dims / 2)) {
     rope.Refuse("mrope_section", "must be three numbers that add up to half of head_dim");
   }
   decoder.rope_sections.assign(sections.begin(), sections.end());
@@ -141,8 +142,8 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   spec.prompt_format = PromptFormat::kQwen3Vl;
   spec.stops_at_turn_end = false;
   // Published names, and those of before transformers 4.52.
-  spec.parts = {{directories.model,
-                 {{"model.language_model.", "model."}, {"model.visual.", "visual."}}}};
+  spec.parts = {
+      {directories.model, {{"model.language_model.", "model."}, {"model.visual.", "visual."}}}};
   RETURN_IF_ERROR(config.status());
   return spec;
 }

@@ -1,4 +1,5 @@
-// Sizes of pictures that keep their shape, against what transformers' smart_resize gives, and the order of their patches.
+// Sizes of pictures that keep their shape, against what transformers' smart_resize gives, and the
+// order of their patches.
 #include "engine/input/native_size.h"
 
 #include <gtest/gtest.h>
@@ -62,10 +63,9 @@ TEST(NativeSizeTest, APatchHoldsColoursThenFramesThenLines) {
     for (int i = 0; i < 8; ++i) pixels.push_back(static_cast<float>(10 * colour + i));
   }
   EXPECT_EQ(CutWindows(pixels, {1, 2}, size),
-            (std::vector<float>{0,  1,  4,  5,  0,  1,  4,  5,  10, 11, 14, 15,
-                                10, 11, 14, 15, 20, 21, 24, 25, 20, 21, 24, 25,
-                                2,  3,  6,  7,  2,  3,  6,  7,  12, 13, 16, 17,
-                                12, 13, 16, 17, 22, 23, 26, 27, 22, 23, 26, 27}));
+            (std::vector<float>{0,  1,  4,  5,  0,  1,  4,  5,  10, 11, 14, 15, 10, 11, 14, 15,
+                                20, 21, 24, 25, 20, 21, 24, 25, 2,  3,  6,  7,  2,  3,  6,  7,
+                                12, 13, 16, 17, 12, 13, 16, 17, 22, 23, 26, 27, 22, 23, 26, 27}));
 }
 
 TEST(NativeSizeTest, ReadsThePublishedProcessor) {

@@ -1,4 +1,5 @@
-// Qwen3-MoE and Qwen3-VL-MoE: what config.json may say, and that every layout of the experts gives the same model.
+// Qwen3-MoE and Qwen3-VL-MoE: what config.json may say, and that every layout of the experts gives
+// the same model.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -55,7 +56,8 @@ class Qwen3Test : public ::testing::Test {
   ModelOptions Write(const Rewrite& rewrite, const json& config = GoldenConfig()) {
     for (const auto& file : fs::directory_iterator(Golden())) {
       const fs::path to = directory_.path() / file.path().filename();
-      if (to.extension() != ".safetensors") fs::copy(file, to, fs::copy_options::overwrite_existing);
+      if (to.extension() != ".safetensors")
+        fs::copy(file, to, fs::copy_options::overwrite_existing);
     }
     testing::WriteFile(directory_.path() / "config.json", config.dump());
     const auto checkpoint = Checkpoint::Open({{Golden()}}).value();
@@ -109,13 +111,13 @@ TEST_F(Qwen3Test, EveryLayoutOfTheExpertsIsTheSameModel) {
   const auto expected = Logits(published);
   ASSERT_TRUE(expected.ok()) << expected.status();
 
-  const auto out_first = Logits(Write([](const std::string& name, const StoredTensor& tensor,
-                                         testing::SafetensorsWriter& writer) {
-    if (name.find("mlp.experts.") == std::string::npos) return Keep(name, tensor, writer);
-    const auto values = Transposed(tensor);
-    writer.Add(name, tensor.type, {tensor.dims[0], tensor.dims[2], tensor.dims[1]},
-               Bytes(values, 0, values.size()));
-  }));
+  const auto out_first = Logits(Write(
+      [](const std::string& name, const StoredTensor& tensor, testing::SafetensorsWriter& writer) {
+        if (name.find("mlp.experts.") == std::string::npos) return Keep(name, tensor, writer);
+        const auto values = Transposed(tensor);
+        writer.Add(name, tensor.type, {tensor.dims[0], tensor.dims[2], tensor.dims[1]},
+                   Bytes(values, 0, values.size()));
+      }));
   ASSERT_TRUE(out_first.ok()) << out_first.status();
   EXPECT_EQ(*out_first, *expected);
 
@@ -141,14 +143,14 @@ TEST_F(Qwen3Test, EveryLayoutOfTheExpertsIsTheSameModel) {
   ASSERT_TRUE(apart.ok()) << apart.status();
   EXPECT_EQ(*apart, *expected);
 
-  const auto older = Logits(Write([](std::string name, const StoredTensor& tensor,
-                                     testing::SafetensorsWriter& writer) {
-    for (const std::string prefix : {"model.language_model.", "model.visual."}) {
-      if (!name.starts_with(prefix)) continue;
-      name = (prefix[6] == 'v' ? "visual." : "model.") + name.substr(prefix.size());
-    }
-    Keep(name, tensor, writer);
-  }));
+  const auto older = Logits(
+      Write([](std::string name, const StoredTensor& tensor, testing::SafetensorsWriter& writer) {
+        for (const std::string prefix : {"model.language_model.", "model.visual."}) {
+          if (!name.starts_with(prefix)) continue;
+          name = (prefix[6] == 'v' ? "visual." : "model.") + name.substr(prefix.size());
+        }
+        Keep(name, tensor, writer);
+      }));
   ASSERT_TRUE(older.ok()) << older.status();
   EXPECT_EQ(*older, *expected);
 }
@@ -157,15 +159,16 @@ TEST_F(Qwen3Test, AFusedTensorThatIsMissingOrMisshapenIsNamed) {
   const std::string wrong = "model.language_model.layers.0.mlp.experts.gate_up_proj";
   const absl::Status missing = Logits(Write([&](const std::string& name, const StoredTensor& tensor,
                                                 testing::SafetensorsWriter& writer) {
-    if (name != wrong) Keep(name, tensor, writer);
-  })).status();
+                                 if (name != wrong) Keep(name, tensor, writer);
+                               })).status();
   EXPECT_FALSE(missing.ok());
-  EXPECT_NE(StatusMessage(missing).find("layers.0.mlp.experts.gate_up_proj"), std::string::npos) << missing;
+  EXPECT_NE(StatusMessage(missing).find("layers.0.mlp.experts.gate_up_proj"), std::string::npos)
+      << missing;
   const absl::Status misshapen = Logits(Write([&](const std::string& name, StoredTensor tensor,
                                                   testing::SafetensorsWriter& writer) {
-    if (name == wrong) std::swap(tensor.dims[0], tensor.dims[1]);
-    Keep(name, tensor, writer);
-  })).status();
+                                   if (name == wrong) std::swap(tensor.dims[0], tensor.dims[1]);
+                                   Keep(name, tensor, writer);
+                                 })).status();
   EXPECT_FALSE(misshapen.ok());
   EXPECT_NE(StatusMessage(misshapen).find("layers.0.mlp.experts.gate_up_proj"), std::string::npos)
       << misshapen;
@@ -201,17 +204,31 @@ TEST_F(Qwen3Test, ExpertsStandWhereTheConfigSays) {
 
 TEST_F(Qwen3Test, RefusesWhatItCannotServe) {
   const std::pair<std::function<void(json&)>, const char*> cases[] = {
-      {[](json& c) { c["quantization_config"] = {{"quant_method", "fp8"}}; }, "quantization_config"},
+      {[](json& c) {
+         c["quantization_config"] = {{"quant_method", "fp8"}};
+       },
+       "quantization_config"},
       {[](json& c) { c["text_config"]["rope_scaling"]["rope_type"] = "yarn"; }, "rope_type"},
-      {[](json& c) { c["text_config"]["rope_scaling"]["mrope_section"] = {4, 2, 3}; }, "mrope_section"},
-      {[](json& c) { c["text_config"]["rope_scaling"]["mrope_section"] = {4, 4}; }, "mrope_section"},
-      {[](json& c) { c["text_config"]["rope_scaling"]["mrope_interleaved"] = false; }, "mrope_interleaved"},
+      {[](json& c) {
+         c["text_config"]["rope_scaling"]["mrope_section"] = {4, 2, 3};
+       },
+       "mrope_section"},
+      {[](json& c) {
+         c["text_config"]["rope_scaling"]["mrope_section"] = {4, 4};
+       },
+       "mrope_section"},
+      {[](json& c) { c["text_config"]["rope_scaling"]["mrope_interleaved"] = false; },
+       "mrope_interleaved"},
       {[](json& c) { c["text_config"].erase("num_key_value_heads"); }, "num_key_value_heads"},
       {[](json& c) { c["text_config"]["num_experts_per_tok"] = 9; }, "num_experts_per_tok"},
       {[](json& c) { c["vision_config"]["patch_size"] = 14; }, "patch_size"},
       {[](json& c) { c["vision_config"]["out_hidden_size"] = 64; }, "out_hidden_size"},
-      {[](json& c) { c["vision_config"]["num_position_embeddings"] = 26; }, "num_position_embeddings"},
-      {[](json& c) { c["vision_config"]["deepstack_visual_indexes"] = {0, 3}; }, "deepstack_visual_indexes"},
+      {[](json& c) { c["vision_config"]["num_position_embeddings"] = 26; },
+       "num_position_embeddings"},
+      {[](json& c) {
+         c["vision_config"]["deepstack_visual_indexes"] = {0, 3};
+       },
+       "deepstack_visual_indexes"},
   };
   for (const auto& [change, named] : cases) {
     const absl::Status status = Refused(change);
