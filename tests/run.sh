@@ -33,6 +33,7 @@ bin=build/release/bin
 echo "== test"
 check "include rules" cmake -DSOURCE_DIR="$root" -P tests/include_rules.cmake
 check "engine" $bin/engine_test
+check "operations where OpenMP gives one thread" env OMP_THREAD_LIMIT=1 $bin/engine_test --gtest_filter='Devices/*'
 check "server" $bin/server_test
 check "client" $bin/client_test
 check "published models by their headers" tests/published_models_test.py $bin/tessera-server

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "engine/cpu/operations.h"
@@ -31,7 +32,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.threads < 0) {
     return absl::InvalidArgumentError(fmt::format("{} threads", options.threads));
   }
-  const int threads = options.threads > 0 ? options.threads : omp_get_num_procs();
+  const int wanted = options.threads > 0 ? options.threads : omp_get_num_procs();
+  const int threads = std::min(wanted, omp_get_thread_limit());
   return std::make_unique<CpuBackend>(options.dtype, threads);
 }
 

@@ -42,16 +42,21 @@ void AppendActivation(Activation activation, dnnl::post_ops& ops) {
   }
 }
 
-// oneDNN takes its number of threads from OpenMP's setting for the calling thread.
+// oneDNN takes its number of threads from OpenMP's setting for the calling thread, cuts its work
+// into so many parts and must get them all: with fewer it leaves parts of the result undone.
 class ThreadLimit {
  public:
-  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) {
+  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()), dynamic_(omp_get_dynamic()) {
     omp_set_num_threads(threads);
+    omp_set_dynamic(0);
   }
-  ~ThreadLimit() { omp_set_num_threads(before_); }
+  ~ThreadLimit() {
+    omp_set_num_threads(before_);
+    omp_set_dynamic(dynamic_);
+  }
 
  private:
-  int before_;
+  int before_, dynamic_;
 };
 
 // The stacked rows of all pieces as one dense [out, in] matrix of `dtype`.
