@@ -1,17 +1,30 @@
 // Any bytes as a tokenizer_config.json, beside a vocabulary that is right.
+#include "engine/input/byte_alphabet.h"
 #include "engine/input/tokenizer_config.h"
 #include "engine/input/vocab_and_merges.h"
 #include "tests/fuzz/any_text.h"
 #include "tests/fuzz/input_file.h"
 
+namespace tessera::fuzz {
+namespace {
+
+void Write(const char* name, const std::string& text) {
+  WriteInput(name, reinterpret_cast<const uint8_t*>(text.data()), text.size());
+}
+
+bool WriteVocabulary() {
+  nlohmann::json vocabulary = {{"ab", 256}, {"<|endoftext|>", 257}};
+  for (int byte = 0; byte < 256; ++byte) vocabulary[SpellByte(static_cast<uint8_t>(byte))] = byte;
+  Write("vocab.json", vocabulary.dump());
+  Write("merges.txt", "#version: 0.2\na b\n");
+  return true;
+}
+
+}  // namespace
+}  // namespace tessera::fuzz
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static constexpr char kVocabulary[] = R"({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3})";
-  static constexpr char kMerges[] = "#version: 0.2\na b\n";
-  const auto write = [](const char* name, const char* text, size_t length) {
-    tessera::fuzz::WriteInput(name, reinterpret_cast<const uint8_t*>(text), length);
-  };
-  write("vocab.json", kVocabulary, sizeof(kVocabulary) - 1);
-  write("merges.txt", kMerges, sizeof(kMerges) - 1);
+  [[maybe_unused]] static const bool written = tessera::fuzz::WriteVocabulary();
   const auto directory =
       tessera::fuzz::WriteInput("tokenizer_config.json", data, size).parent_path();
   auto config = tessera::ReadTokenizerConfig(directory);
