@@ -18,6 +18,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kRoundingFactor = 1.5;  // of the official code's own cost of bfloat16
+// One request may be far off where an expert or an argmax flips: only the median of several says something.
+constexpr size_t kEnoughRequests = 5;
 
 struct Found {
   std::vector<fs::path> models;
@@ -68,10 +70,14 @@ void CheckModel(const fs::path& directory, RoundingCost& cost, Report& report) {
 void CheckRounding(const char* dtype, const std::vector<double>& ours,
                    const std::vector<double>& official, Report& report) {
   if (ours.empty()) return;
-  report.Add(
-      Median(ours) <= kRoundingFactor * Median(official),
-      fmt::format("median cost of {} in first logits", dtype),
-      fmt::format("{:.2e}, official code in bfloat16 {:.2e}", Median(ours), Median(official)));
+  const std::string what = fmt::format("median cost of {} in first logits", dtype);
+  const std::string figures =
+      fmt::format("{:.2e}, official code in bfloat16 {:.2e}", Median(ours), Median(official));
+  if (ours.size() < kEnoughRequests) {
+    fmt::print("note {} of {} requests only: {}\n", what, ours.size(), figures);
+    return;
+  }
+  report.Add(Median(ours) <= kRoundingFactor * Median(official), what, figures);
 }
 
 int Run(const std::vector<fs::path>& roots) {
