@@ -4,7 +4,12 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <fstream>
+#include <iterator>
+#include <tuple>
+
 #include "engine/status.h"
+#include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 
@@ -179,6 +184,27 @@ TEST_F(NativePictureTest, LimitsShrinkPictures) {
         TokenizeWithin(TokenPrompt{{picture_}, {PngHeader(512, 512)}}, test.server, test.own);
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_EQ(prompt->spans[0].rows, test.rows);
+  }
+}
+
+TEST_F(NativePictureTest, SaysWhichPicturesWereReduced) {
+  std::ifstream file(testing::DataPath("golden/models/qwen3_vl_moe/images/bars.png"),
+                     std::ios::binary);
+  const EncodedImage bars = {{std::istreambuf_iterator<char>(file), {}}, ""};  // 90 × 70
+  format_.patch_size = 16;
+  for (const auto& [limit, rows, reduced] : {std::tuple(6, 6, 0), std::tuple(4, 2, 2)}) {
+    Request request;
+    request.input = TokenPrompt{{picture_, picture_}, {bars, bars}};
+    request.max_image_tokens = limit;
+    const auto prompt = Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
+                                 {.max_images = 16, .image = {}, .max_context = 1000})
+                            .Prepare(request);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    EXPECT_EQ(prompt->reduced_images, reduced);
+    ASSERT_EQ(prompt->images.size(), 2u);
+    EXPECT_EQ(prompt->images[1]->rows, rows);
+    EXPECT_EQ(prompt->images[1]->patches.size(), static_cast<size_t>(rows) * 4 * 3 * 2 * 16 * 16);
+    EXPECT_EQ(prompt->images[0]->digest, prompt->images[1]->digest);
   }
 }
 
