@@ -20,30 +20,32 @@ int32_t BestFree(const float* scores, int64_t count, std::span<const int32_t> ta
   return best;
 }
 
-// Takes the largest value and leaves -∞ in its place. Values that nothing is larger than, as NaN, are left to BestFree().
-int32_t TakeBest(float* scores, int64_t count, std::span<const int32_t> taken) {
-  int32_t best = -1;
-  float most = -std::numeric_limits<float>::infinity();
-  for (int32_t e = 0; e < count; ++e) {
-    if (scores[e] > most) {
-      most = scores[e];
-      best = e;
-    }
+// Fills chosen[known…] with the indices of the largest values, best first, the lower of equals first. Values that are larger than nothing,
+// as NaN, come last; those of chosen[0, known) are -∞.
+void TakeLargest(const float* scores, int64_t count, size_t known, std::span<int32_t> chosen) {
+  const std::span<int32_t> top = chosen.subspan(known);
+  size_t found = 0;
+  for (int32_t e = 0; e < count && !top.empty(); ++e) {
+    const float score = scores[e];
+    if (!(score > -std::numeric_limits<float>::infinity())) continue;
+    if (found == top.size() && !(score > scores[top.back()])) continue;
+    size_t i = found < top.size() ? found++ : top.size() - 1;
+    for (; i > 0 && score > scores[top[i - 1]]; --i) top[i] = top[i - 1];
+    top[i] = e;
   }
-  if (best < 0) return BestFree(scores, count, taken);
-  scores[best] = -std::numeric_limits<float>::infinity();
-  return best;
+  for (size_t i = known + found; i < chosen.size(); ++i) {
+    chosen[i] = BestFree(scores, count, chosen.first(i));
+  }
 }
 
 // The first choice by logit, the others by logit plus noise; `noisy` [experts] is scratch.
 void Choose(const float* logits, const float* noise, int64_t experts, std::span<int32_t> chosen,
             float* noisy) {
+  if (noise == nullptr) return TakeLargest(logits, experts, 0, chosen);
   chosen[0] = BestFree(logits, experts, {});
-  for (int64_t e = 0; e < experts; ++e) noisy[e] = logits[e] + (noise ? noise[e] : 0.0f);
+  for (int64_t e = 0; e < experts; ++e) noisy[e] = logits[e] + noise[e];
   noisy[chosen[0]] = -std::numeric_limits<float>::infinity();
-  for (size_t j = 1; j < chosen.size(); ++j) {
-    chosen[j] = TakeBest(noisy, experts, chosen.first(j));
-  }
+  TakeLargest(noisy, experts, 1, chosen);
 }
 
 // Probabilities of the chosen experts, without the noise.
