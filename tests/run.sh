@@ -44,7 +44,7 @@ check "deployment files" tests/deploy/deploy_test.sh
 check "monitoring: every query returns data" tests/deploy/monitoring_test.sh
 shared=../shared/golden
 if [[ -d $shared ]]; then
-  check "golden data beside the clone" $bin/tessera-golden $shared/images $shared/models $shared/tokenizers
+  check "golden data beside the clone" $bin/tessera-golden $shared/images $shared/models $shared/modern $shared/tokenizers
 fi
 
 echo "$passed passed, $failed failed"
