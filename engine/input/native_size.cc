@@ -47,6 +47,12 @@ int64_t RoundTo(double value, int64_t unit) {
 
 }  // namespace
 
+// A picture's sides are h ≤ 200 w. Rounding leaves at least two thirds of w (a window and a half becomes one), so of a picture that is
+// neither shrunk nor grown max_pixels ≥ h · w · 2/3 ≥ h² / 300; the others are in proportion. A window more for rounding up.
+int64_t NativeSize::longest_side() const {
+  return static_cast<int64_t>(std::sqrt(1.5 * kMaxAspect * static_cast<double>(max_pixels))) + side();
+}
+
 absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {
   if (!config.is_object()) return Unsupported("expected an object");
   const Json type = config.value("image_processor_type", Json("Qwen2VLImageProcessor"));

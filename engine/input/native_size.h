@@ -22,6 +22,7 @@ struct NativeSize {
   int64_t max_pixels = 16777216;
 
   int side() const { return patch_size * merge; }                     // of a window, in pixels
+  int64_t longest_side() const;  // in pixels, at most, of what FitGrid() gives
   int64_t window_pixels() const { return int64_t{side()} * side(); }  // that one token stands for
 };
 

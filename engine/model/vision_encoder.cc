@@ -121,8 +121,7 @@ absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
 absl::Status VisionEncoder::LoadRope() {
   const int64_t pairs = spec_.hidden / spec_.heads / 2;
   const int64_t each = pairs / 2;
-  const auto longest = std::sqrt(200.0 * static_cast<double>(spec_.native->max_pixels));
-  const auto places = static_cast<int64_t>(longest) / spec_.patch_size + spec_.native->merge;
+  const int64_t places = spec_.native->longest_side() / spec_.patch_size;
   std::vector<int32_t> axes;
   std::vector<float> frequencies;
   for (int64_t i = 0; i < pairs; ++i) {

@@ -40,6 +40,21 @@ TEST(NativeSizeTest, AStripKeepsAWindowAlthoughItsAreaIsThenOverTheLimit) {
   EXPECT_EQ(grid->cols * 16, 896);  // 6000 / sqrt(6000 · 30 / 4096), in whole windows
 }
 
+TEST(NativeSizeTest, NoGridIsLongerThanTheLongestSide) {
+  for (const int64_t most : {4096, 40960, 301056, 409600, 16777216}) {
+    NativeSize size;
+    size.min_pixels = 1024;
+    size.max_pixels = most;
+    for (int width = 1; width < 300; ++width) {
+      for (const int height : {200 * width, 150 * width, 40 * width}) {
+        const auto grid = FitGrid(width, height, size);
+        ASSERT_TRUE(grid.ok()) << grid.status();
+        EXPECT_LE(grid->rows * 16, size.longest_side()) << width << "x" << height << " in " << most;
+      }
+    }
+  }
+}
+
 TEST(NativeSizeTest, TwoHundredTimesAsLongAsWideIsTheLimit) {
   EXPECT_TRUE(FitGrid(2000, 10, NativeSize()).ok());
   EXPECT_TRUE(FitGrid(10, 2000, NativeSize()).ok());
