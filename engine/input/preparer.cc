@@ -211,16 +211,20 @@ absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPromp
                                                                 const Plans& plans) const {
   const std::optional<int32_t> token = pictures_.format().token;
   if (!token) return prompt.ids;
-  const auto places = static_cast<size_t>(std::count(prompt.ids.begin(), prompt.ids.end(), *token));
+  const bool once =
+      static_cast<size_t>(std::count_if(prompt.ids.begin(), prompt.ids.end(), [&](int32_t id) {
+        return id == *token || id == kImagePlaceholder;
+      })) == plans.size();
   std::vector<int32_t> ids;
   size_t image = 0;
   for (size_t i = 0; i < prompt.ids.size(); ++i) {
     if (prompt.ids[i] != *token) {
       ids.push_back(prompt.ids[i]);
+      if (prompt.ids[i] == kImagePlaceholder) ++image;
       continue;
     }
     ids.push_back(kImagePlaceholder);
-    if (places == plans.size() || image >= plans.size()) continue;
+    if (once || image >= plans.size()) continue;
     const auto rows = static_cast<size_t>(plans[image++].rows);
     const auto begin = prompt.ids.begin() + static_cast<int64_t>(i);
     const auto end = begin + static_cast<int64_t>(std::min(rows, prompt.ids.size() - i));

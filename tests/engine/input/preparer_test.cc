@@ -171,6 +171,15 @@ TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
   EXPECT_FALSE(TokenizeWithin(TokenPrompt{wide, images}, 0, {}).ok());
 }
 
+TEST_F(NativePictureTest, PlaceholdersAndTokensMayMix) {
+  Ids ids = {kImagePlaceholder, 65};
+  ids.insert(ids.end(), 4, picture_);
+  const auto prompt =
+      TokenizeWithin(TokenPrompt{ids, {PngHeader(96, 64), PngHeader(64, 64)}}, 0, {});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->ids, (Ids{kImagePlaceholder, 65, kImagePlaceholder}));
+}
+
 TEST_F(NativePictureTest, LimitsShrinkPictures) {
   const struct {
     int32_t server;
