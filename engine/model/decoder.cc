@@ -172,7 +172,10 @@ absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer)
   const int64_t ffn = spec_.ffn_of_experts();
   std::vector<std::string> prefixes;
   for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
-  const bool apart = loader.checkpoint().Contains(prefixes[0] + names.ffn_down + ".weight");
+  const auto has = [&](const std::string& name) {
+    return loader.checkpoint().Contains(prefixes[0] + name + ".weight");
+  };
+  const bool apart = has(names.ffn_up[0]) || has(names.ffn_down);
   if (!names.fused_up.empty() && !apart) {
     ASSIGN_OR_RETURN(layer.experts,
                      loader.FusedExperts(prefix + names.fused_up, prefix + names.fused_down,

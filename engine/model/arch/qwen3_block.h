@@ -7,7 +7,7 @@
 namespace tessera {
 
 // Sizes, block and experts from a text config; left out are positions with more axes, whether
-// chosen weights are renormalised, and the head. Complaints are left in `config`.
+// chosen weights are renormalised, experts in fused tensors, and the head. Complaints are left in `config`.
 void ReadQwen3Block(JsonFields& config, double default_theta, int default_positions,
                     ModelSpec& spec);
 

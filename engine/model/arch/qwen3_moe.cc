@@ -40,8 +40,6 @@ DecoderNames Names() {
   names.key_norm = "self_attn.k_norm";
   names.router = "mlp.gate";
   names.expert = "mlp.experts.{expert}.";
-  names.fused_up = "mlp.experts.gate_up_proj";
-  names.fused_down = "mlp.experts.down_proj";
   return names;
 }
 

@@ -38,6 +38,8 @@ void ReadText(JsonFields& config, ModelSpec& spec) {
   ReadQwen3Block(text, 5000000, 128000, spec);
   ReadSections(text, spec.decoder);
   spec.decoder.router.renormalize = true;  // whatever norm_topk_prob says
+  spec.decoder.names.fused_up = "mlp.experts.gate_up_proj";
+  spec.decoder.names.fused_down = "mlp.experts.down_proj";
   config.Merge(text);
   spec.decoder.tied_head = config.BoolOr("tie_word_embeddings", false);
 }
@@ -91,8 +93,8 @@ VisionSpec ReadTower(JsonFields& config, const NativeSize& size, int decoder_wid
   if (int64_t{spec.position_grid} * spec.position_grid != places) {
     vision.Refuse("num_position_embeddings", "must be a square");
   }
-  if (spec.hidden % (4 * spec.heads) != 0) {
-    vision.Refuse("num_heads", "hidden_size must be a multiple of four times it");
+  if (spec.hidden % (4 * spec.heads) != 0 || spec.hidden / spec.heads > 1024) {
+    vision.Refuse("num_heads", "hidden_size must be a multiple of four times it, at most 1024 times it");
   }
   if (vision.IntOr("out_hidden_size", 3584, 1, kMaxSize) != decoder_width) {
     vision.Refuse("out_hidden_size", "must be text_config's hidden_size");
