@@ -2,8 +2,8 @@
 // the same model.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <functional>
+#include <limits>
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/cpu/cpu_backend.h"
@@ -200,6 +200,40 @@ TEST_F(Qwen3Test, ExpertsStandWhereTheConfigSays) {
   const auto spec = ReadModelSpec({directory_.path(), {}, {}});
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->decoder.experts, (std::vector<int>{0, 8, 0, 0}));
+}
+
+// More rows than a slice must have, of pictures that end inside one; every turn of every layer is
+// cut.
+TEST_F(Qwen3Test, PicturesEncodedInSlicesHaveTheBitsOfTheWhole) {
+  const auto backend = MakeCpuBackend({}).value();
+  ModelOptions published;
+  published.model_dir = Golden();
+  const auto model = LoadModel(*backend, published, nullptr).value();
+  std::vector<PreparedImage> pictures(2);
+  for (PreparedImage& picture : pictures) {
+    picture.grid = {14, 24};
+    for (int64_t i = 0; i < picture.grid.patches() * 3 * 2 * 16 * 16; ++i) {
+      picture.patches.push_back(static_cast<float>(i * (i % 7 + 1) % 1001) / 500.0f - 1.0f);
+    }
+  }
+  const PreparedImage* const both[] = {&pictures[0], &pictures[1]};
+  std::vector<std::vector<float>> features;
+  for (const double flops : {std::numeric_limits<double>::infinity(), 0.0}) {
+    auto batch = model->vision->Begin(both);
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    int slices = 0;
+    for (; !model->vision->Done(*batch); ++slices) {
+      ASSERT_TRUE(model->vision->Advance(*batch, flops).ok());
+      backend->ResetArena();
+    }
+    EXPECT_EQ(slices, flops > 0 ? 1 : 3 * 2 * 3)
+        << "672 rows in slices of 256, two turns, 3 layers";
+    features.push_back(backend->DownloadFloats((*model->vision->Finish(*batch))->tensor()));
+    backend->ResetArena();
+  }
+  EXPECT_EQ(features[0].size(), size_t{3} * 2 * 7 * 12 * 32)
+      << "rows of the picture and of two taps";
+  EXPECT_EQ(features[1], features[0]);
 }
 
 TEST_F(Qwen3Test, RefusesWhatItCannotServe) {
