@@ -52,7 +52,10 @@ std::vector<float> Random(int64_t count, uint32_t seed) {
   return values;
 }
 
-// oneDNN's own bf16 → bf16 product with bias, in the layouts it chooses for this very shape.
+// bfloat16 where the processor multiplies it, else float32.
+DType BenchedDType() { return CpuHasNativeBFloat16() ? DType::kBFloat16 : DType::kFloat32; }
+
+// oneDNN's own product of the benched dtype with bias, in the layouts it chooses for this very shape.
 class OneDnnProduct {
  public:
   OneDnnProduct(int64_t m, int64_t k, int64_t n)
@@ -75,7 +78,8 @@ class OneDnnProduct {
 
  private:
   static dnnl::memory::desc Any(int64_t rows, int64_t cols) {
-    return {{rows, cols}, DnnlType::bf16, DnnlTag::any};
+    const bool half = BenchedDType() == DType::kBFloat16;
+    return {{rows, cols}, half ? DnnlType::bf16 : DnnlType::f32, DnnlTag::any};
   }
   dnnl::memory Filled(const dnnl::memory::desc& desc, int64_t rows, int64_t cols) {
     auto values = Random(rows * cols, 7);
@@ -94,7 +98,7 @@ class OneDnnProduct {
 };
 
 std::unique_ptr<Backend> MakeBackend(int threads) {
-  auto backend = MakeCpuBackend({DType::kBFloat16, threads});
+  auto backend = MakeCpuBackend({BenchedDType(), threads});
   TESSERA_CHECK_MSG(backend.ok(), backend.status().ToString());
   return *std::move(backend);
 }
@@ -109,8 +113,8 @@ void BenchLinear(int threads) {
   source.weights = {{DType::kFloat32, {n, k}, weight.data()}};
   source.biases = {{DType::kFloat32, {n}, bias.data()}};
   const auto packed = *backend->PackLinear(source);
-  fmt::print("\nLinear, bfloat16, K {} N {}\n{:>6} {:>10} {:>10} {:>10} {:>8} {:>12}\n", k, n,
-             "rows", "ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "of oneDNN");
+  fmt::print("\nLinear, {}, K {} N {}\n{:>6} {:>10} {:>10} {:>10} {:>8} {:>12}\n",
+             DTypeName(BenchedDType()), k, n, "rows", "ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "of oneDNN");
   for (const int64_t m : {1, 8, 64, 576}) {
     const auto x = Random(m * k, 3);
     OneDnnProduct peer(m, k, n);
@@ -147,7 +151,7 @@ struct ExpertGeometry {
   std::vector<int64_t> tokens;
 
   int64_t matrices() const { return gated ? 3 : 2; }
-  int64_t bytes() const { return matrices() * hidden * ffn * 2; }  // of one expert
+  int64_t bytes() const { return matrices() * hidden * ffn * static_cast<int64_t>(DTypeBytes(BenchedDType())); }  // of one expert
 };
 
 // All experts have the same values: what is measured does not depend on them.
@@ -178,8 +182,8 @@ void BenchExperts(const ExpertGeometry& g, int threads) {
   const auto packed = PackEqualExperts(*backend, g);
   const auto router = Random(g.experts * g.hidden, 4);
   const std::vector<uint64_t> memory(g.experts * g.bytes() / 8, 1);
-  fmt::print("\nMixture of experts, bfloat16: {} experts, top-{}, {} - {} - {}, {}\n", g.experts,
-             g.chosen, g.hidden, g.ffn, g.hidden, g.gated ? "gated silu" : "gelu, biases");
+  fmt::print("\nMixture of experts, {}: {} experts, top-{}, {} - {} - {}, {}\n",
+             DTypeName(BenchedDType()), g.experts, g.chosen, g.hidden, g.ffn, g.hidden, g.gated ? "gated silu" : "gelu, biases");
   fmt::print("{:>7} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>14}\n", "tokens", "touched", "ms",
              "GFLOP/s", "dense ms", "read ms", "of floor", "route, combine");
   RouterConfig config;
@@ -243,7 +247,8 @@ void BenchVisionAttention(int threads) {
                                        backend->Upload(starts, {2}), rows);
                 backend->ResetArena();
               }});
-  fmt::print("\nFull attention, bfloat16, 577 rows, 16 heads of 64: {:.2f} ms, {:.0f} GFLOP/s\n",
+  fmt::print("\nFull attention, {}, 577 rows, 16 heads of 64: {:.2f} ms, {:.0f} GFLOP/s\n",
+             DTypeName(BenchedDType()),
              medians[0] * 1e3, 4.0 * rows * rows * 1024 / medians[0] / 1e9);
 }
 
@@ -251,10 +256,6 @@ void BenchVisionAttention(int threads) {
 }  // namespace tessera
 
 int main() {
-  if (!tessera::CpuHasNativeBFloat16()) {
-    fmt::print("this processor has no bfloat16 products\n");
-    return 0;
-  }
   const int threads = omp_get_num_procs();
   fmt::print("{} threads\n", threads);
   tessera::BenchLinear(threads);

@@ -5,6 +5,7 @@
 
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
+#include "engine/cpu/router_logits.h"
 #include "engine/cpu/row_kernels.h"
 
 namespace tessera {
@@ -82,25 +83,6 @@ void SortByExpert(const Routing& routing) {
   }
 }
 
-// logits[r · experts + e] = x[r] · router[e]; x float32 [count, hidden]. Four rows stay in the first cache while the router passes by.
-void RouterLogits(const float* x, int64_t count, const Tensor& router, float* logits) {
-  const int64_t hidden = router.cols();
-  const int64_t experts = router.rows();
-  const auto* weights = router.as<float>();
-  int64_t r = 0;
-  for (float four[4]; r + 4 <= count; r += 4) {
-    for (int64_t e = 0; e < experts; ++e) {
-      rows::DotFour(x + r * hidden, hidden, weights + e * hidden, hidden, four);
-      for (int64_t i = 0; i < 4; ++i) logits[(r + i) * experts + e] = four[i];
-    }
-  }
-  for (; r < count; ++r) {
-    for (int64_t e = 0; e < experts; ++e) {
-      logits[r * experts + e] = rows::Dot(x + r * hidden, weights + e * hidden, hidden);
-    }
-  }
-}
-
 }  // namespace
 
 void CpuBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
@@ -125,7 +107,8 @@ void CpuBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfi
                 [&](int64_t begin, int64_t end, int thread) {
                   float* wide = scratch + thread * (kSpan * hidden + experts);
                   rows::Widen(x.Rows(begin, end - begin).data, x.dtype, (end - begin) * hidden, wide);
-                  RouterLogits(wide, end - begin, router, result.logits.as<float>() + begin * experts);
+                  RouterLogits(wide, end - begin, router.as<float>(), experts, hidden,
+                               result.logits.as<float>() + begin * experts);
                   for (int64_t t = begin; t < end; ++t) choose(t, wide + kSpan * hidden);
                 });
   SortByExpert(result);

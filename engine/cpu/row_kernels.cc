@@ -228,38 +228,6 @@ float Dot(const float* x, const float* w, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-// The sums of each row in the order of Dot().
-void DotFour(const float* x, int64_t stride, const float* w, int64_t n, float* y) {
-  const Floats d;
-  Vec sums[4][4];
-#pragma GCC unroll 16
-  for (int k = 0; k < 16; ++k) sums[k / 4][k % 4] = hn::Zero(d);
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      const int64_t at = i + j * kLanes;
-      const Vec weight = hn::LoadU(d, w + at);
-#pragma GCC unroll 4
-      for (int r = 0; r < 4; ++r) {
-        sums[r][j] = hn::MulAdd(hn::LoadU(d, x + r * stride + at), weight, sums[r][j]);
-      }
-    }
-  }
-  for (; i < n; i += kLanes) {
-    const Vec weight = LoadFirst(w + i, n - i);
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; ++r) {
-      sums[r][0] = hn::MulAdd(LoadFirst(x + r * stride + i, n - i), weight, sums[r][0]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < 4; ++r) {
-    const Vec sum = hn::Add(hn::Add(sums[r][0], sums[r][1]), hn::Add(sums[r][2], sums[r][3]));
-    y[r] = hn::GetLane(hn::SumOfLanes(d, sum));
-  }
-}
-
 float Sum(const float* x, int64_t n) {
   Vec sum = hn::Zero(Floats());
   for (int64_t i = 0; i < n; i += kLanes) sum = hn::Add(sum, LoadFirst(x + i, n - i));
@@ -315,7 +283,6 @@ HWY_EXPORT(GatedActivate);
 HWY_EXPORT(Norm);
 HWY_EXPORT(Rotate);
 HWY_EXPORT(Dot);
-HWY_EXPORT(DotFour);
 
 void Widen(const void* x, DType dtype, int64_t n, float* y) {
   if (dtype == DType::kFloat32) {
@@ -390,10 +357,6 @@ void Rotate(const float* cosine, const float* sine, int64_t pairs, float* x) {
 }
 
 float Dot(const float* x, const float* w, int64_t n) { return HWY_DYNAMIC_DISPATCH(Dot)(x, w, n); }
-
-void DotFour(const float* x, int64_t stride, const float* w, int64_t n, float* y) {
-  HWY_DYNAMIC_DISPATCH(DotFour)(x, stride, w, n, y);
-}
 
 }  // namespace tessera::rows
 #endif  // HWY_ONCE

@@ -39,7 +39,5 @@ void Norm(NormKind kind, float epsilon, const float* weight, const float* bias, 
 void Rotate(const float* cosine, const float* sine, int64_t pairs, float* x);
 // x · w.
 float Dot(const float* x, const float* w, int64_t n);
-// y[r] = x[r] · w for four rows x, `stride` elements apart; each has the bits of Dot().
-void DotFour(const float* x, int64_t stride, const float* w, int64_t n, float* y);
 
 }  // namespace tessera::rows
