@@ -8,4 +8,6 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType) {
       "this build has no CUDA backend; use --device cpu");
 }
 
+CUstream_st* CudaStream(const Backend&) { return nullptr; }
+
 }  // namespace tessera

@@ -5,8 +5,6 @@
 #include <cstring>
 #include <random>
 
-#include "engine/cpu/cpu_backend.h"
-
 namespace tessera::testing {
 namespace {
 
@@ -28,23 +26,6 @@ float RoundToFloat16(float value) {
 }
 
 }  // namespace
-
-std::vector<BackendCase> BackendCases() {
-  return {
-      {"CpuFloat32", DType::kFloat32, 1e-6,
-       [] {
-         return MakeCpuBackend({DType::kFloat32, 2});
-       }},
-      {"CpuBFloat16", DType::kBFloat16, 3e-3,
-       [] {
-         return MakeCpuBackend({DType::kBFloat16, 2});
-       }},
-      {"CpuFloat16", DType::kFloat16, 4e-4,
-       [] {
-         return MakeCpuBackend({DType::kFloat16, 2});
-       }},
-  };
-}
 
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info) {
   return info.param.name;

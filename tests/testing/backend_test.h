@@ -20,7 +20,9 @@ struct BackendCase {
   DType dtype;
   double tolerance;  // relative, of one operation with one rounding
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
+  bool emulated = false;  // thousands of times slower: tests take their smaller sizes
 };
+// Each test executable says which devices it tests.
 std::vector<BackendCase> BackendCases();
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info);
 
@@ -35,6 +37,7 @@ class BackendTest : public ::testing::TestWithParam<BackendCase> {
   Backend& backend() { return *backend_; }
   DType dtype() const { return GetParam().dtype; }
   double tolerance() const { return GetParam().tolerance; }
+  bool emulated() const { return GetParam().emulated; }
   std::vector<float> Random(int64_t count, uint32_t seed, float scale = 1.0f) const {
     return RandomFloats(count, seed, scale, dtype());
   }

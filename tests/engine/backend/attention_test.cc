@@ -1,5 +1,6 @@
 // Rotary positions, the paged cache and attention on every device; and equal bits however a prompt
 // is cut.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -126,12 +127,14 @@ TEST_P(AttentionTest, PagedMatchesReference) {
   const Case cases[] = {
       {{2, 2, 40}, 4, {1, 2, 5}}, {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
       {{3, 3, 80}, 4, {31, 32}},  {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
-      {{60, 1, 40}, 8, {3}},
+      {{60, 1, 40}, 8, {3}},      {{4, 1, 8}, 64, {130, 64}},  {{1, 1, 256}, 64, {67, 1}},
+      {{2, 1, 128}, 64, {300}},   {{2, 2, 64, 0, 200}, 16, {600}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.shape.head_dim);
     const int64_t width = (c.shape.heads + 2 * c.shape.kv_heads) * c.shape.head_dim;
-    Setup setup = MakeSetup(c.shape, c.block_size, c.lengths.size(), 70);
+    Setup setup = MakeSetup(c.shape, c.block_size, c.lengths.size(),
+                            *std::max_element(c.lengths.begin(), c.lengths.end()));
     std::vector<Span> spans;
     std::vector<float> all;
     reference::Values expected;
@@ -198,6 +201,66 @@ TEST_P(AttentionTest, CutsDoNotMatter) {
       EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0) << step;
     }
   }
+}
+
+// Over contexts that devices may cut into splits: a prompt in one pass, or in parts and single rows
+// beside other sequences, few and many.
+TEST_P(AttentionTest, CutsOfLongContextsDoNotMatter) {
+  struct Case {
+    AttentionShape shape;
+    std::vector<Span> others;
+  };
+  const Case cases[] = {{{2, 1, 64}, {{0, 100}}},
+                        {{8, 8, 16, 0, 300}, std::vector<Span>(128, {0, 1})},
+                        {{1, 1, 136}, {}}};
+  const int64_t length = 800;
+  for (const auto& [shape, others] : cases) {
+    SCOPED_TRACE(shape.head_dim);
+    const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
+    const int64_t hidden = shape.heads * shape.head_dim;
+    const auto qkv = Random(length * width, 3, 2.0f);
+    const auto expected = Pass(MakeSetup(shape, 64, 1, length), {{0, length}}, qkv);
+    const Setup cut = MakeSetup(shape, 64, 1 + others.size(), length);
+    std::vector<float> got;
+    for (const Span& span :
+         {Span{0, 510}, Span{510, 48}, Span{558, 240}, Span{798, 1}, Span{799, 1}}) {
+      std::vector<Span> spans = {span};
+      int64_t rows = span.rows;
+      for (const Span& other : others) {
+        spans.push_back(other);
+        rows += other.rows;
+      }
+      auto all = Random(rows * width, 4, 2.0f);
+      std::copy_n(qkv.begin() + span.cached * width, span.rows * width, all.begin());
+      const auto y = Pass(cut, spans, all);
+      got.insert(got.end(), y.begin(), y.begin() + span.rows * hidden);
+      backend().ResetArena();
+    }
+    EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0);
+  }
+}
+
+// What lies before the window of a pass's first row, whose blocks may be others' by then, and
+// behind the context.
+TEST_P(AttentionTest, LeavesKeysThatNoRowSeesAlone) {
+  const AttentionShape shape = {2, 1, 40, 0, 10};
+  const int64_t width = 4 * shape.head_dim;
+  const int64_t length = 100;
+  const Setup setup = MakeSetup(shape, 16, 1, length);
+  const std::vector<float> nothing(setup.kv.keys.elements(), std::nanf(""));
+  const auto& dims = setup.kv.keys.dims;
+  for (const Tensor& to : {setup.kv.keys, setup.kv.values}) {
+    backend().Copy(backend().UploadActivations(nothing, {dims[0], dims[1], dims[2], dims[3]}), to);
+  }
+  const auto qkv = Random(length * width, 5, 2.0f);
+  Pass(setup, {{50, 10}}, std::span(qkv).subspan(50 * width, 10 * width));
+  reference::Values expected;
+  for (int64_t row = 60; row < length; ++row) {
+    const auto y = Expected(shape, setup.shape.scale, qkv, row, length, true);
+    expected.insert(expected.end(), y.begin(), y.end());
+  }
+  const auto y = Pass(setup, {{60, length - 60}}, std::span(qkv).subspan(60 * width));
+  EXPECT_TRUE(Near(y, expected, tolerance()));
 }
 
 TEST_P(AttentionTest, RotatesAndWrites) {
@@ -328,7 +391,7 @@ TEST_P(AttentionTest, PartsOfSpansHaveTheBitsOfTheWhole) {
 }
 
 TEST_P(AttentionTest, FullMatchesReference) {
-  for (const int dim : {40, 64, 72}) {
+  for (const int dim : {40, 64, 72, 128}) {
     const AttentionShape shape = {3, 3, dim, 0.125f};
     const std::vector<int32_t> lengths = {1, 70, 33, 0, 5};
     const int64_t width = 9 * dim;

@@ -156,8 +156,9 @@ TEST_P(LinearTest, NoRows) {
 // Row i alone, among 2, 7, 65, 600: the same bits.
 TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
   const int64_t out = 200;
-  const int64_t most = 600;
+  const int64_t most = emulated() ? 150 : 600;
   for (const int64_t in : {80, 512, 2560, 5632}) {
+    if (emulated() && in > 512) continue;
     SCOPED_TRACE(in);
     const auto weight = Random(out * in, 1, 0.2f);
     const auto bias = Random(out, 2);
@@ -173,7 +174,8 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
       };
       const std::vector<float> all = run(0, most);
       for (const int64_t rows : {1, 2, 3, 7, 8, 16, 31, 64, 65, 300}) {
-        for (const int64_t begin : {int64_t{0}, int64_t{129}, most - rows}) {
+        if (rows > most) continue;
+        for (const int64_t begin : {int64_t{0}, std::min<int64_t>(129, most - rows), most - rows}) {
           const std::vector<float> part = run(begin, rows);
           EXPECT_EQ(std::memcmp(part.data(), &all[begin * out], part.size() * sizeof(float)), 0)
               << rows << " rows from " << begin;

@@ -189,9 +189,9 @@ TEST_P(LoraTest, NoRows) {
   EXPECT_EQ(backend().LoraLinear(input, *layer.packed, RouteRows(input, 3, 1, true)).rows(), 0);
 }
 
-// Row i alone, among 7, among 600: the same bits.
+// Row i alone, among 7, among hundreds: the same bits.
 TEST_P(LoraTest, RowsDoNotDependOnTheirNeighbours) {
-  const int64_t most = 600;
+  const int64_t most = emulated() ? 150 : 600;
   const int64_t out = 200;
   for (const int64_t in : {80, 2560}) {
     const Layer layer = MakeLayer({3, 16, in, {120, 80}});
@@ -205,7 +205,8 @@ TEST_P(LoraTest, RowsDoNotDependOnTheirNeighbours) {
       };
       const std::vector<float> all = run(0, most);
       for (const int64_t rows : {1, 2, 7, 31, 64, 300}) {
-        for (const int64_t begin : {int64_t{0}, int64_t{129}, most - rows}) {
+        if (rows > most) continue;
+        for (const int64_t begin : {int64_t{0}, std::min<int64_t>(129, most - rows), most - rows}) {
           const std::vector<float> part = run(begin, rows);
           EXPECT_EQ(std::memcmp(part.data(), &all[begin * out], part.size() * sizeof(float)), 0)
               << rows << " rows from " << begin;

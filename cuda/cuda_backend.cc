@@ -1,0 +1,27 @@
+#include "cuda/cuda_backend.h"
+
+#include <fmt/format.h>
+
+#include "cuda/operations.h"
+
+namespace tessera {
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype) {
+  if (activation_dtype != DType::kFloat32 && activation_dtype != DType::kBFloat16 &&
+      activation_dtype != DType::kFloat16) {
+    return absl::InvalidArgumentError(
+        fmt::format("the GPU computes in float32, bfloat16 or float16, not in {}",
+                    DTypeName(activation_dtype)));
+  }
+  gpu::Device device;
+  gpu::StreamHandle stream = nullptr;
+  const std::string fault = gpu::Open(device, stream);
+  if (!fault.empty()) return absl::FailedPreconditionError(fault + "; use --device cpu");
+  return std::make_unique<CudaBackend>(activation_dtype, std::move(device), stream);
+}
+
+CUstream_st* CudaStream(const Backend& backend) {
+  return static_cast<const CudaBackend&>(backend).stream();
+}
+
+}  // namespace tessera

@@ -1,0 +1,110 @@
+#include "gpu/runtime.h"
+
+#include <cuda.h>
+#include <cudaTypedefs.h>
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace tessera::gpu {
+namespace {
+
+// The oldest GPUs that kernels are compiled for.
+constexpr int kOldestMajor = 8;
+
+void Check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "CUDA: %s: %s\n", what, cudaGetErrorString(error));
+  std::abort();
+}
+
+}  // namespace
+
+std::string Open(Device& device, StreamHandle& stream) {
+  int count = 0;
+  if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
+    return std::string("no usable GPU: ") +
+           (error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
+  }
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties = {};
+    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
+    device = {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
+              properties.totalGlobalMem};
+    if (device.major < kOldestMajor) continue;
+    cudaError_t error = cudaSetDevice(i);
+    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    return error == cudaSuccess ? "" : std::string("GPU: ") + cudaGetErrorString(error);
+  }
+  return device.name + " has compute capability " + std::to_string(device.major) + "." +
+         std::to_string(device.minor) + "; 8.0 or newer is needed";
+}
+
+void Close(StreamHandle stream) { cudaStreamDestroy(stream); }
+
+void* Allocate(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, bytes) != cudaSuccess) {
+    cudaGetLastError();  // clears it
+    return nullptr;
+  }
+  return memory;
+}
+
+void Free(void* memory) { cudaFree(memory); }
+
+void* AllocateHost(size_t bytes) {
+  void* memory = nullptr;
+  if (cudaMallocHost(&memory, bytes) != cudaSuccess) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  return memory;
+}
+
+void FreeHost(void* memory) { cudaFreeHost(memory); }
+
+void CopyToDevice(void* device, const void* host, size_t bytes, StreamHandle stream) {
+  Check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream), "copy to the device");
+}
+
+void CopyToHost(void* host, const void* device, size_t bytes, StreamHandle stream) {
+  Check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream), "copy to the host");
+}
+
+void CopyOnDevice(void* target, const void* source, size_t bytes, StreamHandle stream) {
+  Check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, stream), "copy");
+}
+
+void Zero(void* device, size_t bytes, StreamHandle stream) {
+  Check(cudaMemsetAsync(device, 0, bytes, stream), "memset");
+}
+
+void Synchronize(StreamHandle stream) { Check(cudaStreamSynchronize(stream), "step"); }
+
+bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map) {
+  static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
+  // Asked for at run time, so that the binary starts where there is no driver.
+  constexpr unsigned kSince = 12000;
+  void* encode = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+  if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, kSince, cudaEnableDefault,
+                                       &found) != cudaSuccess ||
+      found != cudaDriverEntryPointSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  const std::array<uint32_t, 3> every = {1, 1, 1};
+  CUtensorMap encoded = {};
+  const CUresult result = reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(encode)(
+      &encoded, CU_TENSOR_MAP_DATA_TYPE_UINT16, 3, const_cast<void*>(boxes.data), boxes.dims.data(),
+      boxes.strides.data(), boxes.box.data(), every.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  std::memcpy(map.opaque.data(), &encoded, sizeof(encoded));
+  return result == CUDA_SUCCESS;
+}
+
+}  // namespace tessera::gpu

@@ -1,0 +1,60 @@
+// The host's side of a GPU: devices, memory, streams. No CUDA types, so that the backend is plain
+// C++; runtime.cc speaks to CUDA, tests/emulated/runtime.cc to nothing.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+struct CUstream_st;
+
+namespace tessera::gpu {
+
+using StreamHandle = CUstream_st*;
+
+struct Device {
+  std::string name;
+  int major = 0;  // compute capability
+  int minor = 0;
+  int multiprocessors = 0;
+  size_t memory_bytes = 0;
+};
+
+// Makes the first usable device current and gives a stream on it; on failure says what is missing,
+// "" otherwise.
+std::string Open(Device& device, StreamHandle& stream);
+void Close(StreamHandle stream);
+
+// Device memory, 256-byte aligned; null when there is not enough.
+void* Allocate(size_t bytes);
+void Free(void* memory);
+// Host memory that the device copies from and to by itself; null when there is not enough.
+void* AllocateHost(size_t bytes);
+void FreeHost(void* memory);
+
+// In the order of the stream; `host` must be of AllocateHost() and stay until the copy is done.
+void CopyToDevice(void* device, const void* host, size_t bytes, StreamHandle stream);
+void CopyToHost(void* host, const void* device, size_t bytes, StreamHandle stream);
+void CopyOnDevice(void* target, const void* source, size_t bytes, StreamHandle stream);
+void Zero(void* device, size_t bytes, StreamHandle stream);
+// Waits until the stream has done all it was given. Ends the process when the device failed:
+// results are then lost.
+void Synchronize(StreamHandle stream);
+
+// How the copy engine of Hopper reads a tensor of 16-bit elements box by box (gpu/hopper.h,
+// LoadTile()); the innermost dimension first, which is gapless.
+struct TensorBoxes {
+  const void* data = nullptr;            // 16-byte aligned
+  std::array<uint64_t, 3> dims = {};     // in elements
+  std::array<uint64_t, 2> strides = {};  // of dims[1] and dims[2], in bytes, multiples of 16
+  std::array<uint32_t, 3> box = {};      // in elements, at most 256; box[0] 64
+};
+// The same in the form that kernels take, as a `const __grid_constant__` parameter.
+struct alignas(64) TensorMap {
+  std::array<unsigned char, 128> opaque = {};
+};
+// False where the device has no such engine or the boxes break its rules.
+bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map);
+
+}  // namespace tessera::gpu

@@ -1,0 +1,115 @@
+// The end of a tile of product_hopper.cu: bias, activation and rounding of a warpgroup's
+// accumulators, and their way to y.
+#pragma once
+
+#include "cuda/kernels/activate.h"
+#include "cuda/kernels/number.h"
+#include "cuda/kernels/tiles.h"
+#include "gpu/hopper.h"
+
+namespace tessera::cuda {
+
+constexpr int kWarpgroup = 128;     // threads
+constexpr int kWarpgroupRows = 64;  // of W, wgmma's M
+
+// The part of a Product that is left to do once the sums are there.
+struct HopperOutput {
+  const float* bias;  // [experts, out] or null
+  int out;
+  Activation activation;
+  bool gated;
+  void* y;    // [places, cols]
+  bool wide;  // y is float32
+  int64_t cols;
+};
+
+// Accumulators go through shared memory `kStagedPlaces` places at a time, as float32 [places, 64]
+// with rows so padded that the lanes of a warp, which write two places apart by four, eight rows of
+// W each, meet in no bank.
+constexpr int kStagedPlaces = 32;
+constexpr int kStagedStride = kWarpgroupRows + 4;  // floats
+constexpr int kStagedFloats = kStagedPlaces * kStagedStride;
+
+template <typename Y>
+__device__ __forceinline__ void StoreColumns(const float (&values)[8], const HopperOutput& output,
+                                             int64_t place, int64_t col) {
+  const bool aligned = output.cols % 8 == 0 && reinterpret_cast<uintptr_t>(output.y) % 16 == 0;
+  StoreEight(values, col, output.cols, aligned, static_cast<Y*>(output.y) + place * output.cols);
+}
+
+__device__ __forceinline__ void ActivateEight(Activation activation, float (&values)[8]) {
+  if (activation == Activation::kNone) return;
+#pragma unroll
+  for (float& value : values) value = Activate(activation, value);
+}
+
+// y of the staged places [place, place + count), columns from `first_col` on.
+template <typename T>
+__device__ __forceinline__ void StoreStaged(const HopperOutput& output, const float* staged,
+                                            int64_t place, int count, int64_t first_col) {
+  const int pieces = output.gated ? 4 : 8;  // of eight columns, in a row
+  const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
+  const int piece = thread % pieces;
+  const int64_t col = first_col + 8 * piece;
+  if (col >= output.cols) return;
+#pragma unroll 1
+  for (int i = thread / pieces; i < count; i += kWarpgroup / pieces) {
+    const float* from = staged + i * kStagedStride + piece * (output.gated ? 16 : 8);
+    float values[8];
+    LoadEight(from, 0, 8, true, values);
+    ActivateEight(output.activation, values);
+    if (output.gated) {
+      float up[8];
+      LoadEight(from + 8, 0, 8, true, up);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) values[j] *= up[j];
+    }
+    if (output.wide) {
+      StoreColumns<float>(values, output, place + i, col);
+    } else {
+      StoreColumns<T>(values, output, place + i, col);
+    }
+  }
+}
+
+// Stores the warpgroup's part of a tile: d, unchanged, as MultiplyTile() leaves it, rows of W from
+// `first_row` on. `barrier` is the warpgroup's own.
+template <typename T, int kCount>
+__device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile& tile,
+                                          int first_row, float (&d)[kCount], float* staged,
+                                          int barrier) {
+  const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
+  const int row = thread / 32 * 16 + thread % 32 / 4;  // and row + 8, of 64
+  const int column = thread % 4 * 2;                   // and the next, of each eight places
+  const auto bias = [&](int r) {
+    if (output.bias == nullptr || first_row + r >= output.out) return 0.0f;
+    return output.bias[int64_t{tile.expert} * output.out + first_row + r];
+  };
+  const float bias0 = bias(row);
+  const float bias8 = bias(row + 8);
+#pragma unroll 1
+  for (int first = 0; first < tile.places; first += kStagedPlaces) {
+    // Registers have no index at run time: the part that is wanted is picked among all. Sums with
+    // the bias that are made before the loop would need as many registers again.
+    gpu::HoldAccumulators(d);
+#pragma unroll
+    for (int part = 0; part < kCount; part += kStagedPlaces / 2) {
+      if (part * 2 != first) continue;
+#pragma unroll
+      for (int i = part; i < kCount && i < part + kStagedPlaces / 2; i += 4) {
+        float* to = staged + (2 * (i - part) + column) * kStagedStride + row;
+        to[0] = d[i] + bias0;
+        to[kStagedStride] = d[i + 1] + bias0;
+        to[8] = d[i + 2] + bias8;
+        to[kStagedStride + 8] = d[i + 3] + bias8;
+      }
+    }
+    gpu::SyncThreads(barrier, kWarpgroup);
+    StoreStaged<T>(output, staged, tile.first_place + first,
+                   tile.places - first < kStagedPlaces ? tile.places - first : kStagedPlaces,
+                   output.gated ? first_row / 2 : first_row);
+    gpu::SyncThreads(barrier, kWarpgroup);
+  }
+}
+
+}  // namespace tessera::cuda

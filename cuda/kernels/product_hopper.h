@@ -1,0 +1,34 @@
+// RunProduct() (kernels.h) on Hopper's copy engine and tensor cores, for 16-bit types.
+#pragma once
+
+#include "cuda/kernels/kernels.h"
+
+namespace tessera::cuda {
+
+// A block computes 64 · consumers rows of W (1 or 2 warpgroups of 64) for `places` places of one
+// expert at a time.
+struct HopperTile {
+  int consumers = 2;
+  int places = 256;  // 8, 16, 32, 64, 128 or 256
+};
+
+bool HopperProductFits(const Product& product);
+
+// What the kernel reads weights [experts, out, stride] of 16-bit elements through; kept beside
+// them. False where there is no such engine.
+bool MapHopperWeights(const void* weights, int64_t experts, int64_t out, int64_t stride,
+                      gpu::TensorMap& map);
+
+HopperTile ChooseHopperTile(const Product& product, int multiprocessors);
+
+// `weights` is the map of product.weights. Whatever the tile, results have the same bits: each is
+// one sum over all of K in ascending order.
+void RunHopperProduct(const Product& product, const gpu::TensorMap& weights, const HopperTile& tile,
+                      int multiprocessors, Stream stream);
+inline void RunHopperProduct(const Product& product, const gpu::TensorMap& weights,
+                             int multiprocessors, Stream stream) {
+  RunHopperProduct(product, weights, ChooseHopperTile(product, multiprocessors), multiprocessors,
+                   stream);
+}
+
+}  // namespace tessera::cuda

@@ -1,0 +1,94 @@
+// Memory of the CUDA backend and what crosses between it and the host's.
+#include <fmt/format.h>
+
+#include "cuda/operations.h"
+#include "engine/backend/half.h"
+#include "engine/check.h"
+#include "engine/status.h"
+
+namespace tessera {
+namespace {
+
+class DeviceBuffer : public Buffer {
+ public:
+  DeviceBuffer(DeviceMemory memory, Tensor tensor) : memory_(std::move(memory)), tensor_(tensor) {}
+  Tensor tensor() const override { return tensor_; }
+
+ private:
+  DeviceMemory memory_;
+  Tensor tensor_;
+};
+
+}  // namespace
+
+CudaBackend::CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream)
+    : Backend(dtype), device_(std::move(device)), stream_(stream), staging_(stream) {}
+
+CudaBackend::~CudaBackend() {
+  gpu::Synchronize(stream_);
+  gpu::Close(stream_);
+}
+
+absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
+                                                              std::initializer_list<int64_t> dims) {
+  size_t bytes = DTypeBytes(dtype);
+  for (int64_t dim : dims) {
+    if (dim < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) {
+      return absl::ResourceExhaustedError("cannot allocate a tensor of more than 2^64 bytes");
+    }
+  }
+  ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(bytes));
+  gpu::Zero(memory.data(), bytes, stream_);
+  const Tensor tensor(dtype, dims, memory.data());
+  return std::make_unique<DeviceBuffer>(std::move(memory), tensor);
+}
+
+void CudaBackend::ResetArena() {
+  gpu::Synchronize(stream_);
+  arena_.Reset();
+}
+
+Tensor CudaBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
+  Tensor tensor(dtype, dims, nullptr);
+  tensor.data = arena_.Allocate(tensor.bytes());
+  return tensor;
+}
+
+void CudaBackend::DoLoad(const HostTensor& source, Tensor target) {
+  TESSERA_CHECK(source.elements() == target.elements());
+  if (source.dtype == target.dtype) {
+    staging_.Upload(source.data, source.bytes(), target.data);
+    return;
+  }
+  void* stored = arena_.Allocate(source.bytes());
+  staging_.Upload(source.data, source.bytes(), stored);
+  // As rows of a length that divides it, a matrix for the kernel's grid.
+  const int64_t elements = source.elements();
+  const int64_t cols = source.dims.empty() ? 1 : std::max<int64_t>(1, source.dims.back());
+  cuda::CopyMatrix({stored, source.dtype, elements / cols, cols, cols, 1},
+                   {target.data, target.dtype, cols, 0, 0, -1}, stream_);
+}
+
+void CudaBackend::DoUpload(const void* source, Tensor target) {
+  staging_.Upload(source, target.bytes(), target.data);
+}
+
+void CudaBackend::DoDownload(Tensor source, void* target) {
+  if (source.dtype == DType::kInt32 || source.dtype == DType::kFloat32) {
+    staging_.Download(source.data, source.bytes(), target);
+    return;
+  }
+  std::vector<uint16_t> halves(source.elements());
+  staging_.Download(source.data, source.bytes(), halves.data());
+  auto* floats = static_cast<float*>(target);
+  const bool brain = source.dtype == DType::kBFloat16;
+  for (size_t i = 0; i < halves.size(); ++i) {
+    floats[i] = brain ? BFloat16ToFloat(halves[i]) : Float16ToFloat(halves[i]);
+  }
+}
+
+void CudaBackend::DoCopy(Tensor source, Tensor target) {
+  gpu::CopyOnDevice(target.data, source.data, source.bytes(), stream_);
+}
+
+}  // namespace tessera

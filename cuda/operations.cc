@@ -1,0 +1,71 @@
+// Operations that are one kernel.
+#include "cuda/operations.h"
+
+namespace tessera {
+
+void CudaBackend::DoEmbed(Tensor table, Tensor ids, Tensor y) {
+  cuda::GatherRows(table, ids, y, stream_);
+}
+
+void CudaBackend::DoGatherRows(Tensor x, Tensor rows, Tensor y) {
+  cuda::GatherRows(x, rows, y, stream_);
+}
+
+void CudaBackend::DoPutRows(Tensor x, Tensor source, Tensor rows) {
+  cuda::PutRows(x, source, rows, stream_);
+}
+
+void CudaBackend::DoAddRows(Tensor x, Tensor source, Tensor rows) {
+  cuda::AddRows(x, source, rows, stream_);
+}
+
+void CudaBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
+  cuda::AddNorm(x, {}, {}, norm, 1.0f, y, stream_);
+}
+
+void CudaBackend::DoAdd(Tensor x, Tensor delta) { cuda::Add(x, delta, stream_); }
+
+void CudaBackend::DoScaleRows(Tensor x, Tensor factors) { cuda::ScaleRows(x, factors, stream_); }
+
+void CudaBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+                            float scale, Tensor y) {
+  const Tensor none;
+  cuda::AddNorm(x, deltas.empty() ? none : deltas[0], deltas.size() < 2 ? none : deltas[1], norm,
+                scale, y, stream_);
+}
+
+void CudaBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
+  cuda::GatedActivate(x, activation, y, stream_);
+}
+
+void CudaBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                                const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
+  cuda::TurnHeads(qkv, shape, norms, rope, batch.positions, batch.slots, kv, stream_);
+}
+
+void CudaBackend::DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                              Tensor positions) {
+  cuda::TurnHeads(qkv, shape, {}, rope, positions, {}, {}, stream_);
+}
+
+void CudaBackend::DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                                   const KvLayer& kv, Tensor y) {
+  const Tensor scratch = New(DType::kFloat32, {cuda::PagedAttentionScratch(shape, batch)});
+  cuda::PagedAttention(qkv, shape, batch, kv, scratch.as<float>(), y, stream_);
+}
+
+void CudaBackend::DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
+                                  int64_t max_span, int64_t first, Tensor y) {
+  cuda::FullAttention(qkv, shape, starts, max_span, first, y, stream_);
+}
+
+void CudaBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config,
+                          Tensor noise, const Routing& result) {
+  cuda::Route(x, router, bias, config, noise, result, stream_);
+}
+
+void CudaBackend::DoCombine(Tensor y, const Routing& routing, Tensor result) {
+  cuda::Combine(y, routing, result, stream_);
+}
+
+}  // namespace tessera

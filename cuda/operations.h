@@ -1,0 +1,75 @@
+// The class behind MakeCudaBackend(): operations queue kernels (kernels/kernels.h) on one stream;
+// only downloads and ResetArena() wait.
+#pragma once
+
+#include <memory>
+
+#include "cuda/device_arena.h"
+#include "cuda/kernels/kernels.h"
+#include "cuda/staging.h"
+#include "cuda/weights.h"
+#include "engine/backend/backend.h"
+
+namespace tessera {
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream);
+  ~CudaBackend() override;
+
+  std::string name() const override { return "cuda"; }
+  gpu::StreamHandle stream() const { return stream_; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
+                                                   std::initializer_list<int64_t> dims) override;
+  void ResetArena() override;
+  Tensor New(DType dtype, std::initializer_list<int64_t> dims) override;
+
+ private:
+  // memory.cc
+  void DoLoad(const HostTensor& source, Tensor target) override;
+  void DoUpload(const void* source, Tensor target) override;
+  void DoDownload(Tensor source, void* target) override;
+  void DoCopy(Tensor source, Tensor target) override;
+  // pack.cc
+  absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
+  absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) override;
+  absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
+  // products.cc
+  void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) override;
+  void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
+                   Tensor y) override;
+  void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing, Tensor y) override;
+  // operations.cc
+  void DoEmbed(Tensor table, Tensor ids, Tensor y) override;
+  void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
+  void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
+  void DoAdd(Tensor x, Tensor delta) override;
+  void DoScaleRows(Tensor x, Tensor factors) override;
+  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm, float scale,
+                 Tensor y) override;
+  void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
+  void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                     const Rope& rope, const PagedBatch& batch, const KvLayer& kv) override;
+  void DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                   Tensor positions) override;
+  void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                        const KvLayer& kv, Tensor y) override;
+  void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
+                       int64_t first, Tensor y) override;
+  void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
+               const Routing& result) override;
+  void DoCombine(Tensor y, const Routing& routing, Tensor result) override;
+
+  void Run(const cuda::Product& product, const DeviceWeights& weights);
+  // Whether products of 16-bit types take the kernels of sm_90a.
+  bool uses_hopper() const { return device_.major == 9 && activation_dtype() != DType::kFloat32; }
+
+  const gpu::Device device_;
+  const gpu::StreamHandle stream_;
+  DeviceArena arena_;
+  Staging staging_;
+};
+
+}  // namespace tessera

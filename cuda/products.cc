@@ -1,0 +1,65 @@
+// Matrix products: dense layers are grouped products of one expert. Which kernel computes a layer
+// depends on the device and the layer's shape, never on the rows.
+#include "cuda/kernels/product_hopper.h"
+#include "cuda/operations.h"
+
+namespace tessera {
+namespace {
+
+cuda::Product MakeProduct(Tensor x, const DeviceWeights& weights, Tensor y) {
+  cuda::Product product;
+  product.x = x;
+  product.places = y.rows();
+  product.experts = weights.experts;
+  product.weights = weights.data.data();
+  product.out = weights.out;
+  product.stride = weights.stride;
+  product.bias = weights.bias();
+  product.y = y;
+  return product;
+}
+
+}  // namespace
+
+void CudaBackend::Run(const cuda::Product& product, const DeviceWeights& weights) {
+  if (product.places == 0) return;
+  if (weights.map && cuda::HopperProductFits(product)) {
+    cuda::RunHopperProduct(product, *weights.map, device_.multiprocessors, stream_);
+  } else {
+    cuda::RunProduct(product, stream_);
+  }
+}
+
+void CudaBackend::DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) {
+  const DeviceWeights& packed = static_cast<const CudaLinear&>(weights).weights;
+  cuda::Product product = MakeProduct(x, packed, y);
+  product.activation = activation;
+  Run(product, packed);
+}
+
+void CudaBackend::DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
+                              Tensor y) {
+  const auto& packed = static_cast<const CudaExperts&>(experts);
+  const Tensor inner = New(x.dtype, {y.rows(), experts.ffn});
+  cuda::Product up = MakeProduct(x, packed.up, inner);
+  up.rows = routing.sorted_rows.as<int32_t>();
+  up.starts = routing.expert_starts.as<int32_t>();
+  up.activation = packed.activation;
+  up.gated = packed.gated;
+  Run(up, packed.up);
+  cuda::Product down = MakeProduct(inner, packed.down, y);
+  down.starts = up.starts;
+  Run(down, packed.down);
+}
+
+void CudaBackend::DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing,
+                               Tensor y) {
+  const auto& packed = static_cast<const CudaLora&>(weights);
+  const Tensor low = New(DType::kFloat32, {x.rows(), packed.a.out});
+  const Tensor joined = New(x.dtype, {x.rows(), weights.in + packed.a.out});
+  Run(MakeProduct(x, packed.a, low), packed.a);
+  cuda::JoinLowRank(x, low, routing, weights.rank, packed.scale, joined, stream_);
+  Run(MakeProduct(joined, packed.base_and_b, y), packed.base_and_b);
+}
+
+}  // namespace tessera

@@ -1,0 +1,34 @@
+// Host memory that the device copies from by itself, as a ring: uploads go on while the host
+// prepares the next ones, and when the ring is full the stream is waited for.
+#pragma once
+
+#include <cstddef>
+
+#include "gpu/runtime.h"
+
+namespace tessera {
+
+class Staging {
+ public:
+  static constexpr size_t kBytes = size_t{32} << 20;
+
+  explicit Staging(gpu::StreamHandle stream) : stream_(stream) {}
+  ~Staging();
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  // Copies host memory, which may be freed after the call.
+  void Upload(const void* source, size_t bytes, void* device);
+  // Waits for what is under way.
+  void Download(const void* device, size_t bytes, void* target);
+
+ private:
+  // `bytes` ≤ kBytes of the ring that no copy uses.
+  char* Take(size_t bytes);
+
+  const gpu::StreamHandle stream_;
+  char* memory_ = nullptr;  // made when first needed
+  size_t offset_ = 0;
+};
+
+}  // namespace tessera

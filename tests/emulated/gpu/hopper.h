@@ -1,0 +1,61 @@
+// cuda/gpu/hopper.h and wgmma.h on the CPU: the same names with the same meaning, but everything
+// asynchronous happens as late as it may: boxes land when their barrier is waited for, products
+// read their operands and write their results at WaitMultiply(), and in between results are NaNs.
+#pragma once
+
+#include "gpu/gpu.h"
+#include "gpu/runtime.h"
+
+namespace tessera::gpu {
+
+uint32_t SharedAddress(const void* pointer);
+
+// --- barriers in shared memory ---
+struct Barrier {
+  uint64_t state;
+};
+void InitBarrier(Barrier* barrier, unsigned arrivals);
+void FenceBarrierInit();
+void Arrive(Barrier* barrier);
+void ArriveExpecting(Barrier* barrier, unsigned bytes);
+void WaitPhase(Barrier* barrier, unsigned parity);
+
+// --- the copy engine ---
+void LoadTile(void* shared, const TensorMap& map, Barrier* barrier, int c0, int c1, int c2);
+void FenceAsyncProxy();
+
+// --- warpgroups ---
+void SyncThreads(int barrier, int threads);
+template <int kRegisters>
+void ReleaseRegisters() {
+  static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);
+}
+template <int kRegisters>
+void ClaimRegisters() {
+  static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256);
+}
+
+// --- products ---
+enum class HalfType { kBFloat16, kFloat16 };
+
+uint64_t MatrixDescriptor(const void* shared);
+void FenceMultiply();
+void CommitMultiply();
+void WaitMultiplyBut(size_t pending);
+template <int kPending>
+void WaitMultiply() {
+  WaitMultiplyBut(kPending);
+}
+template <int kCount>
+void HoldAccumulators(float (&)[kCount]) {}
+
+void StartMultiply(float* d, int columns, uint64_t a, uint64_t b, bool add,
+                   float (*widen)(uint16_t));
+template <HalfType kType, int kCount>
+void MultiplyTile(float (&d)[kCount], uint64_t a, uint64_t b, bool add) {
+  StartMultiply(
+      d, 2 * kCount, a, b, add,
+      kType == HalfType::kBFloat16 ? ::tessera::BFloat16ToFloat : ::tessera::Float16ToFloat);
+}
+
+}  // namespace tessera::gpu

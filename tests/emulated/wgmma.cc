@@ -1,0 +1,182 @@
+// Products of warpgroups of gpu/hopper.h.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "engine/check.h"
+#include "gpu/hopper.h"
+#include "gpu/matrix_descriptor.h"
+#include "tests/emulated/hopper.h"
+
+namespace tessera::gpu {
+namespace emulated {
+namespace {
+
+constexpr int kDepth = 16;     // wgmma's K
+constexpr int kWarpRows = 16;  // of the 64 of a warpgroup
+constexpr int kMostColumns = 256;
+
+uint64_t Bits(uint64_t word, int first, int count) { return word >> first & ((1ull << count) - 1); }
+
+// PTX ISA, "matrix descriptor", of an operand whose rows of K are 128 bytes, swizzled.
+class Operand {
+ public:
+  Operand(uint64_t descriptor, float (*widen)(uint16_t))
+      : start_(Bits(descriptor, 0, 14) << 4),
+        stride_(Bits(descriptor, 32, 14) << 4),
+        widen_(widen) {
+    TESSERA_CHECK_MSG(Bits(descriptor, 62, 2) == 1, "only the 128-byte swizzle is emulated");
+    TESSERA_CHECK_MSG(Bits(descriptor, 49, 3) == 0, "base offset");
+    TESSERA_CHECK_MSG((Bits(descriptor, 14, 2) | Bits(descriptor, 30, 2) | Bits(descriptor, 46, 3) |
+                       Bits(descriptor, 52, 10)) == 0,
+                      "bits that mean nothing are set");
+  }
+  void ReadRow(int row, float (&values)[kDepth]) const {
+    for (int k = 0; k < kDepth; k += 8) {
+      const size_t address = start_ + static_cast<size_t>(row / 8) * stride_ +
+                             static_cast<size_t>(row % 8 * 128 + k * 2);
+      uint16_t halves[8];
+      std::memcpy(halves, Hopper::Current().Read(Swizzled(address)), 16);
+      for (int i = 0; i < 8; ++i) values[k + i] = widen_(halves[i]);
+    }
+  }
+
+ private:
+  size_t start_, stride_;
+  float (*widen_)(uint16_t);
+};
+
+// sums [16, columns] (+)= the warp's 16 rows of a · bᵀ.
+void MultiplyRows(const Multiplication& work, int first_row, float (*sums)[kMostColumns]) {
+  const Operand a(work.a, work.widen);
+  const Operand b(work.b, work.widen);
+  float columns[kDepth][kMostColumns];
+  for (int c = 0; c < work.columns; ++c) {
+    float values[kDepth];
+    b.ReadRow(c, values);
+    for (int k = 0; k < kDepth; ++k) columns[k][c] = values[k];
+  }
+  for (int r = 0; r < kWarpRows; ++r) {
+    float values[kDepth];
+    a.ReadRow(first_row + r, values);
+    for (int k = 0; k < kDepth; ++k) {
+#pragma omp simd
+      for (int c = 0; c < work.columns; ++c) {
+        const float before = k > 0 || work.add ? sums[r][c] : 0.0f;
+        sums[r][c] = before + values[k] * columns[k][c];
+      }
+    }
+  }
+}
+
+// Calls f(lane, index in d, row, column) for every element of a warp's accumulators.
+template <typename F>
+void ForFragment(int columns, const F& f) {
+  for (int lane = 0; lane < kWarp; ++lane) {
+    for (int i = 0; i < columns / 2; ++i) {
+      f(lane, i, lane / 4 + i % 4 / 2 * 8, i / 4 * 8 + lane % 4 * 2 + i % 2);
+    }
+  }
+}
+
+struct Waiting {
+  Multiplier* multiplier;
+  size_t pending;
+  unsigned thread;
+};
+
+// Does product `number` of the oldest group of each lane.
+void Execute(void** lanes, size_t number) {
+  const auto work = [&](int lane) -> Multiplication& {
+    return static_cast<Waiting*>(lanes[lane])->multiplier->groups.front()[number];
+  };
+  const auto sum = [&](int lane) {
+    return static_cast<Waiting*>(lanes[lane])->multiplier->sums.at(work(lane).d).data();
+  };
+  const int columns = work(0).columns;
+  const int first_row =
+      static_cast<int>(static_cast<Waiting*>(lanes[0])->thread % kWarpgroup) / kWarp * kWarpRows;
+  float sums[kWarpRows][kMostColumns];
+  ForFragment(columns, [&](int lane, int i, int row, int col) { sums[row][col] = sum(lane)[i]; });
+  MultiplyRows(work(0), first_row, sums);
+  ForFragment(columns, [&](int lane, int i, int row, int col) { sum(lane)[i] = sums[row][col]; });
+}
+
+void Settle(Multiplier& multiplier) {
+  for (const auto& [d, values] : multiplier.sums) {
+    std::memcpy(d, values.data(), values.size() * sizeof(float));
+  }
+  multiplier.sums.clear();
+  multiplier.fenced = false;
+}
+
+void ExecuteGroups(void** lanes) {
+  const auto* first = static_cast<Waiting*>(lanes[0]);
+  while (first->multiplier->groups.size() > first->pending) {
+    const size_t count = first->multiplier->groups.front().size();
+    for (size_t i = 0; i < count; ++i) Execute(lanes, i);
+    for (int lane = 0; lane < kWarp; ++lane) {
+      static_cast<Waiting*>(lanes[lane])->multiplier->groups.pop_front();
+    }
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    Multiplier& multiplier = *static_cast<Waiting*>(lanes[lane])->multiplier;
+    if (multiplier.groups.empty() && multiplier.open.empty()) Settle(multiplier);
+  }
+}
+
+Multiplier& Mine() { return Hopper::Current().multipliers[Block::Current().thread().linear]; }
+
+}  // namespace
+}  // namespace emulated
+
+using emulated::Block;
+using emulated::Hopper;
+
+uint64_t MatrixDescriptor(const void* shared) {
+  TESSERA_CHECK(SharedAddress(shared) % 1024 == 0);
+  return MatrixDescriptorBits(SharedAddress(shared));
+}
+
+void FenceMultiply() { emulated::Mine().fenced = true; }
+
+void StartMultiply(float* d, int columns, uint64_t a, uint64_t b, bool add,
+                   float (*widen)(uint16_t)) {
+  emulated::Multiplier& mine = emulated::Mine();
+  TESSERA_CHECK_MSG(mine.fenced, "product without FenceMultiply() before it");
+  if (!mine.sums.contains(d)) {
+    mine.sums[d].assign(d, d + columns / 2);
+    std::fill(d, d + columns / 2, std::numeric_limits<float>::quiet_NaN());
+  }
+  mine.open.push_back({d, columns, a, b, add, widen});
+}
+
+// Also checks that the whole warpgroup runs the same products.
+void CommitMultiply() {
+  emulated::Multiplier& mine = emulated::Mine();
+  const unsigned thread = Block::Current().thread().linear;
+  Block::Current().Meet(Hopper::Current().warpgroups[thread / emulated::kWarpgroup],
+                        emulated::kWarpgroup, thread % emulated::kWarpgroup, &mine, [](void** all) {
+                          const auto& first = static_cast<emulated::Multiplier*>(all[0])->open;
+                          for (int i = 1; i < emulated::kWarpgroup; ++i) {
+                            const auto& other = static_cast<emulated::Multiplier*>(all[i])->open;
+                            TESSERA_CHECK(std::equal(first.begin(), first.end(), other.begin(),
+                                                     other.end(), [](const auto& x, const auto& y) {
+                                                       return x.a == y.a && x.b == y.b &&
+                                                              x.add == y.add &&
+                                                              x.columns == y.columns &&
+                                                              x.widen == y.widen;
+                                                     }));
+                          }
+                        });
+  mine.groups.push_back(std::move(mine.open));
+  mine.open.clear();
+}
+
+// Each warp finishes its own rows, by itself.
+void WaitMultiplyBut(size_t pending) {
+  emulated::Waiting waiting = {&emulated::Mine(), pending, Block::Current().thread().linear};
+  Block::Current().MeetWarp(&waiting, emulated::ExecuteGroups);
+}
+
+}  // namespace tessera::gpu

@@ -1,0 +1,30 @@
+// The devices of engine_test: the CPU, and the GPU where there is one.
+#include "cuda/cuda_backend.h"
+#include "engine/cpu/cpu_backend.h"
+#include "tests/testing/backend_test.h"
+
+namespace tessera::testing {
+
+std::vector<BackendCase> BackendCases() {
+  std::vector<BackendCase> cases;
+  const struct {
+    const char* name;
+    DType dtype;
+    double tolerance;
+  } dtypes[] = {{"Float32", DType::kFloat32, 1e-6},
+                {"BFloat16", DType::kBFloat16, 3e-3},
+                {"Float16", DType::kFloat16, 4e-4}};
+  const bool gpu = MakeCudaBackend(DType::kFloat32).ok();
+  for (const auto& d : dtypes) {
+    const DType dtype = d.dtype;
+    cases.push_back({std::string("Cpu") + d.name, dtype, d.tolerance, [dtype] {
+                       return MakeCpuBackend({dtype, 2});
+                     }});
+    if (!gpu) continue;
+    cases.push_back({std::string("Cuda") + d.name, dtype, d.tolerance,
+                     [dtype] { return MakeCudaBackend(dtype); }});
+  }
+  return cases;
+}
+
+}  // namespace tessera::testing
