@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "engine/cpu/cpu_backend.h"
 #include "engine/status.h"
 #include "tests/golden_runner/checks.h"
 #include "tests/testing/collecting_sink.h"
@@ -27,7 +26,7 @@ std::string_view FinishName(FinishReason reason) {
 
 absl::StatusOr<std::unique_ptr<Engine>> Start(const ModelCase& golden, EngineOptions options) {
   options.max_image_tokens = 0;  // the reference has no limit but the model's
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend({}));
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, golden.make_backend(DType::kFloat32));
   return StartEngine(std::move(backend), golden.options, options);
 }
 

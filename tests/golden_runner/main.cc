@@ -1,14 +1,17 @@
-// tessera-golden DIR…: runs every golden case found under the directories: whole models (through the model's parts, through the
+// tessera-golden [--device cpu|cuda] DIR…: runs every golden case found under the directories: whole models (through the model's parts, through the
 // engine, and over gRPC), picture files, tokenizers. One line per check, then "N passed, N failed"; exit 1 on a failure or when
 // nothing was found.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <vector>
 
 #include "engine/status.h"
+#include "server/device.h"
 #include "tests/golden_runner/checks.h"
 #include "tests/testing/tokenizer_cases.h"
 
@@ -49,18 +52,25 @@ Found FindCases(const std::vector<fs::path>& roots) {
   return found;
 }
 
+DTypeChoice ChoiceOf(DType dtype) {
+  return dtype == DType::kBFloat16  ? DTypeChoice::kBFloat16
+         : dtype == DType::kFloat16 ? DTypeChoice::kFloat16
+                                    : DTypeChoice::kFloat32;
+}
+
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-void CheckModel(const fs::path& directory, RoundingCost& cost, Report& report) {
-  const auto golden = ReadModelCase(directory);
+void CheckModel(const fs::path& directory, DeviceChoice device, RoundingCost& cost, Report& report) {
+  auto golden = ReadModelCase(directory);
   if (!golden.ok()) {
     report.Fail(directory.string(), std::string(StatusMessage(golden.status())));
     return;
   }
+  golden->make_backend = [device](DType dtype) { return MakeBackend(device, ChoiceOf(dtype), 0); };
   CheckTensors(*golden, report);
   MeasureRounding(*golden, cost, report);
   CheckEngine(*golden, report);
@@ -80,7 +90,7 @@ void CheckRounding(const char* dtype, const std::vector<double>& ours,
   report.Add(Median(ours) <= kRoundingFactor * Median(official), what, figures);
 }
 
-int Run(const std::vector<fs::path>& roots) {
+int Run(const std::vector<fs::path>& roots, DeviceChoice device) {
   const Found found = FindCases(roots);
   Report report;
   RoundingCost cost;
@@ -95,7 +105,7 @@ int Run(const std::vector<fs::path>& roots) {
                  fmt::format("{} cases", result.passed));
     }
   }
-  for (const fs::path& directory : found.models) CheckModel(directory, cost, report);
+  for (const fs::path& directory : found.models) CheckModel(directory, device, cost, report);
   CheckRounding("bfloat16", cost.bfloat16, cost.official, report);
   CheckRounding("float16", cost.float16, cost.official, report);
   if (report.passed() + report.failed() == 0) fmt::print("no golden case was found\n");
@@ -107,10 +117,14 @@ int Run(const std::vector<fs::path>& roots) {
 }  // namespace tessera::golden
 
 int main(int argc, char** argv) {
-  const std::vector<std::filesystem::path> roots(argv + 1, argv + argc);
-  if (roots.empty()) {
-    fmt::print(stderr, "usage: tessera-golden DIR…\n");
-    return 2;
-  }
-  return tessera::golden::Run(roots);
+  CLI::App app("Runs every golden case found under directories.", "tessera-golden");
+  auto device = tessera::DeviceChoice::kCpu;
+  const std::map<std::string, tessera::DeviceChoice> devices = {
+      {"cpu", tessera::DeviceChoice::kCpu}, {"cuda", tessera::DeviceChoice::kCuda}};
+  app.add_option("--device", device, "cpu (default) or cuda")
+      ->transform(CLI::CheckedTransformer(devices));
+  std::vector<std::filesystem::path> roots;
+  app.add_option("DIR", roots, "searched for cases")->required();
+  CLI11_PARSE(app, argc, argv);
+  return tessera::golden::Run(roots, device);
 }

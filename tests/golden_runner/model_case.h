@@ -2,12 +2,14 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
 #include "engine/checkpoint/tensor_file.h"
 #include "engine/engine.h"
 
@@ -30,6 +32,8 @@ struct ModelCase {
   bool reuses_prefixes = true;  // not where experts drop tokens
   std::vector<GoldenRequest> requests;
   std::unique_ptr<TensorFile> expected;
+  // The device that the case is run on.
+  std::function<absl::StatusOr<std::unique_ptr<Backend>>(DType)> make_backend;
 
   // The expected tensor "<request>/<tensor>" as floats; empty when the case has none.
   std::vector<float> Expected(const GoldenRequest& request, const std::string& tensor) const;

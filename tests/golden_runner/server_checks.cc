@@ -4,7 +4,6 @@
 
 #include <thread>
 
-#include "engine/cpu/cpu_backend.h"
 #include "engine/status.h"
 #include "server/server.h"
 #include "tessera/v1/generation.grpc.pb.h"
@@ -95,7 +94,7 @@ Streamed RunStream(v1::GenerationService::Stub& stub, const GoldenRequest& golde
 absl::StatusOr<std::unique_ptr<Server>> StartServer(const ModelCase& golden) {
   const ListenAddress any{"127.0.0.1", 0};
   ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start(any, any));
-  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeCpuBackend({}));
+  ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, golden.make_backend(DType::kFloat32));
   EngineOptions options;
   options.max_image_tokens = 0;  // the reference has no limit but the model's
   ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine,

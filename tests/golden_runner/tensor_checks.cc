@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "engine/batch_builder.h"
-#include "engine/cpu/cpu_backend.h"
 #include "engine/loaded_model.h"
 #include "engine/status.h"
 #include "tests/golden_runner/checks.h"
@@ -16,7 +15,7 @@ constexpr double kPixelTolerance = 1e-6;     // absolute
 constexpr double kTensorTolerance = 2e-5;    // relative L2, float32
 constexpr int32_t kBlockSize = 16;
 
-// A model on a CPU backend of its own.
+// A model on a backend of its own.
 struct RunningModel {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<LoadedModel> model;
@@ -24,9 +23,7 @@ struct RunningModel {
 
 absl::StatusOr<RunningModel> Start(const ModelCase& golden, DType dtype) {
   RunningModel running;
-  CpuOptions options;
-  options.dtype = dtype;
-  ASSIGN_OR_RETURN(running.backend, MakeCpuBackend(options));
+  ASSIGN_OR_RETURN(running.backend, golden.make_backend(dtype));
   ASSIGN_OR_RETURN(running.model, LoadModel(*running.backend, golden.options, nullptr));
   return running;
 }
@@ -241,7 +238,7 @@ void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report
     if (official.empty()) continue;
     cost.official.push_back(RelativeError(official, golden.Expected(request, "logits")));
   }
-  if (CpuHasNativeBFloat16()) MeasureDType(golden, DType::kBFloat16, cost.bfloat16, report);
+  if (golden.make_backend(DType::kBFloat16).ok()) MeasureDType(golden, DType::kBFloat16, cost.bfloat16, report);
   MeasureDType(golden, DType::kFloat16, cost.float16, report);
 }
 
