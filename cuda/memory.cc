@@ -1,5 +1,5 @@
 // Memory of the CUDA backend and what crosses between it and the host's.
-#include <fmt/format.h>
+#include <cstring>
 
 #include "cuda/operations.h"
 #include "engine/backend/half.h"
@@ -19,6 +19,15 @@ class DeviceBuffer : public Buffer {
   Tensor tensor_;
 };
 
+// The 16-bit numbers at the beginning of `values`, from the last one on.
+void WidenInPlace(DType dtype, int64_t count, float* values) {
+  for (int64_t i = count - 1; i >= 0; --i) {
+    uint16_t half;
+    std::memcpy(&half, reinterpret_cast<const char*>(values) + i * sizeof(half), sizeof(half));
+    values[i] = dtype == DType::kBFloat16 ? BFloat16ToFloat(half) : Float16ToFloat(half);
+  }
+}
+
 }  // namespace
 
 CudaBackend::CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream)
@@ -27,6 +36,10 @@ CudaBackend::CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stre
 CudaBackend::~CudaBackend() {
   gpu::Synchronize(stream_);
   gpu::Close(stream_);
+}
+
+int64_t CudaBackend::CacheBytes() const {
+  return static_cast<int64_t>(gpu::FreeBytes() / 100 * 85);  // the rest is for the memory of steps
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
@@ -73,17 +86,16 @@ void CudaBackend::DoUpload(const void* source, Tensor target) {
   staging_.Upload(source, target.bytes(), target.data);
 }
 
-void CudaBackend::DoDownload(Tensor source, void* target) {
-  if (source.dtype == DType::kInt32 || source.dtype == DType::kFloat32) {
-    staging_.Download(source.data, source.bytes(), target);
-    return;
+void CudaBackend::DoDownload(std::span<const Download> downloads) {
+  std::vector<Staging::Piece> pieces;
+  for (const auto& [source, target] : downloads) {
+    pieces.push_back({source.data, source.bytes(), target});
   }
-  std::vector<uint16_t> halves(source.elements());
-  staging_.Download(source.data, source.bytes(), halves.data());
-  auto* floats = static_cast<float*>(target);
-  const bool brain = source.dtype == DType::kBFloat16;
-  for (size_t i = 0; i < halves.size(); ++i) {
-    floats[i] = brain ? BFloat16ToFloat(halves[i]) : Float16ToFloat(halves[i]);
+  staging_.Download(pieces);
+  for (const auto& [source, target] : downloads) {
+    if (source.dtype != DType::kInt32 && source.dtype != DType::kFloat32) {
+      WidenInPlace(source.dtype, source.elements(), static_cast<float*>(target));
+    }
   }
 }
 

@@ -4,8 +4,7 @@
 namespace tessera {
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType) {
-  return absl::UnimplementedError(
-      "this build has no CUDA backend; use --device cpu");
+  return absl::UnimplementedError("this build has no CUDA backend; use --device cpu");
 }
 
 CUstream_st* CudaStream(const Backend&) { return nullptr; }

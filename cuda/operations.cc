@@ -19,6 +19,10 @@ void CudaBackend::DoAddRows(Tensor x, Tensor source, Tensor rows) {
   cuda::AddRows(x, source, rows, stream_);
 }
 
+void CudaBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
+  cuda::ArgMax(x, columns, largest, stream_);
+}
+
 void CudaBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
   cuda::AddNorm(x, {}, {}, norm, 1.0f, y, stream_);
 }

@@ -18,6 +18,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   std::string name() const override { return "cuda"; }
+  int64_t CacheBytes() const override;
   gpu::StreamHandle stream() const { return stream_; }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
                                                    std::initializer_list<int64_t> dims) override;
@@ -25,10 +26,11 @@ class CudaBackend final : public Backend {
   Tensor New(DType dtype, std::initializer_list<int64_t> dims) override;
 
  private:
+  int64_t MostHeadDim() const override { return cuda::kMostHeadDim; }
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  void DoDownload(Tensor source, void* target) override;
+  void DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // pack.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
@@ -44,6 +46,7 @@ class CudaBackend final : public Backend {
   void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "engine/check.h"
 
@@ -16,19 +17,19 @@ char* Staging::Take(size_t bytes) {
     memory_ = static_cast<char*>(gpu::AllocateHost(kBytes));
     TESSERA_CHECK_MSG(memory_ != nullptr, "no page-locked memory for uploads");
   }
-  if (offset_ + bytes > kBytes) {
-    gpu::Synchronize(stream_);
-    offset_ = 0;
-  }
   char* result = memory_ + offset_;
   offset_ += (bytes + 63) / 64 * 64;
   return result;
 }
 
 void Staging::Upload(const void* source, size_t bytes, void* device) {
-  // Halves, so that one is filled while the other is copied.
+  // In halves, so that one is filled while the other is copied.
   for (size_t begin = 0; begin < bytes;) {
     const size_t part = std::min(bytes - begin, kBytes / 2);
+    if (!HasRoom(part)) {
+      gpu::Synchronize(stream_);
+      offset_ = 0;
+    }
     char* staged = Take(part);
     std::memcpy(staged, static_cast<const char*>(source) + begin, part);
     gpu::CopyToDevice(static_cast<char*>(device) + begin, staged, part, stream_);
@@ -36,16 +37,32 @@ void Staging::Upload(const void* source, size_t bytes, void* device) {
   }
 }
 
-void Staging::Download(const void* device, size_t bytes, void* target) {
-  for (size_t begin = 0; begin < bytes;) {
-    const size_t part = std::min(bytes - begin, kBytes / 2);
-    char* staged = Take(part);
-    gpu::CopyToHost(staged, static_cast<const char*>(device) + begin, part, stream_);
+void Staging::Download(std::span<const Piece> pieces) {
+  struct Landing {
+    const char* staged;
+    char* target;
+    size_t bytes;
+  };
+  std::vector<Landing> landings;
+  const auto land = [&] {
     gpu::Synchronize(stream_);
-    std::memcpy(static_cast<char*>(target) + begin, staged, part);
-    begin += part;
+    for (const Landing& landing : landings) {
+      std::memcpy(landing.target, landing.staged, landing.bytes);
+    }
+    landings.clear();
+    offset_ = 0;
+  };
+  for (const Piece& piece : pieces) {
+    for (size_t begin = 0; begin < piece.bytes;) {
+      const size_t part = std::min(piece.bytes - begin, kBytes / 2);
+      if (!HasRoom(part)) land();
+      char* staged = Take(part);
+      gpu::CopyToHost(staged, static_cast<const char*>(piece.device) + begin, part, stream_);
+      landings.push_back({staged, static_cast<char*>(piece.target) + begin, part});
+      begin += part;
+    }
   }
-  offset_ = 0;  // the stream was waited for
+  land();
 }
 
 }  // namespace tessera

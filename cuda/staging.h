@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "gpu/runtime.h"
 
@@ -19,12 +20,18 @@ class Staging {
 
   // Copies host memory, which may be freed after the call.
   void Upload(const void* source, size_t bytes, void* device);
-  // Waits for what is under way.
-  void Download(const void* device, size_t bytes, void* target);
+  struct Piece {
+    const void* device;
+    size_t bytes;
+    void* target;
+  };
+  // Copies all to the host, waiting once for as much as the ring holds.
+  void Download(std::span<const Piece> pieces);
 
  private:
-  // `bytes` ≤ kBytes of the ring that no copy uses.
+  // `bytes` ≤ kBytes of the ring, from `offset_` on; it must have room.
   char* Take(size_t bytes);
+  bool HasRoom(size_t bytes) const { return offset_ + bytes <= kBytes; }
 
   const gpu::StreamHandle stream_;
   char* memory_ = nullptr;  // made when first needed

@@ -15,7 +15,6 @@
 #include "engine/sampler.h"
 #include "engine/status.h"
 #include "engine/step_loop.h"
-#include "engine/system_memory.h"
 #include "engine/telemetry.h"
 
 namespace tessera {
@@ -182,7 +181,7 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   model->info.kv_block_size = options.block_size;
   const int64_t context_bytes = model->info.kv_bytes_per_token * model->info.max_context;
   if (resolved.kv_cache_bytes == 0) {
-    resolved.kv_cache_bytes = std::max(context_bytes, SystemMemoryBytes() / 8);
+    resolved.kv_cache_bytes = std::max(context_bytes, backend->CacheBytes());
   }
   auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(model), resolved);
   RETURN_IF_ERROR(engine->Start(model_options));

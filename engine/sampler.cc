@@ -204,6 +204,12 @@ absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
   return CheckStops(params, vocabulary);
 }
 
+bool TakesLargest(const SamplingParams& params, int64_t generated) {
+  return params.temperature.value_or(0) == 0 && params.repetition_penalty.value_or(1) == 1 &&
+         params.presence_penalty == 0 && params.frequency_penalty == 0 &&
+         params.logit_bias.empty() && generated >= params.min_tokens && params.logprobs < 0;
+}
+
 SampledToken SampleToken(const SamplerInput& input, const SamplingParams& params) {
   TESSERA_CHECK(!input.logits.empty());
   SampledToken token;

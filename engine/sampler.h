@@ -34,6 +34,9 @@ struct SampledToken {
   std::vector<std::pair<int32_t, float>> top;  // id, log-probability; best first
 };
 
+// Whether SampleToken() after `generated` tokens of an answer is the token of the largest logit and nothing else, whatever the logits.
+bool TakesLargest(const SamplingParams& params, int64_t generated);
+
 // Fields of `params` that are unset change nothing: see GenerationDefaults for what a request gets.
 SampledToken SampleToken(const SamplerInput& input, const SamplingParams& params);
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "engine/check.h"
-#include "engine/sampler.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -243,36 +243,48 @@ void StepLoop::RunForward(const StepPlan& plan) {
   const Clock::time_point begin = Clock::now();
   for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
   const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
-  std::vector<float> logits;
-  if (!output.logits.empty()) logits = backend_.DownloadFloats(output.logits);
-  std::vector<std::vector<int32_t>> choices;
-  if (telemetry_.counts_routing()) {
-    for (const Tensor layer : output.expert_choices) choices.push_back(backend_.DownloadInts(layer));
+  std::optional<StepLogits> logits;
+  if (!output.logits.empty()) {
+    std::vector<bool> whole;
+    for (const LiveRequest* request : built.sampling) {
+      whole.push_back(!TakesLargest(request->sequence.sampling, request->sequence.generated()));
+    }
+    logits.emplace(backend_, output.logits, model_.info.vocabulary, whole);
   }
+  std::vector<std::vector<int32_t>> choices;
+  if (telemetry_.counts_routing()) choices = backend_.DownloadInts(output.expert_choices);
   backend_.ResetArena();
   const Clock::time_point end = Clock::now();
   backend_seconds_ += Seconds(end - begin);
   pace_.LearnForward(plan, Seconds(end - begin));
 
   telemetry_.CountRouting(choices, built.image_row);
-  const size_t row = static_cast<size_t>(model_.decoder->vocabulary_rows());
-  const size_t in_use = static_cast<size_t>(model_.info.vocabulary);
-  for (size_t i = 0; i < built.sampling.size(); ++i) {
-    AppendToken(*built.sampling[i], std::span(logits).subspan(i * row, in_use), end);
-  }
+  for (size_t i = 0; i < built.sampling.size(); ++i) AppendToken(*built.sampling[i], *logits, i, end);
   scheduler_.Commit(plan);
   ReleasePictures(plan);
   Deliver(built.sampling);
 }
 
-void StepLoop::AppendToken(LiveRequest& request, std::span<const float> logits,
-                           Clock::time_point now) {
-  Sequence& sequence = request.sequence;
+SampledToken StepLoop::Sample(const LiveRequest& request, std::span<const float> logits) const {
+  const Sequence& sequence = request.sequence;
   SamplerInput input{logits, sequence.tokens, sequence.prompt_rows(), {}, request.end_ids};
   if (model_.spec.repetition.bos_for_prompt) input.prompt_stand_in = model_.tokenizer->bos();
-  const SampledToken token = SampleToken(input, sequence.sampling);
+  return SampleToken(input, sequence.sampling);
+}
+
+void StepLoop::AppendToken(LiveRequest& request, const StepLogits& logits, size_t row,
+                           Clock::time_point now) {
+  Sequence& sequence = request.sequence;
+  SampledToken token;
+  float logit = logits.largest_value(row);
+  if (TakesLargest(sequence.sampling, sequence.generated())) {
+    token.id = logits.largest(row);
+  } else {
+    token = Sample(request, logits.row(row));
+    logit = logits.row(row)[static_cast<size_t>(token.id)];
+  }
+  request.finite = std::isfinite(logit);
   request.chunk = Chunk();
-  request.finite = std::isfinite(logits[static_cast<size_t>(token.id)]);
   sequence.tokens.push_back(token.id);
   request.chunk.token_ids.push_back(token.id);
   if (sequence.sampling.logprobs >= 0) {

@@ -13,7 +13,9 @@
 #include "engine/model/kv_cache.h"
 #include "engine/pace.h"
 #include "engine/picture_encoder.h"
+#include "engine/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/step_logits.h"
 #include "engine/telemetry.h"
 
 namespace tessera {
@@ -59,7 +61,10 @@ class StepLoop {
   void FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
   void RunForward(const StepPlan& plan);
-  void AppendToken(LiveRequest& request, std::span<const float> logits, Clock::time_point now);
+  SampledToken Sample(const LiveRequest& request, std::span<const float> logits) const;
+  // Takes the next token of a request from row `row`.
+  void AppendToken(LiveRequest& request, const StepLogits& logits, size_t row,
+                   Clock::time_point now);
   void Deliver(const std::vector<LiveRequest*>& sampled);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
   Usage UsageOf(const LiveRequest& request) const;

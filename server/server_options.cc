@@ -92,7 +92,8 @@ void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--kv-cache-mib", text.kv_cache_mib,
-                 "Memory of the KV cache; 0 (default): an eighth of the machine's")
+                 "Memory of the KV cache; 0 (default): an eighth of the machine's, on a GPU most of what "
+                 "the weights leave")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
 }
 

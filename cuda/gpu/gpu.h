@@ -31,6 +31,18 @@ inline void Check(cudaError_t error, const char* what) {
   std::abort();
 }
 
+// Whether the current device, which stays the same, can begin a launch while the one before it ends.
+inline bool LaunchesOverlap() {
+  static const bool overlap = [] {
+    int device = 0;
+    int major = 0;
+    Check(cudaGetDevice(&device), "device");
+    Check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "device");
+    return major >= 9;
+  }();
+  return overlap;
+}
+
 // Runs kernel(arguments…) after all that was launched before on the stream. An empty grid does
 // nothing.
 template <typename... Parameters, typename... Arguments>
@@ -52,7 +64,7 @@ void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream,
   config.dynamicSmemBytes = grid.shared_bytes;
   config.stream = stream;
   config.attrs = &programmatic;
-  config.numAttrs = 1;
+  config.numAttrs = LaunchesOverlap() ? 1 : 0;
   Check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "launch");
 }
 

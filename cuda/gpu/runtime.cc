@@ -28,18 +28,18 @@ std::string Open(Device& device, StreamHandle& stream) {
     return std::string("no usable GPU: ") +
            (error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
   }
-  for (int i = 0; i < count; ++i) {
-    cudaDeviceProp properties = {};
-    if (cudaGetDeviceProperties(&properties, i) != cudaSuccess) continue;
-    device = {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
-              properties.totalGlobalMem};
-    if (device.major < kOldestMajor) continue;
-    cudaError_t error = cudaSetDevice(i);
-    if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-    return error == cudaSuccess ? "" : std::string("GPU: ") + cudaGetErrorString(error);
+  cudaDeviceProp properties = {};
+  cudaError_t error = cudaGetDeviceProperties(&properties, 0);
+  if (error != cudaSuccess) return std::string("GPU: ") + cudaGetErrorString(error);
+  device = {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
+            properties.totalGlobalMem};
+  if (device.major < kOldestMajor) {
+    return device.name + " has compute capability " + std::to_string(device.major) + "." +
+           std::to_string(device.minor) +
+           ", 8.0 or newer is needed; CUDA_VISIBLE_DEVICES chooses another GPU";
   }
-  return device.name + " has compute capability " + std::to_string(device.major) + "." +
-         std::to_string(device.minor) + "; 8.0 or newer is needed";
+  error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  return error == cudaSuccess ? "" : device.name + ": " + cudaGetErrorString(error);
 }
 
 void Close(StreamHandle stream) { cudaStreamDestroy(stream); }
@@ -54,6 +54,13 @@ void* Allocate(size_t bytes) {
 }
 
 void Free(void* memory) { cudaFree(memory); }
+
+size_t FreeBytes() {
+  size_t free = 0;
+  size_t total = 0;
+  Check(cudaMemGetInfo(&free, &total), "free memory");
+  return free;
+}
 
 void* AllocateHost(size_t bytes) {
   void* memory = nullptr;

@@ -21,14 +21,16 @@ struct Device {
   size_t memory_bytes = 0;
 };
 
-// Makes the first usable device current and gives a stream on it; on failure says what is missing,
-// "" otherwise.
+// Describes the first of the devices that CUDA_VISIBLE_DEVICES leaves, the one that every thread
+// uses without being told, and makes a stream on it; on failure says what is missing, "" otherwise.
 std::string Open(Device& device, StreamHandle& stream);
 void Close(StreamHandle stream);
 
 // Device memory, 256-byte aligned; null when there is not enough.
 void* Allocate(size_t bytes);
 void Free(void* memory);
+// Of the device's memory, what nobody has.
+size_t FreeBytes();
 // Host memory that the device copies from and to by itself; null when there is not enough.
 void* AllocateHost(size_t bytes);
 void FreeHost(void* memory);

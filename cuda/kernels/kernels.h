@@ -42,6 +42,9 @@ void Add(Tensor x, Tensor delta, Stream stream);
 void ScaleRows(Tensor x, Tensor factors, Stream stream);
 void GatedActivate(Tensor x, Activation activation, Tensor y, Stream stream);
 
+// --- argmax.cu ---
+void ArgMax(Tensor x, int64_t columns, const Largest& largest, Stream stream);
+
 // --- norm.cu ---
 // x += scale · (a + b) where not empty, then y = norm(x).
 void AddNorm(Tensor x, Tensor a, Tensor b, const NormWeights& norm, float scale, Tensor y,
@@ -85,7 +88,9 @@ void JoinLowRank(Tensor x, Tensor low, const Routing& routing, int64_t rank, flo
 void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
                Tensor positions, Tensor slots, const KvLayer& kv, Stream stream);
 
-// --- attention.cu ---
+// --- attention.cu, rope.cu ---
+constexpr int kMostHeadDim = 256;
+
 // Of all types: head_dim a multiple of 8 up to 256, scale > 0.
 // The float32 values of scratch that PagedAttention() needs, 8-byte aligned.
 int64_t PagedAttentionScratch(const AttentionShape& shape, const PagedBatch& batch);

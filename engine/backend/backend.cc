@@ -143,6 +143,13 @@ void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLaye
 
 }  // namespace
 
+absl::Status Backend::CheckHeadDim(int64_t head_dim) const {
+  if (head_dim <= MostHeadDim()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("heads of attention have {} dims, {} takes {} at most; use --device cpu",
+                  head_dim, name(), MostHeadDim()));
+}
+
 absl::StatusOr<std::unique_ptr<Buffer>> Backend::Load(const HostTensor& source, DType dtype) {
   if (source.dims.size() > kMaxRank) {
     return Invalid(fmt::format("tensor of shape {} has too many dimensions", source.ShapeString()));
@@ -234,14 +241,24 @@ Tensor Backend::UploadActivations(std::span<const float> values,
 std::vector<float> Backend::DownloadFloats(Tensor source) {
   TESSERA_CHECK(source.dtype == DType::kFloat32 || source.dtype == activation_dtype_);
   std::vector<float> values(source.elements());
-  DoDownload(source, values.data());
+  const Download download = {source, values.data()};
+  DoDownload({&download, 1});
   return values;
 }
 
 std::vector<int32_t> Backend::DownloadInts(Tensor source) {
-  TESSERA_CHECK(source.dtype == DType::kInt32);
-  std::vector<int32_t> values(source.elements());
-  DoDownload(source, values.data());
+  return DownloadInts(std::span(&source, 1)).front();
+}
+
+std::vector<std::vector<int32_t>> Backend::DownloadInts(std::span<const Tensor> sources) {
+  std::vector<std::vector<int32_t>> values;
+  std::vector<Download> downloads;
+  for (const Tensor& source : sources) {
+    TESSERA_CHECK(source.dtype == DType::kInt32);
+    values.emplace_back(source.elements());
+    downloads.push_back({source, values.back().data()});
+  }
+  DoDownload(downloads);
   return values;
 }
 
@@ -293,6 +310,14 @@ Tensor Backend::LinearFloat32(Tensor x, const PackedLinear& weights) {
   Tensor y = New(DType::kFloat32, {x.rows(), weights.out});
   DoLinear(x, weights, Activation::kNone, y);
   return y;
+}
+
+Largest Backend::ArgMax(Tensor x, int64_t columns) {
+  CheckTensor(x, DType::kFloat32, {x.rows(), x.cols()});
+  TESSERA_CHECK(columns >= 1 && columns <= x.cols());
+  const Largest largest = {New(DType::kInt32, {x.rows()}), New(DType::kFloat32, {x.rows()})};
+  DoArgMax(x, columns, largest);
+  return largest;
 }
 
 Tensor Backend::Norm(Tensor x, const NormWeights& norm) {

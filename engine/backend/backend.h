@@ -12,6 +12,7 @@
 // rows are cut into passes.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -86,7 +87,12 @@ class Backend {
   virtual std::string name() const = 0;  // "cpu", "cuda"
   DType activation_dtype() const { return activation_dtype_; }
 
+  // What a KV cache may take of the device's memory where the user names no size; meant after the weights are loaded.
+  virtual int64_t CacheBytes() const = 0;
+
   // --- load time ---
+  // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
+  absl::Status CheckHeadDim(int64_t head_dim) const;
   // Zeroed memory that outlives steps. RESOURCE_EXHAUSTED when there is not enough.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(
       DType dtype, std::initializer_list<int64_t> dims) = 0;
@@ -109,6 +115,8 @@ class Backend {
   // Device → host, waits for the result. Activations are widened to float32.
   std::vector<float> DownloadFloats(Tensor source);
   std::vector<int32_t> DownloadInts(Tensor source);
+  // The same of several, waiting once.
+  std::vector<std::vector<int32_t>> DownloadInts(std::span<const Tensor> sources);
   // target = source, same dims and dtype; both on the device.
   void Copy(Tensor source, Tensor target);
 
@@ -125,6 +133,8 @@ class Backend {
   // x [T, in] → act(x Wᵀ + b) [T, out], in the activations' dtype or, for logits, in float32.
   Tensor Linear(Tensor x, const PackedLinear& weights, Activation activation = Activation::kNone);
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
+  // Of the first `columns` columns of x, float32 [R, ≥ columns].
+  Largest ArgMax(Tensor x, int64_t columns);
   // [T, hidden] → [T, hidden].
   Tensor Norm(Tensor x, const NormWeights& norm);
   // x += delta in place; both [T, hidden].
@@ -168,19 +178,27 @@ class Backend {
  protected:
   explicit Backend(DType activation_dtype) : activation_dtype_(activation_dtype) {}
 
+  // A device's tensor and where the host wants it: int32 or, widened, float32.
+  struct Download {
+    Tensor source;
+    void* target;
+  };
+
  private:
+  virtual int64_t MostHeadDim() const { return std::numeric_limits<int64_t>::max(); }
   virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) = 0;
   virtual void DoUpload(const void* source, Tensor target) = 0;
-  virtual void DoDownload(Tensor source, void* target) = 0;
+  virtual void DoDownload(std::span<const Download> downloads) = 0;
   virtual void DoCopy(Tensor source, Tensor target) = 0;
   virtual void DoEmbed(Tensor table, Tensor ids, Tensor y) = 0;
   virtual void DoGatherRows(Tensor x, Tensor rows, Tensor y) = 0;
   virtual void DoPutRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoAddRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) = 0;
+  virtual void DoArgMax(Tensor x, int64_t columns, const Largest& largest) = 0;
   virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
   virtual void DoAdd(Tensor x, Tensor delta) = 0;
   virtual void DoScaleRows(Tensor x, Tensor factors) = 0;

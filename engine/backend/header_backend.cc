@@ -77,7 +77,8 @@ absl::StatusOr<std::unique_ptr<PackedLora>> HeaderBackend::DoPackLora(const Lora
 void HeaderBackend::ResetArena() { Refuse(); }
 Tensor HeaderBackend::New(DType, std::initializer_list<int64_t>) { Refuse(); }
 void HeaderBackend::DoUpload(const void*, Tensor) { Refuse(); }
-void HeaderBackend::DoDownload(Tensor, void*) { Refuse(); }
+void HeaderBackend::DoDownload(std::span<const Download>) { Refuse(); }
+void HeaderBackend::DoArgMax(Tensor, int64_t, const Largest&) { Refuse(); }
 void HeaderBackend::DoCopy(Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoEmbed(Tensor, Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoGatherRows(Tensor, Tensor, Tensor) { Refuse(); }

@@ -18,6 +18,7 @@ class HeaderBackend final : public Backend {
   int64_t bytes() const { return bytes_; }
 
   std::string name() const override { return "none"; }
+  int64_t CacheBytes() const override { return 0; }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
                                                    std::initializer_list<int64_t> dims) override;
   // Step-time operations are bugs here.
@@ -31,13 +32,14 @@ class HeaderBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
 
   void DoUpload(const void*, Tensor) override;
-  void DoDownload(Tensor, void*) override;
+  void DoDownload(std::span<const Download>) override;
   void DoCopy(Tensor, Tensor) override;
   void DoEmbed(Tensor, Tensor, Tensor) override;
   void DoGatherRows(Tensor, Tensor, Tensor) override;
   void DoPutRows(Tensor, Tensor, Tensor) override;
   void DoAddRows(Tensor, Tensor, Tensor) override;
   void DoLinear(Tensor, const PackedLinear&, Activation, Tensor) override;
+  void DoArgMax(Tensor, int64_t, const Largest&) override;
   void DoNorm(Tensor, const NormWeights&, Tensor) override;
   void DoAdd(Tensor, Tensor) override;
   void DoScaleRows(Tensor, Tensor) override;

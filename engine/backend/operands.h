@@ -73,6 +73,12 @@ struct RouterConfig {
   bool renormalize = false;  // chosen weights divided by their sum
 };
 
+// The largest of each row's values; the first of equals. NaN counts as larger than all.
+struct Largest {
+  Tensor places;  // int32 [rows]
+  Tensor values;  // float32 [rows]
+};
+
 // Who computes what. Worked example with T = 3 rows, k = 2, E = 3, experts [[0, 2], [2, 1], [0,
 // 1]]: sorted by expert, then by row,
 //   expert_starts [0, 2, 4, 6]   sorted_rows [0, 2, 1, 2, 0, 1]   (row of each sorted place)

@@ -7,6 +7,7 @@
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/status.h"
+#include "engine/system_memory.h"
 
 namespace tessera {
 namespace {
@@ -22,6 +23,8 @@ class CpuBuffer : public Buffer {
 };
 
 }  // namespace
+
+int64_t CpuBackend::CacheBytes() const { return SystemMemoryBytes() / 8; }
 
 absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype,
                                                              std::initializer_list<int64_t> dims) {
@@ -63,11 +66,13 @@ void CpuBackend::DoUpload(const void* source, Tensor target) {
   std::memcpy(target.data, source, target.bytes());
 }
 
-void CpuBackend::DoDownload(Tensor source, void* target) {
-  if (source.dtype == DType::kInt32) {
-    std::memcpy(target, source.data, source.bytes());
-  } else {
-    rows::Widen(source.data, source.dtype, source.elements(), static_cast<float*>(target));
+void CpuBackend::DoDownload(std::span<const Download> downloads) {
+  for (const auto& [source, target] : downloads) {
+    if (source.dtype == DType::kInt32) {
+      std::memcpy(target, source.data, source.bytes());
+    } else {
+      rows::Widen(source.data, source.dtype, source.elements(), static_cast<float*>(target));
+    }
   }
 }
 

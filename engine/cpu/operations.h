@@ -16,6 +16,7 @@ class CpuBackend final : public Backend {
   CpuBackend(DType dtype, int threads);
 
   std::string name() const override { return "cpu"; }
+  int64_t CacheBytes() const override;
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
                                                    std::initializer_list<int64_t> dims) override;
   void ResetArena() override { arena_.Reset(); }
@@ -25,7 +26,7 @@ class CpuBackend final : public Backend {
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  void DoDownload(Tensor source, void* target) override;
+  void DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // rows.cc
   void DoEmbed(Tensor table, Tensor ids, Tensor y) override;
@@ -33,6 +34,7 @@ class CpuBackend final : public Backend {
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
+  void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;

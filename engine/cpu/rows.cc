@@ -1,4 +1,5 @@
 // Operations that treat every row by itself: lookups, norms, gated activation.
+#include <cmath>
 #include <cstring>
 
 #include "engine/check.h"
@@ -74,6 +75,18 @@ void CpuBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
   const int64_t ffn = y.cols();
   MapRows(x, y, 8, [&](int64_t, float* values) {
     rows::GatedActivate(activation, values + ffn, ffn, values);
+  });
+}
+
+void CpuBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
+  ParallelFor(threads_, x.rows(), 2.0 * x.elements(), [&](int64_t row, int) {
+    const float* values = x.as<float>() + row * x.cols();
+    int64_t best = 0;
+    for (int64_t i = 1; i < columns && !std::isnan(values[best]); ++i) {
+      if (!(values[i] <= values[best])) best = i;
+    }
+    largest.places.as<int32_t>()[row] = static_cast<int32_t>(best);
+    largest.values.as<float>()[row] = values[best];
   });
 }
 

@@ -20,6 +20,7 @@ TABLE_HEAD = "| file | kernel | runs in |\n| --- | --- | --- |\n"
 
 # The suite of tests/engine/backend whose operations launch a file's kernels, by the first word of the file's name.
 SUITES = {
+    "argmax": "RowsTest",
     "attention": "AttentionTest",
     "copy": "LinearTest",
     "lora": "LoraTest",

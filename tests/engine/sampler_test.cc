@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <random>
@@ -311,6 +312,31 @@ TEST(SamplerTest, BarringEveryTokenGivesSomeTokenOfTheVocabulary) {
   params.min_tokens = 5;
   const int32_t id = Sample({1, 2}, params, {0}, 1, {0, 1}).id;
   EXPECT_TRUE(id == 0 || id == 1);
+}
+
+// Whatever makes a sampler look at more than the largest logit, it is said so.
+TEST(SamplerTest, TakesLargestMeansThatNothingElseCounts) {
+  EXPECT_TRUE(TakesLargest({}, 0));
+  const std::function<void(SamplingParams&)> reasons[] = {
+      [](SamplingParams& p) { p.temperature = 0.5f; },
+      [](SamplingParams& p) { p.repetition_penalty = 1.5f; },
+      [](SamplingParams& p) { p.presence_penalty = 1; },
+      [](SamplingParams& p) { p.frequency_penalty = -1; },
+      [](SamplingParams& p) { p.logit_bias = {{0, 2.0f}}; },
+      [](SamplingParams& p) { p.min_tokens = 1; },
+      [](SamplingParams& p) { p.logprobs = 0; },
+  };
+  for (const auto& reason : reasons) {
+    SamplingParams params;
+    reason(params);
+    EXPECT_FALSE(TakesLargest(params, 0));
+  }
+  SamplingParams filters;  // of a draw that is not made
+  filters.top_k = 3;
+  filters.top_p = 0.5f;
+  filters.min_tokens = 2;
+  EXPECT_TRUE(TakesLargest(filters, 2));
+  EXPECT_EQ(Sample({1, 3, 3, 2}, filters, {5, 6, 7}, 1).id, 1);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Row-wise operations and memory on every device.
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "tests/testing/backend_test.h"
 
@@ -197,6 +198,40 @@ TEST_P(RowsTest, ActivationsBearExtremes) {
       EXPECT_NEAR(y[i], reference::Activate(activation, x[i]), std::abs(x[i]) * 4e-3 + 1e-6);
     }
   }
+}
+
+TEST_P(RowsTest, FindsTheLargestOfEachRow) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const int64_t cols = 1300;  // the last 100 are not looked at
+  std::vector<float> x = RandomFloats(6 * cols, 3, 1.0f, DType::kFloat32);
+  for (int64_t row = 0; row < 6; ++row) x[row * cols + 1250] = 9;
+  x[0 * cols + 1199] = 2;
+  x[1 * cols + 7] = x[1 * cols + 700] = 3;              // the first of equals
+  x[2 * cols + 5] = kNan, x[2 * cols + 600] = 5;        // NaN is larger
+  for (int64_t i = 0; i < 1200; ++i) x[3 * cols + i] = kNone;
+  for (int64_t i = 0; i < 1200; ++i) x[4 * cols + i] = -7;
+  x[5 * cols] = std::numeric_limits<float>::infinity();
+  const Largest largest = backend().ArgMax(backend().Upload(x, {6, cols}), 1200);
+  EXPECT_EQ(backend().DownloadInts(largest.places), (std::vector<int32_t>{1199, 7, 5, 0, 0, 0}));
+  const auto values = backend().DownloadFloats(largest.values);
+  EXPECT_EQ(values[0], 2);
+  EXPECT_EQ(values[1], 3);
+  EXPECT_TRUE(std::isnan(values[2]));
+  EXPECT_EQ(values[3], kNone);
+  EXPECT_EQ(values[4], -7);
+}
+
+TEST_P(RowsTest, DownloadsSeveralAtOnce) {
+  std::vector<Tensor> tensors;
+  for (int32_t n : {3, 0, 5000}) {
+    tensors.push_back(backend().Upload(std::vector<int32_t>(n, n), {n}));
+  }
+  const auto values = backend().DownloadInts(tensors);
+  ASSERT_EQ(values.size(), 3u);
+  EXPECT_EQ(values[0], std::vector<int32_t>(3, 3));
+  EXPECT_TRUE(values[1].empty());
+  EXPECT_EQ(values[2], std::vector<int32_t>(5000, 5000));
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, RowsTest, ::testing::ValuesIn(BackendCases()), BackendCaseName);
