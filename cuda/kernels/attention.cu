@@ -12,7 +12,6 @@ namespace {
 
 constexpr int kSplitTiles = 4;  // part of the order of sums: results of all shapes change with it
 constexpr int kJoinThreads = 128;
-constexpr int kMostHeadDim = 256;
 
 // A launch for sequences with few packed rows has small tiles; up to the second number where no
 // sequence has more.
@@ -115,10 +114,13 @@ __global__ void __launch_bounds__(kJoinThreads) JoinKernel(AttentionTask<T> task
 }
 
 void CheckShape(const AttentionShape& shape) {
-  TESSERA_CHECK(shape.head_dim > 0 && shape.head_dim <= kMostHeadDim && shape.head_dim % 8 == 0);
+  TESSERA_CHECK(shape.head_dim > 0 && shape.head_dim <= kMostHeadDim);
   TESSERA_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   TESSERA_CHECK(shape.scale > 0);  // the largest score is sought before it is scaled
 }
+
+// Whether the rows of every head begin at multiples of 16 bytes whatever the type.
+bool AlignedHeads(const AttentionShape& shape) { return shape.head_dim % 8 == 0; }
 
 // What both operations say of their queries and results.
 template <typename T>
@@ -203,6 +205,7 @@ void PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& b
   ForDType(qkv.dtype, [&](auto element) {
     using T = decltype(element);
     const AttentionTask<T> task = PagedTask<T>(qkv, shape, batch, kv, y);
+    if (!AlignedHeads(shape)) return LaunchAny(task, y.rows(), shape.kv_heads, stream);
     for (const LaunchPlan* launch : {&plan.few, &plan.many}) {
       // The longest sequence is one of many, and may be the only one.
       if (launch->few ? many && plan.sequences == 1 : !many) continue;
@@ -224,6 +227,7 @@ void FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64
     task.values = task.keys + int64_t{shape.kv_heads} * shape.head_dim;
     task.key_stride = qkv.cols();
     task.head_stride = shape.head_dim;
+    if (!AlignedHeads(shape)) return LaunchAny(task, y.rows(), shape.kv_heads, stream);
     Attend(task, launch, y.rows(), shape.kv_heads, /*totals=*/false, /*scratch=*/nullptr, stream);
   });
 }

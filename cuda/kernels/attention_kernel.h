@@ -174,6 +174,11 @@ void LaunchWarps(const AttentionTask<typename Warp::Element>& task, const dim3& 
       stream, task);
 }
 
+// For any head_dim up to kMostHeadDim; `rows` of the queries are wanted.
+void LaunchAny(const AttentionTask<float>& task, int64_t rows, int kv_heads, gpu::Stream stream);
+void LaunchAny(const AttentionTask<BFloat16>& task, int64_t rows, int kv_heads, gpu::Stream stream);
+void LaunchAny(const AttentionTask<Float16>& task, int64_t rows, int kv_heads, gpu::Stream stream);
+
 // Launches blocks of TileRows(few) rows. `totals`: whether a block joins splits.
 void LaunchAttend(const AttentionTask<float>& task, const dim3& blocks, bool few, bool totals,
                   gpu::Stream stream);

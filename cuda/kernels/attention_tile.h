@@ -6,6 +6,7 @@
 // in splits whose ends are multiples of split_tiles: positions alone fix the order of every sum.
 #pragma once
 
+#include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 #include "engine/backend/operands.h"
 #include "gpu/gpu.h"

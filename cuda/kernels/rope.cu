@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kMostPerLane = 8;  // elements of a head, so heads of up to 256
+constexpr int kMostPerLane = kMostHeadDim / 32;  // elements of a head
 
 struct HeadNorm {
   const float* weight;  // null for none

@@ -52,6 +52,7 @@ struct Decoder::Pass {
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, int max_positions,
                                                        RouterMode router_mode,
                                                        WeightLoader& loader) {
+  RETURN_IF_ERROR(loader.backend().CheckHeadDim(spec.head_dim));
   std::unique_ptr<Decoder> decoder(new Decoder(spec, router_mode, loader.backend()));
   decoder->attention_.heads = spec.heads;
   decoder->attention_.kv_heads = spec.kv_heads;

@@ -72,6 +72,7 @@ Tensor AverageGroups(Backend& backend, Tensor x, int size) {
 absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const ModelSpec& model,
                                                                    WeightLoader& loader) {
   const VisionSpec& spec = *model.vision;
+  RETURN_IF_ERROR(loader.backend().CheckHeadDim(spec.hidden / spec.heads));
   const int64_t output_width = model.decoder.hidden;
   std::unique_ptr<VisionEncoder> encoder(new VisionEncoder(spec, loader.backend()));
   ASSIGN_OR_RETURN(encoder->embedding_, PatchEmbedding::Load(spec, loader));

@@ -127,6 +127,7 @@ TEST_P(AttentionTest, PagedMatchesReference) {
   const Case cases[] = {
       {{2, 2, 40}, 4, {1, 2, 5}}, {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
       {{3, 3, 80}, 4, {31, 32}},  {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
+      {{4, 2, 18}, 16, {70, 5}},  {{2, 1, 12, 0, 7}, 16, {40}},
       {{60, 1, 40}, 8, {3}},      {{4, 1, 8}, 64, {130, 64}},  {{1, 1, 256}, 64, {67, 1}},
       {{2, 1, 128}, 64, {300}},   {{2, 2, 64, 0, 200}, 16, {600}},
   };
@@ -178,7 +179,7 @@ TEST_P(AttentionTest, WindowsEndWhereTheBatchSays) {
 // One pass, 16 rows at a time, one by one, and beside another sequence: the same bits.
 TEST_P(AttentionTest, CutsDoNotMatter) {
   for (const AttentionShape& shape :
-       {AttentionShape{4, 2, 80}, AttentionShape{2, 2, 64, 0, 21}, AttentionShape{16, 1, 40}}) {
+       {AttentionShape{2, 1, 18}, AttentionShape{4, 2, 80}, AttentionShape{2, 2, 64, 0, 21}, AttentionShape{16, 1, 40}}) {
     const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     const int64_t length = 150;
     const auto qkv = Random(length * width, 1, 2.0f);
@@ -391,7 +392,7 @@ TEST_P(AttentionTest, PartsOfSpansHaveTheBitsOfTheWhole) {
 }
 
 TEST_P(AttentionTest, FullMatchesReference) {
-  for (const int dim : {40, 64, 72, 128}) {
+  for (const int dim : {12, 40, 64, 72, 128}) {
     const AttentionShape shape = {3, 3, dim, 0.125f};
     const std::vector<int32_t> lengths = {1, 70, 33, 0, 5};
     const int64_t width = 9 * dim;
@@ -426,6 +427,12 @@ TEST_P(AttentionTest, BearsLargeScores) {
   const auto y = backend().DownloadFloats(backend().FullAttention(
       backend().UploadActivations(qkv, {40, 192}), shape, backend().Upload(starts, {2}), 40));
   for (int64_t t = 0; t < 40; ++t) EXPECT_EQ(y[t * 64], 11.0f);
+}
+
+TEST_P(AttentionTest, HeadsThatNoKernelTakesAreRefused) {
+  EXPECT_TRUE(backend().CheckHeadDim(256).ok());
+  if (backend().name() == "cpu") return;  // takes any
+  EXPECT_EQ(backend().CheckHeadDim(257).code(), absl::StatusCode::kFailedPrecondition);
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, AttentionTest, ::testing::ValuesIn(BackendCases()),
