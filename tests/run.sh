@@ -5,6 +5,7 @@ set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$root # objects of one preset serve the others
 passed=0
 failed=0
 
@@ -34,6 +35,9 @@ echo "== test"
 check "include rules" cmake -DSOURCE_DIR="$root" -P tests/include_rules.cmake
 check "engine" $bin/engine_test
 check "operations where OpenMP gives one thread" env OMP_THREAD_LIMIT=1 $bin/engine_test --gtest_filter='Devices/*'
+check "CUDA operations on an emulated GPU" $bin/cuda_emulated_test
+check "a whole model on it" $bin/tessera-golden-emulated --device cuda tests/golden/models/qwen3_vl_moe
+check "CUDA kernels: tested, compiled, none spills" tests/cuda/compile_check.sh
 check "server" $bin/server_test
 check "client" $bin/client_test
 check "published models by their headers" tests/published_models_test.py $bin/tessera-server
