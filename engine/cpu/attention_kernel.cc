@@ -140,10 +140,10 @@ void AddKeys(QueryTile& tile, DType dtype, int64_t key_begin, const void* const*
   float* scores = tile.scores + begin * kKeyTile;
   std::fill_n(scores, (end - begin) * kKeyTile, 0.0f);
   MultiplyAdd(end - begin, tile.queries + begin * tile.head_dim, tile.head_dim, tile.head_dim,
-              tile.keys, kKeyTile, kKeyTile, scores, kKeyTile);
+              tile.keys, kKeyTile, kKeyTile, scores, kKeyTile, tile.values);
   for (int64_t r = begin; r < end; ++r) Softmax(tile, r, key_begin);
   MultiplyAdd(end - begin, scores, kKeyTile, kKeyTile, tile.values, tile.stride, tile.stride,
-              tile.sums + begin * tile.stride, tile.stride);
+              tile.sums + begin * tile.stride, tile.stride, tile.queries);
 }
 
 void Finish(QueryTile& tile) {

@@ -216,7 +216,7 @@ Tensor MatrixProduct::GatherRows(Tensor x, Tensor sources, Arena& arena) const {
   const auto from_bytes = static_cast<int64_t>(x.cols() * DTypeBytes(x.dtype));
   const auto to_bytes = static_cast<int64_t>(x.cols() * DTypeBytes(dtype));
   auto* gathered = arena.New<char>(count * to_bytes);
-  for (int64_t i = 0; i < count; ++i) {
+  const auto gather = [&](int64_t i) {
     const int64_t source = sources.empty() ? i : sources.as<int32_t>()[i];
     const char* from = x.as<char>() + source * from_bytes;
     if (dtype == x.dtype) {
@@ -224,32 +224,39 @@ Tensor MatrixProduct::GatherRows(Tensor x, Tensor sources, Arena& arena) const {
     } else {
       rows::Widen(from, x.dtype, x.cols(), reinterpret_cast<float*>(gathered + i * to_bytes));
     }
-  }
+  };
+  ParallelSpans(threads_, count, 8, static_cast<double>(count * to_bytes),
+                [&](int64_t begin, int64_t end, int) {
+                  for (int64_t i = begin; i < end; ++i) gather(i);
+                });
   return Tensor(dtype, {count, x.cols()}, gathered);
 }
 
 void MatrixProduct::Run(std::span<const MatrixRows> groups, Tensor x, Tensor sources,
                         Activation activation, Tensor y, Arena& arena) {
+  const auto bias = [](const MatrixRows& group) {
+    return static_cast<const float*>(group.matrix->bias_.data());
+  };
   if (kernel_ == Kernel::kAmx) {
     std::vector<AmxGroup> parts;
     for (const MatrixRows& group : groups) {
-      parts.push_back({&group.matrix->amx_, static_cast<const float*>(group.matrix->bias_.data()),
-                       group.begin, group.rows});
+      parts.push_back({&group.matrix->amx_, bias(group), group.begin, group.rows});
     }
     return RunAmx(parts, x, sources.as<int32_t>(), activation, y, threads_, arena);
   }
   x = GatherRows(x, sources, arena);
+  if (kernel_ == Kernel::kPanels) {
+    std::vector<PanelGroup> parts;
+    for (const MatrixRows& group : groups) {
+      parts.push_back({&group.matrix->panels_, bias(group), group.begin, group.rows});
+    }
+    return RunPanels(parts, x, activation, y, threads_);
+  }
   const ThreadLimit limit(threads_);
   for (const MatrixRows& group : groups) {
     if (group.rows == 0) continue;
-    const Tensor from = x.Rows(group.begin, group.rows);
-    const Tensor to = y.Rows(group.begin, group.rows);
-    if (kernel_ == Kernel::kPanels) {
-      RunPanels(group.matrix->panels_, static_cast<const float*>(group.matrix->bias_.data()), from,
-                activation, to, threads_);
-    } else {
-      RunOneDnn(*group.matrix, from, activation, to, arena);
-    }
+    RunOneDnn(*group.matrix, x.Rows(group.begin, group.rows), activation,
+              y.Rows(group.begin, group.rows), arena);
   }
 }
 

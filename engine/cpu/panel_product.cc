@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "engine/cpu/block_multiply.h"
 #include "engine/cpu/parallel.h"
@@ -12,15 +13,48 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kPanel = 32;   // columns
-constexpr int64_t kRows = 48;    // of x, for one turn of a panel
-constexpr int64_t kDepth = 256;  // terms of a chain; the chains' sums are added in order, which
-                                 // rounds less than one long chain
+constexpr int64_t kPanel = 16;   // columns
+constexpr int64_t kRows = 192;   // of x, for one turn of a panel
+constexpr int64_t kDepth = 128;  // terms of a chain; the chains' sums are added in order, which
+                                 // rounds less than one long chain. A panel of so many takes half
+                                 // of a first-level cache
 
 // One row of a weight into its column of a panel.
 template <typename T>
 void PutColumn(const T* row, int64_t in, T* column) {
   for (int64_t k = 0; k < in; ++k) column[k * kPanel] = row[k];
+}
+
+// One panel with some rows of one group.
+struct Item {
+  const PanelGroup* group;
+  int64_t row, rows, column;
+};
+
+void RunItem(const Item& item, Tensor x, Activation activation, Tensor y) {
+  const PanelMatrix& matrix = *item.group->matrix;
+  const auto element = static_cast<int64_t>(DTypeBytes(matrix.dtype));
+  const int64_t cols = std::min(kPanel, matrix.out - item.column);
+  const auto* panel =
+      static_cast<const char*>(matrix.panels.data()) + item.column * matrix.in * element;
+  alignas(64) float sums[kRows * kPanel];
+  std::fill_n(sums, item.rows * kPanel, 0.0f);
+  for (int64_t k = 0; k < matrix.in; k += kDepth) {
+    alignas(64) float widened[kDepth * kPanel];
+    const int64_t depth = std::min(kDepth, matrix.in - k);
+    const char* next = panel + (k + depth) * kPanel * element;
+    const float* part = reinterpret_cast<const float*>(panel + k * kPanel * element);
+    if (matrix.dtype != DType::kFloat32) {
+      rows::Widen(part, matrix.dtype, depth * kPanel, widened);
+      part = widened;
+    }
+    MultiplyAdd(item.rows, x.as<float>() + item.row * matrix.in + k, matrix.in, depth, part, kPanel,
+                kPanel, sums, kPanel, next);
+  }
+  rows::AddToEach(item.group->bias + item.column, cols, item.rows, kPanel, sums);
+  rows::Activate(activation, item.rows * kPanel, sums);
+  rows::NarrowEach(sums, kPanel, item.rows, cols, y.dtype, matrix.out,
+                   y.as<char>() + (item.row * matrix.out + item.column) * DTypeBytes(y.dtype));
 }
 
 }  // namespace
@@ -61,38 +95,24 @@ absl::StatusOr<PanelMatrix> PackPanels(const LinearWeights& source, DType dtype,
   return matrix;
 }
 
-void RunPanels(const PanelMatrix& matrix, const float* bias, Tensor x, Activation activation,
-               Tensor y, int threads) {
-  const int64_t panels = (matrix.out + kPanel - 1) / kPanel;
-  const int64_t turns = (x.rows() + kRows - 1) / kRows;
-  const auto element = static_cast<int64_t>(DTypeBytes(matrix.dtype));
-  const double work = 2.0 * x.rows() * matrix.in * matrix.out;
-  ParallelFor(threads, panels * turns, work, [&](int64_t item, int) {
-    alignas(64) float sums[kRows * kPanel] = {};
-    const int64_t row = item / panels * kRows;
-    const int64_t column = item % panels * kPanel;
-    const int64_t count = std::min(kRows, x.rows() - row);
-    const int64_t cols = std::min(kPanel, matrix.out - column);
-    const auto* panel =
-        static_cast<const char*>(matrix.panels.data()) + column * matrix.in * element;
-    for (int64_t k = 0; k < matrix.in; k += kDepth) {
-      alignas(64) float widened[kDepth * kPanel];
-      alignas(64) float chain[kRows * kPanel];
-      const int64_t depth = std::min(kDepth, matrix.in - k);
-      const float* part = reinterpret_cast<const float*>(panel + k * kPanel * element);
-      if (matrix.dtype != DType::kFloat32) {
-        rows::Widen(part, matrix.dtype, depth * kPanel, widened);
-        part = widened;
+void RunPanels(std::span<const PanelGroup> groups, Tensor x, Activation activation, Tensor y,
+               int threads) {
+  std::vector<Item> items;
+  double work = 0;
+  for (const PanelGroup& group : groups) {
+    for (int64_t r = 0; r < group.rows; r += kRows) {
+      const int64_t rows = std::min(kRows, group.rows - r);
+      for (int64_t column = 0; column < group.matrix->out; column += kPanel) {
+        items.push_back({&group, group.begin + r, rows, column});
       }
-      std::fill_n(chain, count * kPanel, 0.0f);
-      MultiplyAdd(count, x.as<float>() + row * matrix.in + k, matrix.in, depth, part, kPanel,
-                  kPanel, chain, kPanel);
-      rows::Add(chain, count * kPanel, sums);
     }
-    rows::AddToEach(bias + column, cols, count, kPanel, sums);
-    rows::Activate(activation, count * kPanel, sums);
-    rows::NarrowEach(sums, kPanel, count, cols, y.dtype, matrix.out,
-                     y.as<char>() + (row * matrix.out + column) * DTypeBytes(y.dtype));
+    work += 2.0 * group.rows * group.matrix->in * group.matrix->out;
+  }
+  // Neighbouring panels stay on one thread, which has begun to fetch the next.
+  const auto count = static_cast<int64_t>(items.size());
+  const int64_t grain = std::clamp<int64_t>(count / (8 * threads), 1, 16);
+  ParallelSpans(threads, count, grain, work, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) RunItem(items[i], x, activation, y);
   });
 }
 

@@ -12,7 +12,7 @@
 
 namespace tessera {
 
-// One [out, in] weight as panels [out / 32][in][32], the last filled with zeros.
+// One [out, in] weight as panels [out / 16][in][16], the last filled with zeros.
 struct PanelMatrix {
   int64_t in = 0;
   int64_t out = 0;
@@ -23,8 +23,16 @@ struct PanelMatrix {
 // `dtype` float32 or float16.
 absl::StatusOr<PanelMatrix> PackPanels(const LinearWeights& source, DType dtype, int threads);
 
-// x float32 [rows, in] → y [rows, out] of float32 or float16; bias float32 [out].
-void RunPanels(const PanelMatrix& matrix, const float* bias, Tensor x, Activation activation,
-               Tensor y, int threads);
+// Rows [begin, begin + rows) of x and y belong to one matrix.
+struct PanelGroup {
+  const PanelMatrix* matrix = nullptr;
+  const float* bias = nullptr;  // [out]
+  int64_t begin = 0;
+  int64_t rows = 0;
+};
+
+// x float32 [n, in] → y [n, out] of float32 or float16. All matrices have the same shape.
+void RunPanels(std::span<const PanelGroup> groups, Tensor x, Activation activation, Tensor y,
+               int threads);
 
 }  // namespace tessera
