@@ -38,6 +38,17 @@ void* DeviceArena::Allocate(size_t bytes) {
   return result;
 }
 
+DeviceArena::Position DeviceArena::position() const {
+  return {chunks_.empty() ? nullptr : chunks_.back().data(), offset_};
+}
+
+void DeviceArena::AdvanceTo(const Position& position) {
+  TESSERA_CHECK(!chunks_.empty() && position.chunk == chunks_.back().data() &&
+                position.offset >= offset_ && position.offset <= chunks_.back().bytes());
+  used_ += position.offset - offset_;
+  offset_ = position.offset;
+}
+
 void DeviceArena::Reset() {
   high_water_ = std::max(high_water_, used_);
   if (chunks_.size() > 1) {

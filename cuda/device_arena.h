@@ -33,6 +33,16 @@ class DeviceArena {
  public:
   static constexpr size_t kAlignment = 256;
 
+  // How far this step has come.
+  struct Position {
+    const void* chunk = nullptr;
+    size_t offset = 0;
+    bool operator==(const Position&) const = default;
+  };
+  Position position() const;
+  // As if all up to a later position in the same chunk had been allocated.
+  void AdvanceTo(const Position& position);
+
   // Never null; valid until Reset(). Ends the process when the device's memory is exhausted.
   void* Allocate(size_t bytes);
   // The device must have done all that uses the memory.

@@ -24,18 +24,16 @@ void CudaBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
 }
 
 void CudaBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
-  cuda::AddNorm(x, {}, {}, norm, 1.0f, y, stream_);
+  cuda::AddNorm(x, {}, norm, 1.0f, y, stream_);
 }
 
 void CudaBackend::DoAdd(Tensor x, Tensor delta) { cuda::Add(x, delta, stream_); }
 
 void CudaBackend::DoScaleRows(Tensor x, Tensor factors) { cuda::ScaleRows(x, factors, stream_); }
 
-void CudaBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+void CudaBackend::DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
                             float scale, Tensor y) {
-  const Tensor none;
-  cuda::AddNorm(x, deltas.empty() ? none : deltas[0], deltas.size() < 2 ? none : deltas[1], norm,
-                scale, y, stream_);
+  cuda::AddNorm(x, deltas, norm, scale, y, stream_);
 }
 
 void CudaBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {

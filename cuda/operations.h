@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cuda/device_arena.h"
+#include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/staging.h"
 #include "cuda/weights.h"
@@ -22,6 +23,10 @@ class CudaBackend final : public Backend {
   gpu::StreamHandle stream() const { return stream_; }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
                                                    std::initializer_list<int64_t> dims) override;
+  int32_t BlockRows() const override { return 64; }
+  std::unique_ptr<Repeater> MakeRepeater() override {
+    return std::make_unique<Graphs>(arena_, staging_, stream_);
+  }
   void ResetArena() override;
   Tensor New(DType dtype, std::initializer_list<int64_t> dims) override;
 
@@ -50,7 +55,7 @@ class CudaBackend final : public Backend {
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;
-  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm, float scale,
+  void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
                  Tensor y) override;
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
   void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -13,6 +13,7 @@ Staging::~Staging() {
 }
 
 char* Staging::Take(size_t bytes) {
+  TESSERA_CHECK(open_);
   if (memory_ == nullptr) {
     memory_ = static_cast<char*>(gpu::AllocateHost(kBytes));
     TESSERA_CHECK_MSG(memory_ != nullptr, "no page-locked memory for uploads");

@@ -18,6 +18,9 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
+  // While it is closed, copies are bugs.
+  void Close() { open_ = false; }
+  void Open() { open_ = true; }
   // Copies host memory, which may be freed after the call.
   void Upload(const void* source, size_t bytes, void* device);
   struct Piece {
@@ -36,6 +39,7 @@ class Staging {
   const gpu::StreamHandle stream_;
   char* memory_ = nullptr;  // made when first needed
   size_t offset_ = 0;
+  bool open_ = true;
 };
 
 }  // namespace tessera

@@ -1,6 +1,7 @@
 #include "engine/batch_builder.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "engine/check.h"
 
@@ -64,6 +65,17 @@ void AddPositions(const StepPlan& plan, size_t axis, std::vector<int32_t>& posit
   }
 }
 
+// Where every sequence has one row, a power of two: so that such steps, of which there are many, are of few shapes (Repeater).
+int64_t TableWidth(const StepPlan& plan) {
+  size_t most = 0;
+  bool answers = true;
+  for (const PlannedRows& planned : plan.rows) {
+    most = std::max(most, planned.sequence->blocks.size());
+    answers = answers && planned.count == 1;
+  }
+  return static_cast<int64_t>(answers ? std::bit_ceil(most) : most);
+}
+
 }  // namespace
 
 BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axes,
@@ -73,9 +85,7 @@ BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axe
   for (int axis = 0; axis < position_axes; ++axis) {
     AddPositions(plan, static_cast<size_t>(axis), batch.positions);
   }
-  for (const PlannedRows& planned : plan.rows) {
-    batch.max_blocks = std::max(batch.max_blocks, static_cast<int64_t>(planned.sequence->blocks.size()));
-  }
+  batch.max_blocks = TableWidth(plan);
   for (const PlannedRows& planned : plan.rows) {
     AddRows(planned, block_size, with_router_seeds, built);
     const std::vector<BlockId>& blocks = planned.sequence->blocks;

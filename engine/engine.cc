@@ -178,7 +178,8 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     model->info.max_context = options.max_context;
   }
   model->info.max_images = options.max_images;
-  model->info.kv_block_size = options.block_size;
+  if (resolved.block_size == 0) resolved.block_size = backend->BlockRows();
+  model->info.kv_block_size = resolved.block_size;
   const int64_t context_bytes = model->info.kv_bytes_per_token * model->info.max_context;
   if (resolved.kv_cache_bytes == 0) {
     resolved.kv_cache_bytes = std::max(context_bytes, backend->CacheBytes());

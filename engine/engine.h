@@ -35,7 +35,7 @@ struct ModelOptions {
 
 // What bounds the engine. Every limit is a refusal with a reason or a delay, never a crash.
 struct EngineOptions {
-  int32_t block_size = 16;            // KV rows per block
+  int32_t block_size = 0;             // KV rows per block; 0: what the device reads best (Backend::BlockRows)
   int64_t kv_cache_bytes = 0;         // 0: what the device says (Backend::CacheBytes), at least one full context
   int32_t max_running = 64;           // sequences in a step
   int32_t max_waiting = 256;          // requests queued before RESOURCE_EXHAUSTED

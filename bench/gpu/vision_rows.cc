@@ -41,7 +41,7 @@ class Layers {
     for (const Layer& layer : layers_) {
       const Tensor qkv = backend.Linear(backend.Norm(x, norm_), *layer.qkv);
       const Tensor attended = backend.FullAttention(qkv, shape_, starts, tower_.rows);
-      const Tensor deltas[] = {backend.Linear(attended, *layer.out)};
+      const Delta deltas[] = {backend.Linear(attended, *layer.out)};
       const Tensor normed = backend.AddNorm(x, deltas, norm_);
       const Tensor inner = backend.Linear(normed, *layer.up, Activation::kQuickGelu);
       backend.Add(x, backend.Linear(inner, *layer.down));

@@ -91,6 +91,26 @@ void Zero(void* device, size_t bytes, StreamHandle stream) {
 
 void Synchronize(StreamHandle stream) { Check(cudaStreamSynchronize(stream), "step"); }
 
+void BeginRecording(StreamHandle stream) {
+  // Relaxed: the arena may grow meanwhile.
+  Check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "recording");
+}
+
+GraphHandle EndRecording(StreamHandle stream) {
+  cudaGraph_t graph = nullptr;
+  Check(cudaStreamEndCapture(stream, &graph), "recording");
+  cudaGraphExec_t executable = nullptr;
+  Check(cudaGraphInstantiate(&executable, graph, 0), "graph");
+  Check(cudaGraphDestroy(graph), "graph");
+  return executable;
+}
+
+void Replay(GraphHandle graph, StreamHandle stream) {
+  Check(cudaGraphLaunch(graph, stream), "graph");
+}
+
+void FreeGraph(GraphHandle graph) { Check(cudaGraphExecDestroy(graph), "graph"); }
+
 bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map) {
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
   // Asked for at run time, so that the binary starts where there is no driver.

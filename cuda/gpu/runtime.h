@@ -8,6 +8,7 @@
 #include <string>
 
 struct CUstream_st;
+struct CUgraphExec_st;
 
 namespace tessera::gpu {
 
@@ -43,6 +44,16 @@ void Zero(void* device, size_t bytes, StreamHandle stream);
 // Waits until the stream has done all it was given. Ends the process when the device failed:
 // results are then lost.
 void Synchronize(StreamHandle stream);
+
+// Between the two what is queued on the stream is not done but kept as a graph; nothing that waits
+// and no copy from or to the host may be queued. Ends the process when the graph cannot be made.
+using GraphHandle = CUgraphExec_st*;
+void BeginRecording(StreamHandle stream);
+GraphHandle EndRecording(StreamHandle stream);
+// Queues all that the graph keeps, in its order.
+void Replay(GraphHandle graph, StreamHandle stream);
+// Not while it is being replayed.
+void FreeGraph(GraphHandle graph);
 
 // How the copy engine of Hopper reads a tensor of 16-bit elements box by box (gpu/hopper.h,
 // LoadTile()); the innermost dimension first, which is gapless.

@@ -4,6 +4,8 @@
 // order that depends on the row alone.
 #pragma once
 
+#include <span>
+
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
 #include "gpu/runtime.h"
@@ -46,9 +48,9 @@ void GatedActivate(Tensor x, Activation activation, Tensor y, Stream stream);
 void ArgMax(Tensor x, int64_t columns, const Largest& largest, Stream stream);
 
 // --- norm.cu ---
-// x += scale · (a + b) where not empty, then y = norm(x).
-void AddNorm(Tensor x, Tensor a, Tensor b, const NormWeights& norm, float scale, Tensor y,
-             Stream stream);
+// x += scale · Σ deltas, two at most, then y = norm(x).
+void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
+             Tensor y, Stream stream);
 
 // --- route.cu ---
 void Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,

@@ -1,5 +1,6 @@
 // Layer norm (Ba et al. 2016, arXiv 1607.06450) and RMS norm (Zhang and Sennrich 2019, arXiv
 // 1910.07467) of rows, with the residual sum before them.
+#include "cuda/kernels/combine.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 #include "cuda/kernels/reduce.h"
@@ -12,8 +13,8 @@ constexpr int kThreads = 128;
 template <typename T>
 struct NormTask {
   T* x;
-  const T* a;  // null for none
-  const T* b;
+  Combined<T> deltas[2];  // without choices: rows as they are
+  int count;
   const float* weight;
   const float* bias;
   float scale;
@@ -22,6 +23,20 @@ struct NormTask {
   int64_t cols;
   T* y;
 };
+
+// Combined rows are rounded as if they had been stored.
+template <typename T>
+__device__ void LoadDelta(const Combined<T>& from, int64_t c, int64_t cols, bool aligned,
+                          float (&delta)[8]) {
+  const int64_t row = blockIdx.x;
+  if (from.choices == 0) {
+    LoadEight(from.y + row * cols, c, cols, aligned, delta);
+    return;
+  }
+  CombineEight(from, row, c, cols, aligned, delta);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) delta[j] = ToFloat(Round<T>(delta[j]));
+}
 
 // values[c] = the row, summed and rounded as it is stored.
 template <typename T>
@@ -32,13 +47,14 @@ __device__ void SumRow(const NormTask<T>& task, float* values) {
   for (int64_t c = threadIdx.x * 8; c < cols; c += kThreads * 8) {
     float sum[8], delta[8];
     LoadEight(task.x + row, c, cols, aligned, sum);
-    for (const T* more : {task.a, task.b}) {
-      if (more == nullptr) continue;
-      LoadEight(more + row, c, cols, aligned, delta);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (i >= task.count) break;
+      LoadDelta(task.deltas[i], c, cols, aligned, delta);
 #pragma unroll
       for (int j = 0; j < 8; ++j) sum[j] = fmaf(task.scale, delta[j], sum[j]);
     }
-    if (task.a != nullptr) StoreEight(sum, c, cols, aligned, task.x + row);
+    if (task.count > 0) StoreEight(sum, c, cols, aligned, task.x + row);
 #pragma unroll
     for (int j = 0; j < 8; ++j) {
       if (c + j < cols) values[c + j] = ToFloat(Round<T>(sum[j]));
@@ -82,20 +98,26 @@ __global__ void __launch_bounds__(kThreads) AddNormKernel(NormTask<T> task) {
 
 }  // namespace
 
-void AddNorm(Tensor x, Tensor a, Tensor b, const NormWeights& norm, float scale, Tensor y,
-             Stream stream) {
+void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
+             Tensor y, Stream stream) {
   ForDType(x.dtype, [&](auto element) {
     using T = decltype(element);
-    const NormTask<T> task = {x.as<T>(),
-                              a.as<T>(),
-                              b.as<T>(),
-                              norm.weight.as<float>(),
-                              norm.bias.as<float>(),
-                              scale,
-                              norm.epsilon,
-                              norm.kind == NormKind::kLayerNorm,
-                              x.cols(),
-                              y.as<T>()};
+    NormTask<T> task = {.x = x.as<T>(),
+                        .deltas = {},
+                        .count = static_cast<int>(deltas.size()),
+                        .weight = norm.weight.as<float>(),
+                        .bias = norm.bias.as<float>(),
+                        .scale = scale,
+                        .epsilon = norm.epsilon,
+                        .centred = norm.kind == NormKind::kLayerNorm,
+                        .cols = x.cols(),
+                        .y = y.as<T>()};
+    for (size_t i = 0; i < deltas.size(); ++i) {
+      const Routing& routing = deltas[i].routing;
+      task.deltas[i] = {deltas[i].rows.as<T>(), routing.places.as<int32_t>(),
+                        routing.weights.as<float>(),
+                        deltas[i].routed() ? static_cast<int>(routing.places.cols()) : 0};
+    }
     const size_t shared = static_cast<size_t>(x.cols()) * sizeof(float);
     gpu::Launch(AddNormKernel<T>, {dim3(static_cast<unsigned>(x.rows())), kThreads, shared}, stream,
                 task);

@@ -1,5 +1,6 @@
 // Routing: logits in float32, the best experts of each row, their weights, and the order in which
 // experts take rows; and the weighted sum that ends it. No counts visit the host.
+#include "cuda/kernels/combine.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 #include "cuda/kernels/reduce.h"
@@ -153,19 +154,13 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename T>
-__global__ void CombineKernel(const T* y, const int32_t* places, const float* weights, int choices,
-                              int64_t cols, T* result) {
+__global__ void CombineKernel(Combined<T> from, int64_t cols, T* result) {
   gpu::WaitForPrevious();
   const int64_t row = blockIdx.x;
   const bool aligned = cols % 8 == 0;
   for (int64_t c = threadIdx.x * 8; c < cols; c += kThreads * 8) {
-    float sum[8] = {};
-    for (int64_t j = row * choices; j < (row + 1) * choices; ++j) {
-      float part[8];
-      LoadEight(y + places[j] * cols, c, cols, aligned, part);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) sum[i] = fmaf(weights[j], part[i], sum[i]);
-    }
+    float sum[8];
+    CombineEight(from, row, c, cols, aligned, sum);
     StoreEight(sum, c, cols, aligned, result + row * cols);
   }
 }
@@ -199,9 +194,10 @@ void Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Ten
 void Combine(Tensor y, const Routing& routing, Tensor result, Stream stream) {
   ForDType(y.dtype, [&](auto element) {
     using T = decltype(element);
+    const Combined<T> from = {y.as<T>(), routing.places.as<int32_t>(), routing.weights.as<float>(),
+                              static_cast<int>(routing.places.cols())};
     gpu::Launch(CombineKernel<T>, {dim3(static_cast<unsigned>(result.rows())), kThreads}, stream,
-                y.as<T>(), routing.places.as<int32_t>(), routing.weights.as<float>(),
-                static_cast<int>(routing.places.cols()), y.cols(), result.as<T>());
+                from, y.cols(), result.as<T>());
   });
 }
 

@@ -6,15 +6,12 @@
 
 #include <algorithm>
 
+#include "engine/backend/weight_checks.h"
 #include "engine/check.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
-
-bool IsFloat(DType dtype) {
-  return dtype == DType::kFloat32 || dtype == DType::kBFloat16 || dtype == DType::kFloat16;
-}
 
 bool HasDims(const Tensor& x, std::initializer_list<int64_t> dims) {
   return x.rank == static_cast<int>(dims.size()) &&
@@ -25,64 +22,6 @@ void CheckTensor(const Tensor& x, DType dtype, std::initializer_list<int64_t> di
   TESSERA_CHECK_MSG(x.dtype == dtype, fmt::format("dtype is {}", DTypeName(x.dtype)));
   TESSERA_CHECK_MSG(HasDims(x, dims), fmt::format("rank {} dims [{}]", x.rank,
                                                   fmt::join(x.dims.begin(), x.dims.end(), ", ")));
-}
-
-absl::Status Invalid(const std::string& message) { return absl::InvalidArgumentError(message); }
-
-// Checks that the pieces stack to one [out, in] matrix, and returns these two.
-absl::StatusOr<std::pair<int64_t, int64_t>> StackedDims(const LinearWeights& source) {
-  if (source.weights.empty()) return Invalid("linear layer without weights");
-  if (!source.biases.empty() && source.biases.size() != source.weights.size()) {
-    return Invalid(fmt::format("linear layer of {} weights has {} biases", source.weights.size(),
-                               source.biases.size()));
-  }
-  int64_t in = -1;
-  int64_t out = 0;
-  for (size_t i = 0; i < source.weights.size(); ++i) {
-    const HostTensor& weight = source.weights[i];
-    if (weight.dims.size() != 2 || weight.dims[0] <= 0 || weight.dims[1] <= 0) {
-      return Invalid(fmt::format("weight {} has shape {}, not [out, in]", i, weight.ShapeString()));
-    }
-    if (!IsFloat(weight.dtype)) {
-      return Invalid(fmt::format("weight {} is {}", i, DTypeName(weight.dtype)));
-    }
-    if (in >= 0 && weight.dims[1] != in) {
-      return Invalid(fmt::format("weight {} has shape {}, the ones before it take {} inputs", i,
-                                 weight.ShapeString(), in));
-    }
-    in = weight.dims[1];
-    out += weight.dims[0];
-    if (source.biases.empty()) continue;
-    const HostTensor& bias = source.biases[i];
-    if (!IsFloat(bias.dtype) || bias.elements() != weight.dims[0]) {
-      return Invalid(fmt::format("bias {} is {} {}, its weight is {}", i, DTypeName(bias.dtype),
-                                 bias.ShapeString(), weight.ShapeString()));
-    }
-  }
-  return std::make_pair(out, in);
-}
-
-// Checks that the matrices of expert `e` fit its base, and returns their rank; `rank` is that of the experts before, 0 for none.
-absl::StatusOr<int64_t> LoraRank(const LoraWeights& source, size_t e, int64_t rank) {
-  const std::vector<HostTensor>& base = source.base.weights;
-  const std::vector<HostTensor>& a = source.a[e].weights;
-  const std::vector<HostTensor>& b = source.b[e].weights;
-  if (a.size() != base.size() || b.size() != base.size()) {
-    return Invalid(fmt::format("low-rank expert {}: {} A and {} B for {} weights", e, a.size(),
-                               b.size(), base.size()));
-  }
-  for (size_t i = 0; i < base.size(); ++i) {
-    if (rank == 0 && !a[i].dims.empty()) rank = a[i].dims[0];
-    const bool fits = rank > 0 && a[i].dims == std::vector{rank, base[i].dims[1]} &&
-                      b[i].dims == std::vector{base[i].dims[0], rank};
-    if (!fits || !IsFloat(a[i].dtype) || !IsFloat(b[i].dtype)) {
-      return Invalid(fmt::format(
-          "low-rank expert {}: A is {} {} and B {} {}, beside a weight of {} and with rank {}", e,
-          DTypeName(a[i].dtype), a[i].ShapeString(), DTypeName(b[i].dtype), b[i].ShapeString(),
-          base[i].ShapeString(), rank));
-    }
-  }
-  return rank;
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> AllocateLike(Backend& backend,
@@ -105,6 +44,12 @@ absl::StatusOr<std::unique_ptr<Buffer>> AllocateLike(Backend& backend,
 void CheckNorm(const Tensor& x, const NormWeights& norm) {
   CheckTensor(norm.weight, DType::kFloat32, {x.cols()});
   if (!norm.bias.empty()) CheckTensor(norm.bias, DType::kFloat32, {x.cols()});
+}
+
+// Of `rows` rows: what combines their experts' results.
+void CheckRouted(const Routing& routing, int64_t rows) {
+  CheckTensor(routing.places, DType::kInt32, {rows, routing.places.cols()});
+  CheckTensor(routing.weights, DType::kFloat32, {rows, routing.places.cols()});
 }
 
 void CheckBatch(const PagedBatch& batch, int64_t rows) {
@@ -152,10 +97,10 @@ absl::Status Backend::CheckHeadDim(int64_t head_dim) const {
 
 absl::StatusOr<std::unique_ptr<Buffer>> Backend::Load(const HostTensor& source, DType dtype) {
   if (source.dims.size() > kMaxRank) {
-    return Invalid(fmt::format("tensor of shape {} has too many dimensions", source.ShapeString()));
+    return absl::InvalidArgumentError(fmt::format("tensor of shape {} has too many dimensions", source.ShapeString()));
   }
   if (source.dtype != dtype && !(IsFloat(source.dtype) && IsFloat(dtype))) {
-    return Invalid(fmt::format("cannot load {} as {}", DTypeName(source.dtype), DTypeName(dtype)));
+    return absl::InvalidArgumentError(fmt::format("cannot load {} as {}", DTypeName(source.dtype), DTypeName(dtype)));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateLike(*this, source.dims, dtype));
   DoLoad(source, buffer->tensor());
@@ -172,7 +117,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> Backend::PackLinear(const LinearWe
 
 absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const ExpertWeights& source) {
   if (source.up.empty() || source.up.size() != source.down.size()) {
-    return Invalid(fmt::format("experts with {} up and {} down projections", source.up.size(),
+    return absl::InvalidArgumentError(fmt::format("experts with {} up and {} down projections", source.up.size(),
                                source.down.size()));
   }
   int64_t hidden = 0;
@@ -186,7 +131,7 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const Expert
     }
     const int64_t up_rows = source.gated ? 2 * ffn : ffn;
     if (up.second != hidden || up.first != up_rows || down.second != ffn || down.first != hidden) {
-      return Invalid(fmt::format(
+      return absl::InvalidArgumentError(fmt::format(
           "expert {}: up is [{}, {}] and down [{}, {}], expected [{}, {}] and [{}, {}]", e,
           up.first, up.second, down.first, down.second, up_rows, hidden, hidden, ffn));
     }
@@ -201,7 +146,7 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const Expert
 absl::StatusOr<std::unique_ptr<PackedLora>> Backend::PackLora(const LoraWeights& source) {
   ASSIGN_OR_RETURN(const auto base, StackedDims(source.base));
   if (source.a.empty() || source.a.size() != source.b.size()) {
-    return Invalid(fmt::format("low-rank experts with {} A and {} B", source.a.size(),
+    return absl::InvalidArgumentError(fmt::format("low-rank experts with {} A and {} B", source.a.size(),
                                source.b.size()));
   }
   int64_t rank = 0;
@@ -267,6 +212,8 @@ void Backend::Copy(Tensor source, Tensor target) {
   TESSERA_CHECK(source.dims == target.dims);
   DoCopy(source, target);
 }
+
+std::vector<Tensor> Repeater::Run(const std::string&, const Work& work) { return work(); }
 
 Tensor Backend::Embed(Tensor table, Tensor ids) {
   CheckTensor(table, activation_dtype_, {table.rows(), table.cols()});
@@ -340,11 +287,15 @@ void Backend::ScaleRows(Tensor x, Tensor factors) {
   DoScaleRows(x, factors);
 }
 
-Tensor Backend::AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+Tensor Backend::AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
                         float scale) {
   CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
   TESSERA_CHECK(deltas.size() <= 2);
-  for (const Tensor& delta : deltas) CheckTensor(delta, activation_dtype_, {x.rows(), x.cols()});
+  for (const Delta& delta : deltas) {
+    if (delta.routed()) CheckRouted(delta.routing, x.rows());
+    const int64_t rows = delta.routed() ? delta.routing.places.elements() : x.rows();
+    CheckTensor(delta.rows, activation_dtype_, {rows, x.cols()});
+  }
   CheckNorm(x, norm);
   Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
   DoAddNorm(x, deltas, norm, scale, y);
@@ -433,7 +384,7 @@ Tensor Backend::ExpertFfn(Tensor x, const PackedExperts& experts, const Routing&
 Tensor Backend::Combine(Tensor y, const Routing& routing) {
   const int64_t rows = routing.places.rows();
   CheckTensor(y, activation_dtype_, {routing.places.elements(), y.cols()});
-  CheckTensor(routing.weights, DType::kFloat32, {rows, routing.places.cols()});
+  CheckRouted(routing, rows);
   Tensor result = New(activation_dtype_, {rows, y.cols()});
   DoCombine(y, routing, result);
   return result;

@@ -12,6 +12,7 @@
 // rows are cut into passes.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -80,6 +81,18 @@ struct LoraWeights {
   float scale = 1;               // α / rank
 };
 
+// Does work that comes again and again. Lives no longer than its backend and than what its work's operands belong to.
+class Repeater {
+ public:
+  // Queues operations: uploads and downloads nothing.
+  using Work = std::function<std::vector<Tensor>()>;
+
+  virtual ~Repeater() = default;
+  // What `work` returns. While the arena is filled alike before it, work of one `key` queues the same operations on operands of the same
+  // places and shapes; only values differ. So a device may keep what was queued and queue it again without calling `work`.
+  virtual std::vector<Tensor> Run(const std::string& key, const Work& work);
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -89,6 +102,8 @@ class Backend {
 
   // What a KV cache may take of the device's memory where the user names no size; meant after the weights are loaded.
   virtual int64_t CacheBytes() const = 0;
+  // The rows of a KV block that the device's attention reads best.
+  virtual int32_t BlockRows() const { return 16; }
 
   // --- load time ---
   // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
@@ -102,6 +117,8 @@ class Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(const LinearWeights& source);
   absl::StatusOr<std::unique_ptr<PackedExperts>> PackExperts(const ExpertWeights& source);
   absl::StatusOr<std::unique_ptr<PackedLora>> PackLora(const LoraWeights& source);
+
+  virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
 
   // --- step time: memory ---
   virtual void ResetArena() = 0;
@@ -141,8 +158,8 @@ class Backend {
   void Add(Tensor x, Tensor delta);
   // x[t] ·= factors[t] in place; x [T, hidden], factors float32 [T].
   void ScaleRows(Tensor x, Tensor factors);
-  // x += scale · Σ deltas in place (each [T, hidden], at most two), then Norm(x).
-  Tensor AddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+  // x += scale · Σ deltas in place (at most two), then Norm(x).
+  Tensor AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
                  float scale = 1.0f);
   // x [T, 2·ffn] (gate, then up) → act(gate) ⊙ up [T, ffn].
   Tensor GatedActivate(Tensor x, Activation activation);
@@ -202,7 +219,7 @@ class Backend {
   virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
   virtual void DoAdd(Tensor x, Tensor delta) = 0;
   virtual void DoScaleRows(Tensor x, Tensor factors) = 0;
-  virtual void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+  virtual void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
                          float scale, Tensor y) = 0;
   virtual void DoGatedActivate(Tensor x, Activation activation, Tensor y) = 0;
   virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,

@@ -88,7 +88,7 @@ void HeaderBackend::DoLinear(Tensor, const PackedLinear&, Activation, Tensor) { 
 void HeaderBackend::DoNorm(Tensor, const NormWeights&, Tensor) { Refuse(); }
 void HeaderBackend::DoAdd(Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoScaleRows(Tensor, Tensor) { Refuse(); }
-void HeaderBackend::DoAddNorm(Tensor, std::span<const Tensor>, const NormWeights&, float, Tensor) {
+void HeaderBackend::DoAddNorm(Tensor, std::span<const Delta>, const NormWeights&, float, Tensor) {
   Refuse();
 }
 void HeaderBackend::DoGatedActivate(Tensor, Activation, Tensor) { Refuse(); }

@@ -43,7 +43,7 @@ class HeaderBackend final : public Backend {
   void DoNorm(Tensor, const NormWeights&, Tensor) override;
   void DoAdd(Tensor, Tensor) override;
   void DoScaleRows(Tensor, Tensor) override;
-  void DoAddNorm(Tensor, std::span<const Tensor>, const NormWeights&, float, Tensor) override;
+  void DoAddNorm(Tensor, std::span<const Delta>, const NormWeights&, float, Tensor) override;
   void DoGatedActivate(Tensor, Activation, Tensor) override;
   void DoRopeWriteKv(Tensor, const AttentionShape&, const HeadNorms&, const Rope&,
                      const PagedBatch&, const KvLayer&) override;

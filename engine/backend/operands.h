@@ -92,4 +92,16 @@ struct Routing {
   Tensor places;         // int32 [T, k]
 };
 
+// What is added to rows: `rows` [T, hidden], or with a routing [T · k, hidden] of ExpertFfn(), which
+// stand for Combine(rows, routing).
+struct Delta {
+  Delta(Tensor rows) : rows(rows) {}
+  Delta(Tensor rows, const Routing& routing) : rows(rows), routing(routing) {}
+
+  bool routed() const { return !routing.places.empty(); }
+
+  Tensor rows;
+  Routing routing;
+};
+
 }  // namespace tessera

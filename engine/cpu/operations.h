@@ -38,7 +38,7 @@ class CpuBackend final : public Backend {
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;
-  void DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm, float scale,
+  void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
                  Tensor y) override;
   // linear.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;

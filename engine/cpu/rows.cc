@@ -115,8 +115,12 @@ void CpuBackend::DoScaleRows(Tensor x, Tensor factors) {
   });
 }
 
-void CpuBackend::DoAddNorm(Tensor x, std::span<const Tensor> deltas, const NormWeights& norm,
+void CpuBackend::DoAddNorm(Tensor x, std::span<const Delta> given, const NormWeights& norm,
                            float scale, Tensor y) {
+  std::vector<Tensor> deltas;
+  for (const Delta& delta : given) {
+    deltas.push_back(delta.routed() ? Combine(delta.rows, delta.routing) : delta.rows);
+  }
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);
   ParallelSpans(

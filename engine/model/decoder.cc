@@ -1,19 +1,16 @@
 #include "engine/model/decoder.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
-#include <cmath>
 
 #include "engine/check.h"
 #include "engine/model/expert_capacity.h"
-#include "engine/model/rope_tables.h"
 #include "engine/model/router_noise.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {
-
-Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
 
 // The rows that share their experts' capacity: those of a prompt; every row of an answer alone.
 std::vector<int32_t> CapacityGroups(const Batch& batch) {
@@ -41,200 +38,25 @@ std::vector<float> EmbeddingScales(const DecoderSpec& spec, const Batch& batch) 
 struct Decoder::Pass {
   const Batch& batch;
   const KvCache& cache;
-  PagedBatch paged;
   Trace* trace;
-  DecoderOutput output;
-  std::vector<int32_t> capacity_groups;  // bounds of the rows that share capacity; empty where nothing is dropped
+  PagedBatch paged = {};
+  Tensor ids = {};               // int32 [T]
+  Tensor embedding_scales = {};  // float32 [T], empty where all are 1
+  Tensor logit_rows = {};        // int32 [rows whose logits are wanted]
+  Tensor head_scales = {};       // float32 of the same size, empty where all are 1
+  DecoderOutput output = {};
+  std::vector<int32_t> capacity_groups = {};  // bounds of the rows that share capacity; empty where nothing is dropped
 };
-
-// ---------------------------------------------------------------------------------------------------------------- load
-
-absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, int max_positions,
-                                                       RouterMode router_mode,
-                                                       WeightLoader& loader) {
-  RETURN_IF_ERROR(loader.backend().CheckHeadDim(spec.head_dim));
-  std::unique_ptr<Decoder> decoder(new Decoder(spec, router_mode, loader.backend()));
-  decoder->attention_.heads = spec.heads;
-  decoder->attention_.kv_heads = spec.kv_heads;
-  decoder->attention_.head_dim = spec.head_dim;
-  decoder->attention_.scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
-  decoder->attention_.sliding_window = spec.sliding_window;
-  RETURN_IF_ERROR(decoder->LoadRope(max_positions, loader.backend()));
-
-  const std::string embedding = spec.names.embedding + ".weight";
-  int64_t rows = spec.vocabulary_rows;
-  if (rows < 0) {
-    ASSIGN_OR_RETURN(rows, loader.RowsOf(embedding));
-  }
-  ASSIGN_OR_RETURN(decoder->embedding_, loader.Tensor(embedding, {rows, spec.hidden},
-                                                      loader.backend().activation_dtype()));
-  for (int i = 0; i < spec.layers; ++i) RETURN_IF_ERROR(decoder->LoadLayer(loader, i));
-  ASSIGN_OR_RETURN(decoder->final_norm_,
-                   loader.Norm(spec.names.final_norm, spec.hidden, spec.norm, spec.norm_epsilon,
-                               BiasIf(spec.norm_bias), decoder->buffers_));
-  const std::string head =
-      spec.tied_head && !loader.checkpoint().Contains(spec.names.head + ".weight")
-          ? spec.names.embedding
-          : spec.names.head;
-  ASSIGN_OR_RETURN(decoder->head_, loader.Linear({head}, {rows}, spec.hidden, Bias::kNone));
-  return decoder;
-}
-
-// Frequencies θ^(-2i/d). With sections the axes interleave: row, column and time in turn, as long as an axis has pairs left; time has the
-// rest.
-absl::Status Decoder::LoadRope(int max_positions, Backend& backend) {
-  std::vector<float> frequencies;
-  std::vector<int32_t> axes;
-  for (int i = 0; i < spec_.rotary_dims / 2; ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec_.rotary_dims);
-    frequencies.push_back(1.0f / std::pow(static_cast<float>(spec_.rope_theta), exponent));
-    const int axis = i % 3;
-    const bool spatial = !spec_.rope_sections.empty() && axis > 0 &&
-                         i < 3 * spec_.rope_sections[static_cast<size_t>(axis)];
-    axes.push_back(spatial ? axis : 0);
-  }
-  return LoadRopeTables(max_positions, frequencies, axes, backend, buffers_, rope_);
-}
-
-absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  const int64_t query_width = static_cast<int64_t>(spec_.heads) * spec_.head_dim;
-  const int64_t kv_width = static_cast<int64_t>(spec_.kv_heads) * spec_.head_dim;
-  Layer layer;
-  ASSIGN_OR_RETURN(layer.attention_norm,
-                   loader.Norm(prefix + names.attention_norm, spec_.hidden, spec_.norm,
-                               spec_.norm_epsilon, BiasIf(spec_.norm_bias), buffers_));
-  std::vector<std::string> qkv;
-  for (const std::string& name : names.qkv) qkv.push_back(prefix + name);
-  const std::vector<int64_t> widths = qkv.size() == 1
-                                          ? std::vector<int64_t>{query_width + 2 * kv_width}
-                                          : std::vector<int64_t>{query_width, kv_width, kv_width};
-  ASSIGN_OR_RETURN(layer.qkv, loader.Linear(qkv, widths, spec_.hidden, BiasIf(spec_.qkv_bias)));
-  ASSIGN_OR_RETURN(layer.attention_out,
-                   loader.Linear({prefix + names.attention_out}, {spec_.hidden}, query_width,
-                                 BiasIf(spec_.attention_out_bias)));
-  RETURN_IF_ERROR(LoadHeadNorm(loader, prefix, names.query_norm, layer.head_norms.query));
-  RETURN_IF_ERROR(LoadHeadNorm(loader, prefix, names.key_norm, layer.head_norms.key));
-  if (spec_.residual == ResidualLayout::kSequential) {
-    ASSIGN_OR_RETURN(layer.ffn_norm,
-                     loader.Norm(prefix + names.ffn_norm, spec_.hidden, spec_.norm,
-                                 spec_.norm_epsilon, BiasIf(spec_.norm_bias), buffers_));
-  }
-  RETURN_IF_ERROR(LoadFfn(loader, index, layer));
-  layers_.push_back(std::move(layer));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadHeadNorm(WeightLoader& loader, const std::string& prefix,
-                                   const std::string& name, NormWeights& norm) {
-  if (name.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(norm, loader.Norm(prefix + name, spec_.head_dim, spec_.norm, spec_.norm_epsilon,
-                                     BiasIf(spec_.norm_bias), buffers_));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  if (spec_.experts[static_cast<size_t>(index)] == 0) {
-    return LoadDenseFfn(loader, prefix + names.mlp, layer);
-  }
-  if (spec_.lora) return LoadLoraFfn(loader, index, layer);
-  RETURN_IF_ERROR(LoadExperts(loader, index, layer));
-  if (!spec_.residual_experts) return absl::OkStatus();
-  RETURN_IF_ERROR(LoadDenseFfn(loader, prefix + names.residual_mlp, layer));
-  ASSIGN_OR_RETURN(layer.mix, loader.Tensor(prefix + names.residual_mix + ".weight",
-                                            {2, spec_.hidden}, DType::kFloat32));
-  ASSIGN_OR_RETURN(layer.mix_bias,
-                   loader.Tensor(prefix + names.residual_mix + ".bias", {2}, DType::kFloat32));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  std::vector<std::string> up;
-  for (const std::string& name : names.ffn_up) up.push_back(prefix + name);
-  ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear(up, std::vector<int64_t>(up.size(), spec_.ffn),
-                                               spec_.hidden, bias));
-  ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.ffn_down}, {spec_.hidden},
-                                                 spec_.ffn, bias));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  const int experts = spec_.experts[static_cast<size_t>(index)];
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
-                                               {experts, spec_.hidden}, DType::kFloat32));
-  const int64_t ffn = spec_.ffn_of_experts();
-  std::vector<std::string> prefixes;
-  for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
-  const auto has = [&](const std::string& name) {
-    return loader.checkpoint().Contains(prefixes[0] + name + ".weight");
-  };
-  const bool apart = has(names.ffn_up[0]) || has(names.ffn_down);
-  if (!names.fused_up.empty() && !apart) {
-    ASSIGN_OR_RETURN(layer.experts,
-                     loader.FusedExperts(prefix + names.fused_up, prefix + names.fused_down,
-                                         experts, spec_.hidden, ffn, spec_.activation));
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(layer.experts, loader.Experts(prefixes, names.ffn_up, names.ffn_down,
-                                                 spec_.hidden, ffn, bias, spec_.activation));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadLoraFfn(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  const int experts = spec_.experts[static_cast<size_t>(index)];
-  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
-                                               {experts, spec_.hidden}, DType::kFloat32));
-  if (spec_.router_bias) {
-    ASSIGN_OR_RETURN(layer.router_bias,
-                     loader.Tensor(prefix + names.router + ".bias", {experts}, DType::kFloat32));
-  }
-  std::vector<std::string> up_names;
-  for (const std::string& name : names.ffn_up) up_names.push_back(prefix + names.mlp + name);
-  std::vector<std::vector<std::string>> up, down;
-  for (int e = 0; e < experts; ++e) {
-    std::vector<std::string>& prefixes = up.emplace_back();
-    for (const std::string& name : names.lora_up) {
-      prefixes.push_back(prefix + ExpandName(name, index, e));
-    }
-    down.push_back({prefix + ExpandName(names.lora_down, index, e)});
-  }
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  ASSIGN_OR_RETURN(layer.lora_up,
-                   loader.Lora(up_names, std::vector<int64_t>(up_names.size(), spec_.ffn),
-                               spec_.hidden, bias, up, *spec_.lora));
-  ASSIGN_OR_RETURN(layer.lora_down, loader.Lora({prefix + names.mlp + names.ffn_down},
-                                                {spec_.hidden}, spec_.ffn, bias, down, *spec_.lora));
-  return absl::OkStatus();
-}
-
-// ------------------------------------------------------------------------------------------------------------- forward
-
-void Decoder::ScaleAll(Tensor x, float factor) {
-  const std::vector<float> factors(static_cast<size_t>(x.rows()), factor);
-  backend_.ScaleRows(x, backend_.Upload(factors, {x.rows()}));
-}
 
 // The norm that the rows pass before layer `index`, the final one after the last.
 const NormWeights& Decoder::NormBefore(int index) const {
   return index < spec_.layers ? layers_[static_cast<size_t>(index)].attention_norm : final_norm_;
 }
 
-Tensor Decoder::EmbedRows(const Batch& batch) {
-  Tensor x = backend_.Embed(embedding_->tensor(), backend_.Upload(batch.ids, {batch.rows()}));
-  if (spec_.embedding_scale != 1) {
-    backend_.ScaleRows(x, backend_.Upload(EmbeddingScales(spec_, batch), {batch.rows()}));
-  }
-  for (const ImageRows& image : batch.images) {
+Tensor Decoder::EmbedRows(const Pass& pass) {
+  Tensor x = backend_.Embed(embedding_->tensor(), pass.ids);
+  if (!pass.embedding_scales.empty()) backend_.ScaleRows(x, pass.embedding_scales);
+  for (const ImageRows& image : pass.batch.images) {
     backend_.PutRows(x, ImageFeatures(image, 0),
                      backend_.Upload(image.target, {static_cast<int64_t>(image.target.size())}));
   }
@@ -269,12 +91,13 @@ Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pa
                          *layer.attention_out);
 }
 
-Tensor Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
+Delta Decoder::Ffn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   if (layer.lora_up != nullptr) return LoraFfn(layer, normed, pass);
   if (layer.experts == nullptr) return DenseFfn(layer, normed);
-  const Tensor routed = RoutedFfn(layer, index, normed, pass);
+  const Delta routed = RoutedFfn(layer, index, normed, pass);
   if (layer.mix == nullptr) return routed;
-  return MixResidual(layer, normed, routed, DenseFfn(layer, normed));
+  return MixResidual(layer, normed, backend_.Combine(routed.rows, routed.routing),
+                     DenseFfn(layer, normed));
 }
 
 Tensor Decoder::DenseFfn(const Layer& layer, Tensor normed) {
@@ -289,7 +112,7 @@ Tensor Decoder::DenseFfn(const Layer& layer, Tensor normed) {
 
 // Experts and dense FFN are combined as two experts that every row is routed to: sorted by expert, their rows are those of `routed`,
 // then those of `dense`.
-Tensor Decoder::MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense) {
+Delta Decoder::MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense) {
   const RouterConfig both = {.experts_per_token = 2, .renormalize = false};
   const Routing mix =
       backend_.Route(normed, layer.mix->tensor(), layer.mix_bias->tensor(), both, Tensor());
@@ -297,7 +120,7 @@ Tensor Decoder::MixResidual(const Layer& layer, Tensor normed, Tensor routed, Te
   const Tensor stacked = backend_.New(normed.dtype, {2 * rows, normed.cols()});
   backend_.Copy(routed, stacked.Rows(0, rows));
   backend_.Copy(dense, stacked.Rows(rows, rows));
-  return backend_.Combine(stacked, mix);
+  return {stacked, mix};
 }
 
 void Decoder::Drop(Routing& routing, const Pass& pass) {
@@ -326,7 +149,7 @@ Tensor Decoder::LoraFfn(const Layer& layer, Tensor normed, Pass& pass) {
                              routing);
 }
 
-Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
+Delta Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
   Tensor noise;
   if (router_mode_ == RouterMode::kGumbel) {
     const int64_t experts = layer.experts->experts;
@@ -337,15 +160,20 @@ Tensor Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pa
   Routing routing = backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
   if (spec_.capacity) Drop(routing, pass);
   NoteRouting(routing, pass);
-  return backend_.Combine(backend_.ExpertFfn(normed, *layer.experts, routing), routing);
+  return {backend_.ExpertFfn(normed, *layer.experts, routing), routing};
 }
 
+// Uploads all that the layers need but pictures and noise.
 Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace* trace) {
   const int64_t sequences = batch.sequences();
   TESSERA_CHECK(batch.prompt_rows.size() == batch.context_lengths.size() &&
                 batch.pictured.size() == batch.context_lengths.size());
-  Pass pass{batch, cache, {}, trace, {}, {}};
+  Pass pass = {.batch = batch, .cache = cache, .trace = trace};
   if (spec_.capacity) pass.capacity_groups = CapacityGroups(batch);
+  pass.ids = backend_.Upload(batch.ids, {batch.rows()});
+  if (spec_.embedding_scale != 1) {
+    pass.embedding_scales = backend_.Upload(EmbeddingScales(spec_, batch), {batch.rows()});
+  }
   pass.paged.query_starts = backend_.Upload(batch.query_starts, {sequences + 1});
   pass.paged.context_lengths = backend_.Upload(batch.context_lengths, {sequences});
   pass.paged.block_tables = backend_.Upload(batch.block_tables, {sequences, batch.max_blocks});
@@ -364,40 +192,69 @@ Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace
     }
     pass.paged.window_ends = backend_.Upload(ends, {sequences});
   }
+  if (const auto count = static_cast<int64_t>(batch.logit_rows.size()); count > 0) {
+    pass.logit_rows = backend_.Upload(batch.logit_rows, {count});
+    if (spec_.head_scale != 1) {
+      pass.head_scales = backend_.Upload(std::vector<float>(count, spec_.head_scale), {count});
+    }
+  }
   return pass;
+}
+
+// Whether what is queued depends on how many rows there are and how wide the block table is, on nothing else: so it is with a row of
+// every sequence's answer.
+bool Decoder::Repeats(const Pass& pass) const {
+  const Batch& batch = pass.batch;
+  return batch.rows() == batch.sequences() && batch.logit_rows.size() == batch.ids.size() &&
+         batch.images.empty() && batch.router_seeds.empty() && !spec_.capacity &&
+         pass.trace == nullptr;
 }
 
 DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* trace) {
   Pass pass = BeginPass(batch, cache, trace);
+  if (!Repeats(pass)) {
+    Run(pass);
+    return std::move(pass.output);
+  }
+  pass.paged.max_context = batch.max_blocks * cache.block_size();
+  const std::string key = fmt::format("{} rows, {} blocks", batch.rows(), batch.max_blocks);
+  std::vector<Tensor> tensors = cache.repeater().Run(key, [&] {
+    Run(pass);
+    std::vector<Tensor> output = std::move(pass.output.expert_choices);
+    output.push_back(pass.output.logits);
+    return output;
+  });
+  const Tensor logits = tensors.back();
+  tensors.pop_back();
+  return {logits, std::move(tensors)};
+}
+
+void Decoder::Run(Pass& pass) {
   const auto record = [&](Tensor rows) {
-    if (trace != nullptr) trace->hidden.push_back(backend_.DownloadFloats(rows));
+    if (pass.trace != nullptr) pass.trace->hidden.push_back(backend_.DownloadFloats(rows));
   };
-  Tensor x = EmbedRows(batch);
+  Tensor x = EmbedRows(pass);
   record(x);
   Tensor normed = backend_.Norm(x, NormBefore(0));
   const float scale = spec_.branch_scale;
   for (int i = 0; i < spec_.layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
-    const Tensor attention = Attention(layer, i, normed, pass);
+    const Delta attention = Attention(layer, i, normed, pass);
     if (spec_.residual == ResidualLayout::kParallel) {
-      const Tensor ffn = Ffn(layer, i, normed, pass);
+      const Delta ffn = Ffn(layer, i, normed, pass);
       normed = backend_.AddNorm(x, std::array{attention, ffn}, NormBefore(i + 1), scale);
     } else {
       normed = backend_.AddNorm(x, std::array{attention}, layer.ffn_norm, scale);
-      const Tensor ffn = Ffn(layer, i, normed, pass);
+      const Delta ffn = Ffn(layer, i, normed, pass);
       normed = backend_.AddNorm(x, std::array{ffn}, NormBefore(i + 1), scale);
     }
-    if (AddTap(x, i, batch)) normed = backend_.Norm(x, NormBefore(i + 1));
+    if (AddTap(x, i, pass.batch)) normed = backend_.Norm(x, NormBefore(i + 1));
     record(i + 1 < spec_.layers ? x : normed);
   }
-  if (!batch.logit_rows.empty()) {
-    const Tensor last = backend_.GatherRows(
-        normed,
-        backend_.Upload(batch.logit_rows, {static_cast<int64_t>(batch.logit_rows.size())}));
-    if (spec_.head_scale != 1) ScaleAll(last, spec_.head_scale);
-    pass.output.logits = backend_.LinearFloat32(last, *head_);
-  }
-  return std::move(pass.output);
+  if (pass.logit_rows.empty()) return;
+  const Tensor last = backend_.GatherRows(normed, pass.logit_rows);
+  if (!pass.head_scales.empty()) backend_.ScaleRows(last, pass.head_scales);
+  pass.output.logits = backend_.LinearFloat32(last, *head_);
 }
 
 }  // namespace tessera

@@ -63,19 +63,20 @@ class Decoder {
   absl::Status LoadHeadNorm(WeightLoader& loader, const std::string& prefix,
                             const std::string& name, NormWeights& norm);
   absl::Status LoadRope(int max_positions, Backend& backend);
-  Tensor EmbedRows(const Batch& batch);
+  Tensor EmbedRows(const Pass& pass);
   Tensor ImageFeatures(const ImageRows& image, int level);
   bool AddTap(Tensor x, int index, const Batch& batch);
   Pass BeginPass(const Batch& batch, const KvCache& cache, Trace* trace);
+  bool Repeats(const Pass& pass) const;
+  void Run(Pass& pass);
   Tensor Attention(const Layer& layer, int index, Tensor normed, const Pass& pass);
-  Tensor Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  Delta Ffn(const Layer& layer, int index, Tensor normed, Pass& pass);
   Tensor DenseFfn(const Layer& layer, Tensor normed);
-  Tensor RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass);
+  Delta RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass);
   Tensor LoraFfn(const Layer& layer, Tensor normed, Pass& pass);
   void NoteRouting(const Routing& routing, Pass& pass);
-  Tensor MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense);
+  Delta MixResidual(const Layer& layer, Tensor normed, Tensor routed, Tensor dense);
   void Drop(Routing& routing, const Pass& pass);
-  void ScaleAll(Tensor x, float factor);
   const NormWeights& NormBefore(int index) const;
 
   DecoderSpec spec_;

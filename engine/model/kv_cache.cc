@@ -15,6 +15,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Allocate(Backend& backend,
   auto cache = std::make_unique<KvCache>();
   cache->blocks_ = blocks;
   cache->block_size_ = block_size;
+  cache->repeater_ = backend.MakeRepeater();
   for (int i = 0; i < decoder.layers; ++i) {
     KvLayer layer;
     for (Tensor* half : {&layer.keys, &layer.values}) {

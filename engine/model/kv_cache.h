@@ -20,6 +20,8 @@ class KvCache {
   const KvLayer& layer(int index) const { return layers_[static_cast<size_t>(index)]; }
   // Copies the rows of one block over all layers; before the step's own writes.
   void CopyBlock(Backend& backend, int32_t from, int32_t to) const;
+  // For passes over this cache.
+  Repeater& repeater() const { return *repeater_; }
   int64_t blocks() const { return blocks_; }
   int64_t block_size() const { return block_size_; }
 
@@ -31,6 +33,7 @@ class KvCache {
   int64_t block_size_ = 0;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<KvLayer> layers_;
+  std::unique_ptr<Repeater> repeater_;
 };
 
 }  // namespace tessera

@@ -1,6 +1,7 @@
 #include "engine/model/vision_encoder.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -223,7 +224,7 @@ void VisionEncoder::Attend(const Layer& layer, const VisionBatch& batch, Tensor 
   const Tensor attended = backend_.FullAttention(batch.qkv->tensor(), Attention(), starts,
                                                  batch.max_span, batch.next_row, count);
   const Tensor attention = backend_.Linear(attended, *layer.attention_out);
-  const Tensor normed = backend_.AddNorm(x, {&attention, 1}, layer.ffn_norm);
+  const Tensor normed = backend_.AddNorm(x, std::array<Delta, 1>{attention}, layer.ffn_norm);
   const Tensor up = backend_.Linear(normed, *layer.ffn_up, spec_.activation);
   backend_.Add(x, backend_.Linear(up, *layer.ffn_down));
 }

@@ -3,8 +3,28 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/check.h"
+#include "tests/emulated/recording.h"
+
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> operations;
+};
 
 namespace tessera::gpu {
+namespace {
+
+std::unique_ptr<CUgraphExec_st> recorded;  // null while nothing is recorded
+
+}  // namespace
+
+void emulated::Queue(std::function<void()> operation) {
+  if (recorded == nullptr) return operation();
+  recorded->operations.push_back(std::move(operation));
+}
 
 std::string Open(Device& device, StreamHandle& stream) {
   device = {"emulated", 9, 0, 4, size_t{1} << 32};
@@ -28,16 +48,34 @@ void* AllocateHost(size_t bytes) { return Allocate(bytes); }
 void FreeHost(void* memory) { std::free(memory); }
 
 void CopyToDevice(void* device, const void* host, size_t bytes, StreamHandle) {
+  TESSERA_CHECK(recorded == nullptr);
   std::memcpy(device, host, bytes);
 }
 void CopyToHost(void* host, const void* device, size_t bytes, StreamHandle) {
+  TESSERA_CHECK(recorded == nullptr);
   std::memcpy(host, device, bytes);
 }
 void CopyOnDevice(void* target, const void* source, size_t bytes, StreamHandle) {
-  std::memmove(target, source, bytes);
+  emulated::Queue([=] { std::memmove(target, source, bytes); });
 }
-void Zero(void* device, size_t bytes, StreamHandle) { std::memset(device, 0, bytes); }
-void Synchronize(StreamHandle) {}
+void Zero(void* device, size_t bytes, StreamHandle) {
+  emulated::Queue([=] { std::memset(device, 0, bytes); });
+}
+void Synchronize(StreamHandle) { TESSERA_CHECK(recorded == nullptr); }
+
+void BeginRecording(StreamHandle) {
+  TESSERA_CHECK(recorded == nullptr);
+  recorded = std::make_unique<CUgraphExec_st>();
+}
+GraphHandle EndRecording(StreamHandle) {
+  TESSERA_CHECK(recorded != nullptr);
+  return recorded.release();
+}
+void Replay(GraphHandle graph, StreamHandle) {
+  TESSERA_CHECK(recorded == nullptr);
+  for (const auto& operation : graph->operations) operation();
+}
+void FreeGraph(GraphHandle graph) { delete graph; }
 
 // The map is the boxes themselves.
 bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map) {

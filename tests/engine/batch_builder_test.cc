@@ -70,6 +70,18 @@ TEST(BatchBuilderTest, FlattensRowsOfSeveralSequences) {
   EXPECT_EQ(batch.sequences(), 2);
 }
 
+TEST(BatchBuilderTest, TablesOfAnswersAreOfFewWidths) {
+  const auto a = MakeRequest(Ints(9, 1), {3, 1, 4});
+  const auto b = MakeRequest(Ints(17, 2), {5, 0, 7, 8, 9});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 8, 1, true}, {&b->sequence, 16, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
+  EXPECT_EQ(batch.max_blocks, 8);
+  EXPECT_EQ(batch.block_tables, (Ints{3, 1, 4, 0, 0, 0, 0, 0, 5, 0, 7, 8, 9, 0, 0, 0}));
+  plan.rows[1] = {&b->sequence, 15, 2, true};
+  EXPECT_EQ(BuildBatch(plan, 4, 1, false).batch.max_blocks, 5);
+}
+
 TEST(BatchBuilderTest, TellsPromptsFromAnswers) {
   constexpr int32_t kImage = kImagePlaceholder;
   float pixels[1];

@@ -11,6 +11,8 @@ namespace {
 
 using tessera::testing::CollectingSink;
 
+constexpr int32_t kSmallBlock = 16;  // so that short prompts fill some
+
 // How the requests of a case are sent to an engine of its own.
 struct Variant {
   const char* name;
@@ -30,23 +32,23 @@ absl::StatusOr<std::unique_ptr<Engine>> Start(const ModelCase& golden, EngineOpt
   return StartEngine(std::move(backend), golden.options, options);
 }
 
-int64_t Blocks(Engine& engine, const GoldenRequest& request, int64_t more_rows, int32_t block_size) {
+int64_t Blocks(Engine& engine, const GoldenRequest& request, int64_t more_rows) {
   const auto counted = engine.CountTokens(request.request);
   if (!counted.ok()) return 0;
-  return (counted->text_tokens + counted->image_tokens + more_rows + block_size - 1) / block_size;
+  return (counted->text_tokens + counted->image_tokens + more_rows + kSmallBlock - 1) / kSmallBlock;
 }
 
 // A cache that holds the prompts of the first two requests and one block of their answers: as both grow, one must give way.
 EngineOptions TightOptions(const ModelCase& golden, Engine& engine) {
   EngineOptions tight;
   tight.prefix_cache = false;
-  int64_t blocks = Blocks(engine, golden.requests[0], 0, tight.block_size) +
-                   Blocks(engine, golden.requests[1], 0, tight.block_size) + 1;
+  tight.block_size = kSmallBlock;
+  int64_t blocks =
+      Blocks(engine, golden.requests[0], 0) + Blocks(engine, golden.requests[1], 0) + 1;
   for (const GoldenRequest& request : golden.requests) {
-    blocks = std::max(blocks, Blocks(engine, request, request.request.sampling.max_tokens,
-                                     tight.block_size));
+    blocks = std::max(blocks, Blocks(engine, request, request.request.sampling.max_tokens));
   }
-  tight.kv_cache_bytes = blocks * tight.block_size * engine.model().kv_bytes_per_token;
+  tight.kv_cache_bytes = blocks * kSmallBlock * engine.model().kv_bytes_per_token;
   return tight;
 }
 
@@ -114,11 +116,13 @@ void CheckAnswer(const GoldenRequest& golden, const std::string& what,
 void CheckEngine(const ModelCase& golden, Report& report) {
   EngineOptions chunked;
   chunked.step_tokens = 16;
+  EngineOptions small_blocks;
+  small_blocks.block_size = kSmallBlock;
   std::vector<Variant> variants = {
       {"alone", {}},
       {"together", {}, /*together=*/true},
       {"chunked by 16", chunked, /*together=*/true},
-      {"after a prefix hit", {}, false, /*rounds=*/2, golden.reuses_prefixes},
+      {"after a prefix hit", small_blocks, false, /*rounds=*/2, golden.reuses_prefixes},
   };
   const bool both_grow = golden.requests.size() > 1 && golden.requests[0].tokens.size() > 15 &&
                          golden.requests[1].tokens.size() > 15;

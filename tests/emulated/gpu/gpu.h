@@ -12,6 +12,7 @@
 #include "engine/backend/half.h"
 #include "engine/check.h"
 #include "tests/emulated/block.h"
+#include "tests/emulated/recording.h"
 
 #define __global__
 #define __device__
@@ -64,8 +65,10 @@ struct Grid {
 
 template <typename... Parameters, typename... Arguments>
 void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream, Arguments... arguments) {
-  emulated::RunGrid(grid.blocks, grid.threads, grid.shared_bytes,
-                    [&] { kernel(static_cast<Parameters>(arguments)...); });
+  emulated::Queue([=] {
+    emulated::RunGrid(grid.blocks, grid.threads, grid.shared_bytes,
+                      [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 }
 
 inline void WaitForPrevious() {}

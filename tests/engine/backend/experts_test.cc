@@ -178,6 +178,27 @@ TEST_P(ExpertsTest, CombineRoundsOnce) {
   EXPECT_TRUE(Near(backend().DownloadFloats(combined), expected, tolerance()));
 }
 
+// What is combined on the way to a sum has the bits of what is combined before it.
+TEST_P(ExpertsTest, AddNormCombines) {
+  for (const int64_t hidden : {int64_t{100}, int64_t{1032}}) {
+    const Routing routing = RouteTo({{0, 2}, {2, 1}, {0, 1}}, 3);
+    const auto x = Random(3 * hidden, 1);
+    const Tensor y = backend().UploadActivations(Random(6 * hidden, 2), {6, hidden});
+    const Tensor beside = backend().UploadActivations(Random(3 * hidden, 3), {3, hidden});
+    NormWeights norm;
+    norm.kind = NormKind::kRmsNorm;
+    norm.weight = Keep(RandomFloats(hidden, 4, 1.0f, DType::kFloat32), {hidden}, DType::kFloat32);
+    const auto run = [&](std::vector<Delta> deltas) {
+      const Tensor sum = backend().UploadActivations(x, {3, hidden});
+      const Tensor normed = backend().AddNorm(sum, deltas, norm, 0.75f);
+      return std::pair(backend().DownloadFloats(sum), backend().DownloadFloats(normed));
+    };
+    const Tensor combined = backend().Combine(y, routing);
+    EXPECT_EQ(run({{y, routing}}), run({combined}));
+    EXPECT_EQ(run({beside, {y, routing}}), run({beside, combined}));
+  }
+}
+
 // Every row alone and among hundreds of others, all experts: the same bits.
 TEST_P(ExpertsTest, RowsDoNotDependOnTheirNeighbours) {
   for (const bool gated : {false, true}) {

@@ -130,7 +130,7 @@ TEST_P(RowsTest, AddsThenNorms) {
   norm.weight = Keep(weight, {cols}, DType::kFloat32);
   for (int count = 0; count <= 2; ++count) {
     auto sums = Widen(x);
-    std::vector<Tensor> deltas;
+    std::vector<Delta> deltas;
     for (int i = 0; i < count; ++i) {
       const auto delta = Random(rows * cols, 10 + i);
       for (size_t j = 0; j < sums.size(); ++j) sums[j] += delta[j];
@@ -145,7 +145,7 @@ TEST_P(RowsTest, AddsThenNorms) {
                      tolerance()));
     if (count != 1) continue;
     Tensor added = backend().UploadActivations(x, {rows, cols});
-    backend().Add(added, deltas[0]);
+    backend().Add(added, deltas[0].rows);
     EXPECT_EQ(backend().DownloadFloats(added), backend().DownloadFloats(target));
   }
 }
@@ -169,7 +169,7 @@ TEST_P(RowsTest, ScalesRowsAndWhatIsAdded) {
   norm.kind = NormKind::kRmsNorm;
   norm.weight = Keep(std::vector<float>(cols, 1.0f), {cols}, DType::kFloat32);
   Tensor target = backend().UploadActivations(x, {11, cols});
-  const Tensor deltas[] = {backend().UploadActivations(delta, {11, cols})};
+  const Delta deltas[] = {backend().UploadActivations(delta, {11, cols})};
   backend().AddNorm(target, deltas, norm, 0.25f);
   EXPECT_TRUE(Near(backend().DownloadFloats(target), sums, tolerance()));
 }
