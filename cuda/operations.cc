@@ -23,6 +23,21 @@ void CudaBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
   cuda::ArgMax(x, columns, largest, stream_);
 }
 
+void CudaBackend::DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                               std::span<const LogitEdit> edits, Tensor places) {
+  const auto upload = [&](auto values) {
+    const auto bytes = static_cast<int64_t>(values.size_bytes());
+    const Tensor target = New(DType::kInt32, {bytes / 4});
+    if (bytes > 0) DoUpload(values.data(), target);
+    return target.data;
+  };
+  const auto count = static_cast<int>(edits.size());
+  cuda::EditLogits(x, static_cast<const LogitEdit*>(upload(edits)), count, stream_);
+  const Largest largest = {places, New(DType::kFloat32, {x.rows()})};
+  cuda::ArgMax(x, columns, largest, stream_);
+  cuda::DrawTokens(x, columns, static_cast<const Draw*>(upload(draws)), largest, stream_);
+}
+
 void CudaBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
   cuda::AddNorm(x, {}, norm, 1.0f, y, stream_);
 }

@@ -52,6 +52,8 @@ class CudaBackend final : public Backend {
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
   void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
+  void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                    std::span<const LogitEdit> edits, Tensor places) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;

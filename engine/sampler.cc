@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "absl/container/flat_hash_map.h"
-#include "engine/check.h"
 #include "engine/random.h"
 #include "engine/sampling_range.h"
 #include "engine/status.h"
@@ -25,112 +24,35 @@ bool Before(std::pair<int32_t, float> a, std::pair<int32_t, float> b) {
   return a.second != b.second ? a.second > b.second : a.first < b.first;
 }
 
-// Log-probabilities of the chosen token and the best ones.
-void AddLogprobs(std::span<const float> logits, int32_t count, SampledToken& token) {
-  const float best = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - best);
-  const double log_sum = std::log(sum);
-  const auto logprob = [&](int32_t id) {
-    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(id)]) - best - log_sum);
-  };
-  token.logprob = logprob(token.id);
-  std::vector<std::pair<int32_t, float>> top;
-  for (size_t id = 0; id < logits.size(); ++id) top.emplace_back(static_cast<int32_t>(id), logits[id]);
-  const auto end = top.begin() + std::min<int64_t>(count, static_cast<int64_t>(top.size()));
-  std::partial_sort(top.begin(), end, top.end(), Before);
-  for (auto it = top.begin(); it != end; ++it) token.top.emplace_back(it->first, logprob(it->first));
+using Edits = absl::flat_hash_map<int32_t, LogitEdit>;
+
+LogitEdit& EditOf(int32_t id, Edits& edits) {
+  LogitEdit& edit = edits[id];
+  edit.id = id;
+  return edit;
 }
 
-void ApplyPenalties(const SamplerInput& input, const SamplingParams& params,
-                    std::span<float> logits) {
-  const float penalty = params.repetition_penalty.value_or(1);
-  absl::flat_hash_map<int32_t, int32_t> answer_counts;
-  const auto count = [&](int32_t id, int32_t in_answer) {
-    if (id < 0 || static_cast<size_t>(id) >= logits.size()) return;
-    const auto [entry, inserted] = answer_counts.try_emplace(id, 0);
-    entry->second += in_answer;
-    if (!inserted || penalty == 1) return;
-    float& logit = logits[static_cast<size_t>(id)];
-    logit = logit > 0 ? logit / penalty : logit * penalty;
+void AddPenalties(const SamplerInput& input, const SamplingParams& params, Edits& edits) {
+  const float repetition = params.repetition_penalty.value_or(1);
+  const auto repeat = [&](int32_t id) {
+    if (repetition != 1 && id >= 0 && id < input.vocabulary) EditOf(id, edits).repetition = repetition;
   };
   const auto rows = static_cast<size_t>(input.prompt_rows);
   if (input.prompt_stand_in) {
-    count(*input.prompt_stand_in, 0);
+    repeat(*input.prompt_stand_in);
   } else {
-    for (const int32_t id : input.tokens.first(rows)) count(id, 0);
+    for (const int32_t id : input.tokens.first(rows)) repeat(id);
   }
-  for (const int32_t id : input.tokens.subspan(rows)) count(id, 1);
-  for (const auto& [id, count] : answer_counts) {
-    if (count == 0) continue;
-    logits[static_cast<size_t>(id)] -=
+  absl::flat_hash_map<int32_t, int32_t> counts;
+  for (const int32_t id : input.tokens.subspan(rows)) {
+    repeat(id);
+    if (id >= 0 && id < input.vocabulary) ++counts[id];
+  }
+  if (params.presence_penalty == 0 && params.frequency_penalty == 0) return;
+  for (const auto& [id, count] : counts) {
+    EditOf(id, edits).added -=
         params.presence_penalty + params.frequency_penalty * static_cast<float>(count);
   }
-}
-
-// Logits as the draw sees them, before temperature.
-std::vector<float> Adjusted(const SamplerInput& input, const SamplingParams& params) {
-  std::vector<float> logits(input.logits.begin(), input.logits.end());
-  if (params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
-      params.frequency_penalty != 0) {
-    ApplyPenalties(input, params, logits);
-  }
-  for (const auto& [id, bias] : params.logit_bias) logits[static_cast<size_t>(id)] += bias;
-  const int64_t generated = static_cast<int64_t>(input.tokens.size()) - input.prompt_rows;
-  if (generated < params.min_tokens) {
-    for (const int32_t id : input.end_ids) {
-      if (id >= 0 && static_cast<size_t>(id) < logits.size()) logits[static_cast<size_t>(id)] = kBarred;
-    }
-  }
-  return logits;
-}
-
-int32_t Best(std::span<const float> logits) {
-  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
-
-// Walks the candidates in the order given until their weights pass `share` of the total.
-int32_t DrawFrom(std::span<const std::pair<int32_t, double>> candidates, double uniform) {
-  double total = 0;
-  for (const auto& [id, weight] : candidates) total += weight;
-  double left = uniform * total;
-  for (const auto& [id, weight] : candidates) {
-    left -= weight;
-    if (left < 0) return id;
-  }
-  return candidates.back().first;
-}
-
-// Candidates with weights exp((logit - best) / temperature) that survive top-k, top-p and min-p. None when `best` is not finite.
-std::vector<std::pair<int32_t, double>> Candidates(std::span<const float> logits,
-                                                   const SamplingParams& params) {
-  const float temperature = params.temperature.value_or(0);
-  const int32_t top_k = params.top_k.value_or(0);
-  const float top_p = params.top_p.value_or(1);
-  const float min_p = params.min_p.value_or(0);
-  const double best = logits[static_cast<size_t>(Best(logits))];
-  std::vector<std::pair<int32_t, double>> candidates;
-  for (size_t id = 0; id < logits.size(); ++id) {
-    const double weight = std::exp((logits[id] - best) / temperature);
-    if (weight > 0) candidates.emplace_back(static_cast<int32_t>(id), weight);
-  }
-  const bool filtered = top_k > 0 || top_p < 1 || min_p > 0;
-  if (!filtered) return candidates;
-  std::sort(candidates.begin(), candidates.end(), [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : a.first < b.first;
-  });
-  if (top_k > 0 && static_cast<size_t>(top_k) < candidates.size()) {
-    candidates.resize(static_cast<size_t>(top_k));
-  }
-  double total = 0;
-  for (const auto& [id, weight] : candidates) total += weight;
-  double reached = 0;
-  size_t kept = 0;
-  while (kept < candidates.size() && (kept == 0 || (reached < top_p * total && candidates[kept].second >= min_p))) {
-    reached += candidates[kept++].second;
-  }
-  candidates.resize(kept);
-  return candidates;
 }
 
 absl::Status CheckScalars(const SamplingParams& params) {
@@ -204,28 +126,47 @@ absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
   return CheckStops(params, vocabulary);
 }
 
-bool TakesLargest(const SamplingParams& params, int64_t generated) {
-  return params.temperature.value_or(0) == 0 && params.repetition_penalty.value_or(1) == 1 &&
-         params.presence_penalty == 0 && params.frequency_penalty == 0 &&
-         params.logit_bias.empty() && generated >= params.min_tokens && params.logprobs < 0;
+RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& params) {
+  constexpr uint64_t kSamplerStream = 0x746f6b656e;
+  RowSampling sampling;
+  sampling.whole = params.logprobs >= 0;
+  sampling.draw.temperature = params.temperature.value_or(0);
+  sampling.draw.top_k = params.top_k.value_or(0);
+  sampling.draw.top_p = params.top_p.value_or(1);
+  sampling.draw.min_p = params.min_p.value_or(0);
+  sampling.draw.uniform = UniformAt(params.seed, kSamplerStream, input.tokens.size());
+
+  Edits edits;
+  if (params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
+      params.frequency_penalty != 0) {
+    AddPenalties(input, params, edits);
+  }
+  for (const auto& [id, bias] : params.logit_bias) EditOf(id, edits).added += bias;
+  const int64_t generated = static_cast<int64_t>(input.tokens.size()) - input.prompt_rows;
+  if (generated < params.min_tokens) {
+    for (const int32_t id : input.end_ids) {
+      if (id >= 0 && id < input.vocabulary) EditOf(id, edits).added = kBarred;
+    }
+  }
+  for (const auto& [id, edit] : edits) sampling.edits.push_back(edit);
+  return sampling;
 }
 
-SampledToken SampleToken(const SamplerInput& input, const SamplingParams& params) {
-  TESSERA_CHECK(!input.logits.empty());
-  SampledToken token;
-  const std::vector<float> logits = Adjusted(input, params);
-  if (params.temperature.value_or(0) == 0) {
-    token.id = Best(logits);
-  } else {
-    constexpr uint64_t kSamplerStream = 0x746f6b656e;
-    const std::vector<std::pair<int32_t, double>> candidates = Candidates(logits, params);
-    token.id = candidates.empty()
-                   ? Best(logits)
-                   : DrawFrom(candidates,
-                              UniformAt(params.seed, kSamplerStream, input.tokens.size()));
-  }
-  if (params.logprobs >= 0) AddLogprobs(input.logits, params.logprobs, token);
-  return token;
+Logprobs LogprobsOf(std::span<const float> logits, int32_t id, int32_t count) {
+  const float best = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - best);
+  const double log_sum = std::log(sum);
+  const auto logprob = [&](int32_t of) {
+    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(of)]) - best - log_sum);
+  };
+  std::vector<std::pair<int32_t, float>> top;
+  for (size_t i = 0; i < logits.size(); ++i) top.emplace_back(static_cast<int32_t>(i), logits[i]);
+  const auto end = top.begin() + std::min<int64_t>(count, static_cast<int64_t>(top.size()));
+  std::partial_sort(top.begin(), end, top.end(), Before);
+  Logprobs logprobs = {logprob(id), {}};
+  for (auto it = top.begin(); it != end; ++it) logprobs.top.emplace_back(it->first, logprob(it->first));
+  return logprobs;
 }
 
 }  // namespace tessera

@@ -243,13 +243,11 @@ void StepLoop::RunForward(const StepPlan& plan) {
   const Clock::time_point begin = Clock::now();
   for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
   const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
-  std::optional<StepLogits> logits;
+  std::optional<StepTokens> tokens;
   if (!output.logits.empty()) {
-    std::vector<bool> whole;
-    for (const LiveRequest* request : built.sampling) {
-      whole.push_back(!TakesLargest(request->sequence.sampling, request->sequence.generated()));
-    }
-    logits.emplace(backend_, output.logits, model_.info.vocabulary, whole);
+    std::vector<RowSampling> samplings;
+    for (const LiveRequest* request : built.sampling) samplings.push_back(SamplingOf(*request));
+    tokens.emplace(backend_, output.logits, model_.info.vocabulary, samplings);
   }
   std::vector<std::vector<int32_t>> choices;
   if (telemetry_.counts_routing()) choices = backend_.DownloadInts(output.expert_choices);
@@ -259,41 +257,36 @@ void StepLoop::RunForward(const StepPlan& plan) {
   pace_.LearnForward(plan, Seconds(end - begin));
 
   telemetry_.CountRouting(choices, built.image_row);
-  for (size_t i = 0; i < built.sampling.size(); ++i) AppendToken(*built.sampling[i], *logits, i, end);
+  for (size_t i = 0; i < built.sampling.size(); ++i) AppendToken(*built.sampling[i], *tokens, i, end);
   scheduler_.Commit(plan);
   ReleasePictures(plan);
   Deliver(built.sampling);
 }
 
-SampledToken StepLoop::Sample(const LiveRequest& request, std::span<const float> logits) const {
+RowSampling StepLoop::SamplingOf(const LiveRequest& request) const {
   const Sequence& sequence = request.sequence;
-  SamplerInput input{logits, sequence.tokens, sequence.prompt_rows(), {}, request.end_ids};
+  SamplerInput input{model_.info.vocabulary, sequence.tokens, sequence.prompt_rows(), {},
+                     request.end_ids};
   if (model_.spec.repetition.bos_for_prompt) input.prompt_stand_in = model_.tokenizer->bos();
-  return SampleToken(input, sequence.sampling);
+  return ResolveSampling(input, sequence.sampling);
 }
 
-void StepLoop::AppendToken(LiveRequest& request, const StepLogits& logits, size_t row,
+void StepLoop::AppendToken(LiveRequest& request, const StepTokens& tokens, size_t row,
                            Clock::time_point now) {
   Sequence& sequence = request.sequence;
-  SampledToken token;
-  float logit = logits.largest_value(row);
-  if (TakesLargest(sequence.sampling, sequence.generated())) {
-    token.id = logits.largest(row);
-  } else {
-    token = Sample(request, logits.row(row));
-    logit = logits.row(row)[static_cast<size_t>(token.id)];
-  }
-  request.finite = std::isfinite(logit);
+  const int32_t token = tokens.token(row);
+  request.finite = tokens.finite(row);
   request.chunk = Chunk();
-  sequence.tokens.push_back(token.id);
-  request.chunk.token_ids.push_back(token.id);
+  sequence.tokens.push_back(token);
+  request.chunk.token_ids.push_back(token);
   if (sequence.sampling.logprobs >= 0) {
+    const Logprobs logprobs = LogprobsOf(tokens.logits(row), token, sequence.sampling.logprobs);
     const auto describe = [&](int32_t id, float logprob) {
       return TokenLogprob{id, std::string(model_.tokenizer->TokenBytes(id)), logprob};
     };
-    request.chunk.logprobs.push_back(describe(token.id, token.logprob));
+    request.chunk.logprobs.push_back(describe(token, logprobs.chosen));
     std::vector<TokenLogprob>& top = request.chunk.top_logprobs.emplace_back();
-    for (const auto& [id, logprob] : token.top) top.push_back(describe(id, logprob));
+    for (const auto& [id, logprob] : logprobs.top) top.push_back(describe(id, logprob));
   }
   const bool first = !request.first_token.has_value();
   const double since = Seconds(now - (first ? request.request.arrival : *request.last_token));

@@ -15,7 +15,7 @@
 #include "engine/picture_encoder.h"
 #include "engine/sampler.h"
 #include "engine/scheduler.h"
-#include "engine/step_logits.h"
+#include "engine/step_tokens.h"
 #include "engine/telemetry.h"
 
 namespace tessera {
@@ -61,9 +61,9 @@ class StepLoop {
   void FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
   void RunForward(const StepPlan& plan);
-  SampledToken Sample(const LiveRequest& request, std::span<const float> logits) const;
+  RowSampling SamplingOf(const LiveRequest& request) const;
   // Takes the next token of a request from row `row`.
-  void AppendToken(LiveRequest& request, const StepLogits& logits, size_t row,
+  void AppendToken(LiveRequest& request, const StepTokens& tokens, size_t row,
                    Clock::time_point now);
   void Deliver(const std::vector<LiveRequest*>& sampled);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);

@@ -20,7 +20,7 @@ class Bench {
   struct Options {
     bool smoke = false;  // tiny shapes: tests the benchmark, measures nothing of worth
     int samples = 30;
-    int block_size = 16;         // of the paged cache; the engine's default
+    int block_size = 0;          // of the paged cache; 0: Backend::BlockRows(), as in the engine
     std::string routing_folder;  // where the routing that was measured is written for others to
                                  // use; empty: nowhere
   };
@@ -74,6 +74,7 @@ void AttentionRows(Bench& bench);
 void DenseRows(Bench& bench);
 void VisionRows(Bench& bench);
 void StepRows(Bench& bench);
+void SamplingRows(Bench& bench);
 
 // Of one operation with one rounding of bfloat16 inside and one at its end.
 constexpr double kTolerance = 1e-2;

@@ -1,7 +1,7 @@
 // Operations of a backend against the floors that the machine's measured ceilings set, cold caches,
 // and each result's sampled rows against double precision. Exits 1 when a result was wrong.
 //   gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] [--section
-//   moe,attention,dense,vision,step]
+//   moe,attention,dense,vision,step,sampling]
 //                 [--timing graph|stream] [--csv FILE] [--routing DIR] [--samples N] [--block-size
 //                 N] [--smoke]
 // --smoke: tiny shapes and, without --ceilings, ceilings of the host; it tests this program and
@@ -25,7 +25,7 @@ struct Flags {
   std::string ceilings;
   std::string device = "cuda";
   DType dtype = DType::kBFloat16;
-  std::string sections = "moe,attention,dense,vision,step";
+  std::string sections = "moe,attention,dense,vision,step,sampling";
   bool graph = true;
   std::string csv = "/dev/null";
   Bench::Options options;
@@ -117,7 +117,8 @@ int RunSections(const Flags& flags, Backend& backend) {
                   {"attention", AttentionRows},
                   {"dense", DenseRows},
                   {"vision", VisionRows},
-                  {"step", StepRows}};
+                  {"step", StepRows},
+                  {"sampling", SamplingRows}};
   for (const auto& section : sections) {
     if (("," + flags.sections + ",").find(fmt::format(",{},", section.name)) == std::string::npos) {
       continue;
@@ -129,12 +130,12 @@ int RunSections(const Flags& flags, Backend& backend) {
 }
 
 int Main(int argc, char** argv) {
-  const auto flags = Parse(argc, argv);
+  auto flags = Parse(argc, argv);
   if (!flags || (flags->ceilings.empty() && !flags->options.smoke)) {
     fmt::print(
         stderr,
         "usage: gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] "
-        "[--section moe,attention,dense,vision,step] [--timing graph|stream] [--csv FILE] "
+        "[--section moe,attention,dense,vision,step,sampling] [--timing graph|stream] [--csv FILE] "
         "[--routing DIR] [--samples N] [--block-size N] [--smoke]\n");
     return 2;
   }
@@ -144,6 +145,7 @@ int Main(int argc, char** argv) {
     fmt::print(stderr, "{}\n", std::string(backend.status().message()));
     return 2;
   }
+  if (flags->options.block_size == 0) flags->options.block_size = (*backend)->BlockRows();
   return RunSections(*flags, **backend);
 }
 

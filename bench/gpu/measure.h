@@ -39,7 +39,7 @@ struct Quantiles {
 Quantiles QuantilesOf(std::vector<double> values);
 
 struct Row {
-  std::string section;  // "moe", "attention", "dense", "vision", "step"
+  std::string section;  // "moe", "attention", "dense", "vision", "step", "sampling"
   std::string what;     // "layer", "experts", …
   std::string shape;    // a geometry's name
   int64_t tokens = 0;

@@ -95,7 +95,7 @@ grep -q '^dense_flops' "$ceilings" || dense_ceiling >>"$ceilings" || true
 cat "$ceilings"
 gpu_state
 
-for section in moe:150 attention:60 dense:60 vision:40 step:60; do
+for section in moe:150 attention:60 dense:60 vision:40 step:60 sampling:30; do
   operations "${section%:*}" "${section#*:}" || failed+=("${section%:*}")
   gpu_state
 done

@@ -95,7 +95,9 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// --- numbers: bits of bfloat16 and IEEE float16 ---
+// --- numbers: bits of float32, bfloat16 and IEEE float16 ---
+__device__ __forceinline__ uint32_t FloatBits(float value) { return __float_as_uint(value); }
+__device__ __forceinline__ float BitsFloat(uint32_t bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ float BFloat16ToFloat(uint16_t bits) {
   return __uint_as_float(static_cast<uint32_t>(bits) << 16);
 }

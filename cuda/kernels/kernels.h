@@ -6,6 +6,7 @@
 
 #include <span>
 
+#include "engine/backend/draw.h"
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
 #include "gpu/runtime.h"
@@ -46,6 +47,12 @@ void GatedActivate(Tensor x, Activation activation, Tensor y, Stream stream);
 
 // --- argmax.cu ---
 void ArgMax(Tensor x, int64_t columns, const Largest& largest, Stream stream);
+
+// --- draw.cu ---
+// Arrays on the device. `largest` is that of the edited logits; its places become the tokens drawn.
+void EditLogits(Tensor x, const LogitEdit* edits, int count, Stream stream);
+void DrawTokens(Tensor x, int64_t columns, const Draw* draws, const Largest& largest,
+                Stream stream);
 
 // --- norm.cu ---
 // x += scale · Σ deltas, two at most, then y = norm(x).

@@ -267,6 +267,18 @@ Largest Backend::ArgMax(Tensor x, int64_t columns) {
   return largest;
 }
 
+Tensor Backend::DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                           std::span<const LogitEdit> edits) {
+  CheckTensor(x, DType::kFloat32, {static_cast<int64_t>(draws.size()), x.cols()});
+  TESSERA_CHECK(columns >= 1 && columns <= x.cols() && columns <= kMostDrawn);
+  for (const LogitEdit& edit : edits) {
+    TESSERA_CHECK(edit.row >= 0 && edit.row < x.rows() && edit.id >= 0 && edit.id < columns);
+  }
+  Tensor places = New(DType::kInt32, {x.rows()});
+  DoDrawTokens(x, columns, draws, edits, places);
+  return places;
+}
+
 Tensor Backend::Norm(Tensor x, const NormWeights& norm) {
   CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
   CheckNorm(x, norm);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/backend/draw.h"
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
 
@@ -152,6 +153,9 @@ class Backend {
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
   // Of the first `columns` columns of x, float32 [R, ≥ columns].
   Largest ArgMax(Tensor x, int64_t columns);
+  // Edits x, float32 [R, ≥ columns], in place, then draws one of the first `columns` columns of each row (draw.h) → int32 [R].
+  Tensor DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                    std::span<const LogitEdit> edits);
   // [T, hidden] → [T, hidden].
   Tensor Norm(Tensor x, const NormWeights& norm);
   // x += delta in place; both [T, hidden].
@@ -216,6 +220,8 @@ class Backend {
   virtual void DoAddRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) = 0;
   virtual void DoArgMax(Tensor x, int64_t columns, const Largest& largest) = 0;
+  virtual void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                            std::span<const LogitEdit> edits, Tensor places) = 0;
   virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
   virtual void DoAdd(Tensor x, Tensor delta) = 0;
   virtual void DoScaleRows(Tensor x, Tensor factors) = 0;

@@ -40,6 +40,8 @@ class HeaderBackend final : public Backend {
   void DoAddRows(Tensor, Tensor, Tensor) override;
   void DoLinear(Tensor, const PackedLinear&, Activation, Tensor) override;
   void DoArgMax(Tensor, int64_t, const Largest&) override;
+  void DoDrawTokens(Tensor, int64_t, std::span<const Draw>, std::span<const LogitEdit>,
+                    Tensor) override;
   void DoNorm(Tensor, const NormWeights&, Tensor) override;
   void DoAdd(Tensor, Tensor) override;
   void DoScaleRows(Tensor, Tensor) override;

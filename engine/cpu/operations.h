@@ -35,6 +35,8 @@ class CpuBackend final : public Backend {
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
   void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
+  void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                    std::span<const LogitEdit> edits, Tensor places) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
   void DoAdd(Tensor x, Tensor delta) override;
   void DoScaleRows(Tensor x, Tensor factors) override;

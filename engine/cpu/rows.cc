@@ -90,6 +90,16 @@ void CpuBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
   });
 }
 
+void CpuBackend::DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                              std::span<const LogitEdit> edits, Tensor places) {
+  const auto row = [&](int64_t i) { return x.as<float>() + i * x.cols(); };
+  for (const LogitEdit& edit : edits) row(edit.row)[edit.id] = edit.Edited(row(edit.row)[edit.id]);
+  ParallelFor(threads_, x.rows(), 100.0 * x.elements(), [&](int64_t i, int) {
+    places.as<int32_t>()[i] =
+        DrawToken({row(i), static_cast<size_t>(columns)}, draws[static_cast<size_t>(i)]);
+  });
+}
+
 void CpuBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
   MapRows(x, y, 6, [&](int64_t, float* values) {
     rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), x.cols(),

@@ -23,6 +23,7 @@ SUITES = {
     "argmax": "RowsTest",
     "attention": "AttentionTest",
     "copy": "LinearTest",
+    "draw": "DrawTest",
     "lora": "LoraTest",
     "norm": "RowsTest",
     "product": "ExpertsTest",

@@ -18,10 +18,34 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-SampledToken Sample(const std::vector<float>& logits, const SamplingParams& params,
-                    const std::vector<int32_t>& tokens = {}, int32_t prompt_rows = 0,
-                    const std::vector<int32_t>& end_ids = {}) {
-  return SampleToken({logits, tokens, prompt_rows, {}, end_ids}, params);
+struct Sampled {
+  int32_t id = 0;
+  float logprob = 0;
+  std::vector<std::pair<int32_t, float>> top;
+};
+
+// As a step does it on the CPU.
+Sampled Sample(std::vector<float> logits, const SamplingParams& params,
+               const std::vector<int32_t>& tokens = {}, int32_t prompt_rows = 0,
+               const std::vector<int32_t>& end_ids = {},
+               std::optional<int32_t> prompt_stand_in = std::nullopt) {
+  const SamplerInput input = {static_cast<int32_t>(logits.size()), tokens, prompt_rows,
+                              prompt_stand_in, end_ids};
+  const RowSampling sampling = ResolveSampling(input, params);
+  const std::vector<float> raw = logits;
+  std::set<int32_t> edited;
+  for (const LogitEdit& edit : sampling.edits) {
+    EXPECT_TRUE(edited.insert(edit.id).second) << "two edits of token " << edit.id;
+    float& logit = logits.at(static_cast<size_t>(edit.id));
+    logit = edit.Edited(logit);
+  }
+  Sampled sampled = {DrawToken(logits, sampling.draw), 0, {}};
+  EXPECT_EQ(sampling.whole, params.logprobs >= 0);
+  if (!sampling.whole) return sampled;
+  const Logprobs logprobs = LogprobsOf(raw, sampled.id, params.logprobs);
+  sampled.logprob = logprobs.chosen;
+  sampled.top = logprobs.top;
+  return sampled;
 }
 
 // What each token's chance is, written as the definitions are: over the sorted distribution, one
@@ -193,7 +217,7 @@ TEST(SamplerTest, ATokenMayStandForThePromptInTheRepetitionPenalty) {
   params.repetition_penalty = 10;
   const std::vector<int32_t> tokens = {3, 3, 0};  // the answer is 0
   const auto best = [&](std::vector<float> logits, std::optional<int32_t> stand_in) {
-    return SampleToken({logits, tokens, 2, stand_in, {}}, params).id;
+    return Sample(std::move(logits), params, tokens, 2, {}, stand_in).id;
   };
   EXPECT_EQ(best({4, 2, 1, 3}, std::nullopt), 1) << "0 and 3 count";
   EXPECT_EQ(best({4, 2, 1, 3}, 1), 3) << "0 and 1 count";
@@ -256,7 +280,7 @@ TEST(SamplerTest, LogprobsAreOfTheRawDistribution) {
   params.logprobs = 20;
   params.temperature = 0.1f;
   params.logit_bias = {{5, 100.0f}};
-  const SampledToken token = Sample(logits, params);
+  const Sampled token = Sample(logits, params);
   EXPECT_EQ(token.id, 5);
   ASSERT_EQ(token.top.size(), 6u) << "no more than there are tokens";
   const std::vector<int32_t> order = {1, 3, 2, 0, 5, 4};
@@ -276,7 +300,7 @@ TEST(SamplerTest, LogprobsAreOfTheRawDistribution) {
 TEST(SamplerTest, LogprobsOfLargeLogitsDoNotOverflow) {
   SamplingParams params;
   params.logprobs = 2;
-  const SampledToken token = Sample({3e38f, 3e38f, -3e38f}, params);
+  const Sampled token = Sample({3e38f, 3e38f, -3e38f}, params);
   EXPECT_NEAR(token.top[0].second, std::log(0.5), 1e-6);
   EXPECT_NEAR(token.logprob, std::log(0.5), 1e-6);
 }
@@ -314,28 +338,18 @@ TEST(SamplerTest, BarringEveryTokenGivesSomeTokenOfTheVocabulary) {
   EXPECT_TRUE(id == 0 || id == 1);
 }
 
-// Whatever makes a sampler look at more than the largest logit, it is said so.
-TEST(SamplerTest, TakesLargestMeansThatNothingElseCounts) {
-  EXPECT_TRUE(TakesLargest({}, 0));
-  const std::function<void(SamplingParams&)> reasons[] = {
-      [](SamplingParams& p) { p.temperature = 0.5f; },
-      [](SamplingParams& p) { p.repetition_penalty = 1.5f; },
-      [](SamplingParams& p) { p.presence_penalty = 1; },
-      [](SamplingParams& p) { p.frequency_penalty = -1; },
-      [](SamplingParams& p) { p.logit_bias = {{0, 2.0f}}; },
-      [](SamplingParams& p) { p.min_tokens = 1; },
-      [](SamplingParams& p) { p.logprobs = 0; },
-  };
-  for (const auto& reason : reasons) {
-    SamplingParams params;
-    reason(params);
-    EXPECT_FALSE(TakesLargest(params, 0));
-  }
+// Greedy answers leave their logits as they are.
+TEST(SamplerTest, WithoutPenaltiesNothingIsEdited) {
   SamplingParams filters;  // of a draw that is not made
   filters.top_k = 3;
   filters.top_p = 0.5f;
   filters.min_tokens = 2;
-  EXPECT_TRUE(TakesLargest(filters, 2));
+  const std::vector<int32_t> tokens = {5, 6, 7};
+  const std::vector<int32_t> ends = {1};
+  const RowSampling sampling = ResolveSampling({8, tokens, 1, {}, ends}, filters);
+  EXPECT_TRUE(sampling.edits.empty());
+  EXPECT_EQ(sampling.draw.temperature, 0);
+  EXPECT_FALSE(sampling.whole);
   EXPECT_EQ(Sample({1, 3, 3, 2}, filters, {5, 6, 7}, 1).id, 1);
 }
 

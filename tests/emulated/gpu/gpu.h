@@ -47,6 +47,9 @@ inline int __ffs(uint32_t bits) { return bits == 0 ? 0 : std::countr_zero(bits) 
 inline int atomicAdd(int* place, int value) {
   return __atomic_fetch_add(place, value, __ATOMIC_RELAXED);
 }
+inline unsigned long long atomicAdd(unsigned long long* place, unsigned long long value) {
+  return __atomic_fetch_add(place, value, __ATOMIC_RELAXED);
+}
 
 using std::max;
 using std::min;
@@ -76,6 +79,8 @@ inline void LaunchNext() {}
 inline void Require(bool condition) { TESSERA_CHECK(condition); }
 inline unsigned char* SharedMemory() { return emulated::Block::Current().shared_memory; }
 
+inline uint32_t FloatBits(float value) { return std::bit_cast<uint32_t>(value); }
+inline float BitsFloat(uint32_t bits) { return std::bit_cast<float>(bits); }
 // BFloat16ToFloat, FloatToBFloat16 and Float16ToFloat are those of engine/backend/half.h.
 using ::tessera::BFloat16ToFloat;
 using ::tessera::Float16ToFloat;

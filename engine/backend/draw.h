@@ -1,0 +1,44 @@
+// How a token is drawn from a row of logits, on every device alike. Chances are integers, so that sums are exact in any order: the
+// weight of a logit is exp((logit - best) / temperature) in units of 2^-44, rounded down; what is below one unit is never drawn.
+//
+// Kept are the longest beginnings, in the order of the logits (of equal ones the lower id first), of
+//   top-k   k tokens,
+//   top-p   as few tokens as have top_p of the weight that top-k left,
+//   min-p   tokens with min_p of the best one's weight,
+// and one at least. The token drawn is the first, in the order of ids, at which the weight of the kept ones exceeds uniform · their
+// total. Where the best logit is not finite or the temperature is 0 it is the token of the largest logit, NaN counting as larger.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace tessera {
+
+struct Draw {
+  float temperature = 0;
+  int32_t top_k = 0;  // 0: all
+  float top_p = 1;
+  float min_p = 0;
+  double uniform = 0;  // in [0, 1)
+};
+
+// What is done to a logit before the draw; a row has at most one edit of a token.
+struct LogitEdit {
+  int32_t row = 0;
+  int32_t id = 0;
+  float repetition = 1;  // positive logits are divided by it, others multiplied; Keskar et al. 2019, CTRL, §4.1
+  float added = 0;       // then
+
+  float Edited(float logit) const {
+    if (repetition != 1) logit = logit > 0 ? logit / repetition : logit * repetition;
+    return logit + added;
+  }
+};
+
+constexpr double kWeightUnits = 0x1p44;
+constexpr int64_t kMostDrawn = int64_t{1} << 19;  // tokens: their weights' sum fits into 63 bits
+
+// The place in `logits` (at least one, at most kMostDrawn).
+int32_t DrawToken(std::span<const float> logits, const Draw& draw);
+
+}  // namespace tessera
