@@ -6,18 +6,23 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype,
+                                                         WeightFormat weights) {
   if (activation_dtype != DType::kFloat32 && activation_dtype != DType::kBFloat16 &&
       activation_dtype != DType::kFloat16) {
     return absl::InvalidArgumentError(
         fmt::format("the GPU computes in float32, bfloat16 or float16, not in {}",
                     DTypeName(activation_dtype)));
   }
+  if (weights != WeightFormat::kActivations && activation_dtype == DType::kFloat32) {
+    return absl::InvalidArgumentError(
+        "8-bit weights need activations in bfloat16 or float16, not float32; use --dtype bfloat16");
+  }
   gpu::Device device;
   gpu::StreamHandle stream = nullptr;
   const std::string fault = gpu::Open(device, stream);
   if (!fault.empty()) return absl::FailedPreconditionError(fault + "; use --device cpu");
-  return std::make_unique<CudaBackend>(activation_dtype, std::move(device), stream);
+  return std::make_unique<CudaBackend>(activation_dtype, weights, std::move(device), stream);
 }
 
 CUstream_st* CudaStream(const Backend& backend) {

@@ -4,14 +4,19 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 
 struct CUstream_st;
 
 namespace tessera {
 
-// UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION where there is no usable GPU.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype);
+// Linear layers, the logits' included, and experts are kept in `weights`; embeddings, norms,
+// routers and low-rank experts with their dense layer in the activations' dtype. UNIMPLEMENTED in a
+// build without CUDA, FAILED_PRECONDITION where there is no usable GPU, INVALID_ARGUMENT for what a
+// GPU does not compute in: 8-bit weights with float32.
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
+    DType activation_dtype, WeightFormat weights = WeightFormat::kActivations);
 
 // The stream on which a backend that MakeCudaBackend() made queues its operations: for measuring.
 CUstream_st* CudaStream(const Backend& backend);

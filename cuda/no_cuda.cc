@@ -3,7 +3,7 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType, WeightFormat) {
   return absl::UnimplementedError("this build has no CUDA backend; use --device cpu");
 }
 

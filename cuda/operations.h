@@ -8,6 +8,7 @@
 #include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/staging.h"
+#include "cuda/weight_format.h"
 #include "cuda/weights.h"
 #include "engine/backend/backend.h"
 
@@ -16,6 +17,11 @@ namespace tessera {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream);
+  // `format` of linear layers and experts; of 8 bits only with 16-bit activations.
+  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream)
+      : CudaBackend(dtype, std::move(device), stream) {
+    format_ = format;
+  }
   ~CudaBackend() override;
 
   std::string name() const override { return "cuda"; }
@@ -80,6 +86,7 @@ class CudaBackend final : public Backend {
   const gpu::StreamHandle stream_;
   DeviceArena arena_;
   Staging staging_;
+  WeightFormat format_ = WeightFormat::kActivations;
 };
 
 }  // namespace tessera

@@ -1,5 +1,6 @@
 // Weights from the host into the layout of the product kernels. They travel as they are stored, by
-// way of one scratch buffer, and are converted, transposed and interleaved on the device.
+// way of one scratch buffer, and are converted, transposed, interleaved and quantised on the
+// device.
 #include <algorithm>
 
 #include "cuda/kernels/product_hopper.h"
@@ -23,25 +24,31 @@ struct Place {
 class Packer {
  public:
   // `hopper`: also for the kernels of product_hopper.h.
-  Packer(DType dtype, bool hopper, gpu::StreamHandle stream, Staging& staging)
-      : dtype_(dtype), hopper_(hopper), stream_(stream), staging_(staging) {}
+  Packer(DType dtype, WeightFormat format, bool hopper, gpu::StreamHandle stream, Staging& staging)
+      : dtype_(dtype), format_(format), hopper_(hopper), stream_(stream), staging_(staging) {}
 
   // Zeroed weights, with biases where `biased`.
   absl::StatusOr<DeviceWeights> New(int64_t experts, int64_t out, int64_t in, bool biased) {
-    const auto size = static_cast<int64_t>(DTypeBytes(dtype_));
     DeviceWeights weights;
+    weights.format = format_;
     weights.experts = experts;
     weights.out = out;
-    weights.stride = (in * size + 15) / 16 * 16 / size;
-    ASSIGN_OR_RETURN(weights.data, DeviceMemory::Allocate(experts * out * weights.stride * size));
-    gpu::Zero(weights.data.data(), weights.data.bytes(), stream_);
+    const int64_t size = ElementBytes();
+    const int64_t columns = quantized() ? cuda::kBlockCols : 16 / size;
+    weights.stride = (in + columns - 1) / columns * columns;
+    ASSIGN_OR_RETURN(weights.data, Zeros(experts * Rows(weights) * weights.stride * size));
+    const auto row_floats = static_cast<int64_t>(sizeof(float)) * experts * out;
+    if (quantized()) {
+      ASSIGN_OR_RETURN(weights.scales, Zeros(row_floats));
+    }
+    if (biased) {
+      ASSIGN_OR_RETURN(weights.biases, Zeros(row_floats));
+    }
     gpu::TensorMap map;
-    if (hopper_ && cuda::MapHopperWeights(weights.data.data(), experts, out, weights.stride, map)) {
+    if (hopper_ &&
+        cuda::MapHopperWeights(weights.data.data(), format_, experts, out, weights.stride, map)) {
       weights.map = map;
     }
-    if (!biased) return weights;
-    ASSIGN_OR_RETURN(weights.biases, DeviceMemory::Allocate(experts * out * sizeof(float)));
-    gpu::Zero(weights.biases.data(), weights.biases.bytes(), stream_);
     return weights;
   }
 
@@ -56,14 +63,16 @@ class Packer {
   }
 
   absl::Status PutMatrix(const HostTensor& matrix, const Place& place, DeviceWeights& weights) {
-    const auto size = static_cast<int64_t>(DTypeBytes(dtype_));
-    const cuda::PackedRows target = {static_cast<char*>(weights.data.data()) +
-                                         place.expert * weights.out * weights.stride * size,
-                                     dtype_,
-                                     weights.stride,
-                                     0,
-                                     place.first_col,
-                                     -1};
+    cuda::PackedRows target;
+    target.data = static_cast<char*>(weights.data.data()) +
+                  place.expert * Rows(weights) * weights.stride * ElementBytes();
+    target.dtype = dtype_;
+    target.stride = weights.stride;
+    target.first_col = place.first_col;
+    target.format = format_;
+    if (quantized()) {
+      target.scales = static_cast<float*>(weights.scales.data()) + place.expert * weights.out;
+    }
     const bool transposed = matrix.column_stride != 0;
     const int64_t rows = matrix.dims[0];
     const int64_t cols = matrix.dims[1];
@@ -71,7 +80,9 @@ class Packer {
     const int64_t lines = transposed ? cols : rows;
     const int64_t length = transposed ? rows : cols;
     const auto stored = static_cast<int64_t>(DTypeBytes(matrix.dtype));
-    const int64_t most = std::clamp<int64_t>(kScratchBytes / (line * stored), 1, lines);
+    const bool whole = transposed && quantized();  // a scale needs all of its row
+    const int64_t most =
+        whole ? lines : std::clamp<int64_t>(kScratchBytes / (line * stored), 1, lines);
     RETURN_IF_ERROR(NeedScratch(((most - 1) * line + length) * stored));
     for (int64_t begin = 0; begin < lines; begin += most) {
       const int64_t count = std::min(most, lines - begin);
@@ -92,6 +103,22 @@ class Packer {
   }
 
  private:
+  bool quantized() const { return format_ != WeightFormat::kActivations; }
+  int64_t ElementBytes() const {
+    return quantized() ? 1 : static_cast<int64_t>(DTypeBytes(dtype_));
+  }
+  // Of an expert, those of padding included.
+  int64_t Rows(const DeviceWeights& weights) const {
+    const int64_t block = quantized() ? cuda::kBlockRows : 1;
+    return (weights.out + block - 1) / block * block;
+  }
+
+  absl::StatusOr<DeviceMemory> Zeros(int64_t bytes) {
+    ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(static_cast<size_t>(bytes)));
+    gpu::Zero(memory.data(), memory.bytes(), stream_);
+    return memory;
+  }
+
   // All that is queued reads the scratch memory before it is written again.
   absl::Status NeedScratch(size_t bytes) {
     if (scratch_.bytes() >= bytes) return absl::OkStatus();
@@ -104,8 +131,8 @@ class Packer {
     RETURN_IF_ERROR(NeedScratch(bias.bytes()));
     staging_.Upload(bias.data, bias.bytes(), scratch_.data());
     float* target = static_cast<float*>(weights.biases.data()) + place.expert * weights.out;
-    CopyRows({scratch_.data(), bias.dtype, bias.elements(), 1, 1, 1},
-             {target, DType::kFloat32, 1, 0, 0, -1}, place);
+    CopyRows({scratch_.data(), bias.dtype, bias.elements(), 1, 1, 1}, {target, DType::kFloat32, 1},
+             place);
     return absl::OkStatus();
   }
 
@@ -114,7 +141,7 @@ class Packer {
   void CopyRows(cuda::StoredMatrix source, cuda::PackedRows target, const Place& place) {
     if (place.gated_ffn == 0) {
       target.first_row = place.first_row;
-      cuda::CopyMatrix(source, target, stream_);
+      Convert(source, target);
       return;
     }
     const int64_t end = place.first_row + source.rows;
@@ -129,11 +156,20 @@ class Packer {
       part.rows = to - from;
       target.first_row = from - half * place.gated_ffn;
       target.gated_half = half;
-      cuda::CopyMatrix(part, target, stream_);
+      Convert(part, target);
+    }
+  }
+
+  void Convert(const cuda::StoredMatrix& source, const cuda::PackedRows& target) {
+    if (target.format == WeightFormat::kActivations) {
+      cuda::CopyMatrix(source, target, stream_);
+    } else {
+      cuda::QuantizeMatrix(source, target, stream_);
     }
   }
 
   const DType dtype_;
+  const WeightFormat format_;
   const bool hopper_;
   const gpu::StreamHandle stream_;
   Staging& staging_;
@@ -155,7 +191,7 @@ bool AnyBias(const std::vector<LinearWeights>& sources) {
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
     const LinearWeights& source) {
-  Packer packer(activation_dtype(), uses_hopper(), stream_, staging_);
+  Packer packer(activation_dtype(), format_, uses_hopper(), stream_, staging_);
   auto packed = std::make_unique<CudaLinear>();
   ASSIGN_OR_RETURN(packed->weights,
                    packer.New(1, OutOf(source), source.weights[0].dims[1], !source.biases.empty()));
@@ -167,7 +203,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
 
 absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
     const ExpertWeights& source) {
-  Packer packer(activation_dtype(), uses_hopper(), stream_, staging_);
+  Packer packer(activation_dtype(), format_, uses_hopper(), stream_, staging_);
   const auto experts = static_cast<int64_t>(source.up.size());
   const int64_t hidden = source.up[0].weights[0].dims[1];
   const int64_t ffn = source.down[0].weights[0].dims[1];
@@ -188,7 +224,7 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
 }
 
 absl::StatusOr<std::unique_ptr<PackedLora>> CudaBackend::DoPackLora(const LoraWeights& source) {
-  Packer packer(activation_dtype(), uses_hopper(), stream_, staging_);
+  Packer packer(activation_dtype(), WeightFormat::kActivations, uses_hopper(), stream_, staging_);
   const size_t pieces = source.base.weights.size();
   const int64_t in = source.base.weights[0].dims[1];
   const int64_t rank = source.a[0].weights[0].dims[0];

@@ -12,6 +12,8 @@ cuda::Product MakeProduct(Tensor x, const DeviceWeights& weights, Tensor y) {
   product.places = y.rows();
   product.experts = weights.experts;
   product.weights = weights.data.data();
+  product.format = weights.format;
+  product.scales = weights.scale();
   product.out = weights.out;
   product.stride = weights.stride;
   product.bias = weights.bias();

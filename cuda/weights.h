@@ -1,10 +1,11 @@
 // Weights as the product kernels like them: [experts, out, stride] of the activations' dtype, K
-// contiguous, rows padded with zeros to 16 bytes.
+// contiguous, rows padded with zeros to 16 bytes; or 8-bit numbers as in kernels/eight_bit.h.
 #pragma once
 
 #include <optional>
 
 #include "cuda/device_arena.h"
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 #include "gpu/runtime.h"
 
@@ -12,16 +13,22 @@ namespace tessera {
 
 struct DeviceWeights {
   DeviceMemory data;
+  DeviceMemory scales;  // of 8-bit numbers, float32 [experts, out]
   DeviceMemory biases;  // float32 [experts, out]; of 0 bytes where there are none
+  WeightFormat format = WeightFormat::kActivations;
   int64_t experts = 1;
   int64_t out = 0;     // rows of an expert; where gated 16 for every eight columns of the result
   int64_t stride = 0;  // elements of a row
   std::optional<gpu::TensorMap> map;  // where Hopper's copy engine brings them
 
-  const float* bias() const {
-    return biases.bytes() == 0 ? nullptr : static_cast<const float*>(biases.data());
+  const float* scale() const { return Floats(scales); }
+  const float* bias() const { return Floats(biases); }
+  size_t bytes() const { return data.bytes() + scales.bytes() + biases.bytes(); }
+
+ private:
+  static const float* Floats(const DeviceMemory& memory) {
+    return memory.bytes() == 0 ? nullptr : static_cast<const float*>(memory.data());
   }
-  size_t bytes() const { return data.bytes() + biases.bytes(); }
 };
 
 struct CudaLinear : PackedLinear {
@@ -36,7 +43,8 @@ struct CudaExperts : PackedExperts {
 };
 
 // y = [x | g ⊙ (x Aᵀ)] · [W | B]ᵀ: the columns of the experts' B stand behind those of the dense
-// weight.
+// weight. Of the activations' dtype whatever the format: W and B differ too much in size to share
+// the scale of a row.
 struct CudaLora : PackedLora {
   DeviceWeights a;           // [pieces · experts · rank, in]
   DeviceWeights base_and_b;  // [out, in + pieces · experts · rank], B of other pieces zero

@@ -26,9 +26,12 @@ DType ChooseDType(DTypeChoice choice, bool native_bfloat16) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(DeviceChoice device, DTypeChoice dtype,
-                                                     int threads) {
+                                                     WeightFormat weights, int threads) {
+  if (weights != WeightFormat::kActivations && device != DeviceChoice::kCuda) {
+    return absl::InvalidArgumentError("8-bit weights are for the GPU; use --device cuda");
+  }
   if (device != DeviceChoice::kCpu) {
-    auto cuda = MakeCudaBackend(ChooseDType(dtype, true));
+    auto cuda = MakeCudaBackend(ChooseDType(dtype, true), weights);
     if (cuda.ok() || device == DeviceChoice::kCuda) return cuda;
     spdlog::debug("no cuda: {}", std::string(StatusMessage(cuda.status())));
   }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 
 namespace tessera {
@@ -13,9 +14,9 @@ enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
 enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16, kFloat16 };
 
 // kAuto: CUDA where the build and the machine have it, else the CPU; bfloat16 where the device
-// computes it natively, else float32. `threads` of the CPU, 0 for all. An explicit choice that
-// cannot be had is an error.
+// computes it natively, else float32. 8-bit `weights` only with kCuda. `threads` of the CPU, 0 for
+// all. An explicit choice that cannot be had is an error.
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(DeviceChoice device, DTypeChoice dtype,
-                                                     int threads);
+                                                     WeightFormat weights, int threads);
 
 }  // namespace tessera

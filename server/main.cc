@@ -65,7 +65,7 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
   const auto start = std::chrono::steady_clock::now();
   spdlog::info("loading {}", options.model.model_dir.string());
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
-                   MakeBackend(options.device, options.dtype, options.threads));
+                   MakeBackend(options.device, options.dtype, options.weights, options.threads));
   ASSIGN_OR_RETURN(
       std::unique_ptr<Engine> engine,
       StartEngine(std::move(backend), options.model, options.engine, LoadProgress(server)));

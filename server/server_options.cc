@@ -68,6 +68,13 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
                  "Of weights and activations: auto (default), float32, bfloat16 or float16")
       ->type_name("NAME")
       ->transform(CLI::CheckedTransformer(dtypes));
+  const std::map<std::string, WeightFormat> weights = {{"fp8", WeightFormat::kFloat8},
+                                                       {"int8", WeightFormat::kInt8}};
+  app.add_option("--weights", options.weights,
+                 "Of matrices on a GPU, 8 bits with a scale per row: fp8 (E4M3) or int8; default: "
+                 "in --dtype")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(weights));
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
 }
@@ -142,6 +149,20 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckWeights(const ServerOptions& options) {
+  if (options.weights == WeightFormat::kActivations) return absl::OkStatus();
+  const char* const name = options.weights == WeightFormat::kFloat8 ? "fp8" : "int8";
+  if (options.device != DeviceChoice::kCuda) {
+    return absl::InvalidArgumentError(
+        fmt::format("--weights {} is for the GPU only; add --device cuda or leave it out", name));
+  }
+  if (options.dtype == DTypeChoice::kFloat32) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--weights {} does not go with --dtype float32; use bfloat16 or float16", name));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* argv,
@@ -168,7 +189,9 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
     err << "tessera-server: " << error.what() << " (--help lists all flags)\n";
     return 2;
   }
-  if (const absl::Status status = ReadTextFlags(text, options); !status.ok()) {
+  absl::Status status = ReadTextFlags(text, options);
+  if (status.ok()) status = CheckWeights(options);
+  if (!status.ok()) {
     err << "tessera-server: " << StatusMessage(status) << " (--help lists all flags)\n";
     return 2;
   }

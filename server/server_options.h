@@ -17,6 +17,7 @@ struct ServerOptions {
   EngineOptions engine;
   DeviceChoice device = DeviceChoice::kAuto;
   DTypeChoice dtype = DTypeChoice::kAuto;
+  WeightFormat weights = WeightFormat::kActivations;
   int threads = 0;  // 0: one per core
   bool check = false;  // only say whether the model could be served
   ListenAddress grpc{.host = "127.0.0.1", .port = 50051};

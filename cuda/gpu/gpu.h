@@ -116,6 +116,17 @@ __device__ __forceinline__ uint16_t FloatToFloat16(float value) {
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
   return bits;
 }
+// a · b + c of two numbers in one register each, rounded once; subnormal numbers are kept.
+__device__ __forceinline__ uint32_t MultiplyAddBFloat16(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+__device__ __forceinline__ uint32_t MultiplyAddFloat16(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
 // Two numbers in one register, `low` in the lower half.
 __device__ __forceinline__ uint32_t PackBFloat16(float low, float high) {
   uint32_t pair;

@@ -1,12 +1,13 @@
 // What Hopper (sm_90a) has beyond gpu.h: barriers in shared memory, the copy engine (TMA),
-// warpgroups that multiply (wgmma.h), and fences between the proxies through which each of them
-// sees memory. Only files compiled for compute_90a alone include it; tests/emulated/gpu/hopper.h
-// gives the same names on the CPU.
+// warpgroups that multiply (wgmma.h, wgmma_registers.h), and fences between the proxies through
+// which each of them sees memory. Only files compiled for compute_90a alone include it;
+// tests/emulated/gpu/hopper.h gives the same names on the CPU.
 #pragma once
 
 #include "gpu/gpu.h"
 #include "gpu/runtime.h"
 #include "gpu/wgmma.h"
+#include "gpu/wgmma_registers.h"
 
 namespace tessera::gpu {
 

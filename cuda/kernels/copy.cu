@@ -1,5 +1,6 @@
 // Weights on their way from a checkpoint into the layout of the kernels: conversion, transposition,
-// interleaving.
+// interleaving, quantisation.
+#include "cuda/kernels/eight_bit.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 
@@ -9,32 +10,93 @@ namespace {
 constexpr unsigned kTile = 32;  // rows and columns of a block
 constexpr unsigned kThreads = 256;
 
+// By way of shared memory, so that both sides are read and written along their rows.
+template <typename T>
+using SharedTile = T[kTile][kTile + 1];
+
+// Rows from `row` and columns from `col` on, zeros beyond the matrix.
 template <typename From, typename To>
-__global__ void CopyMatrixKernel(StoredMatrix source, PackedRows target) {
-  gpu::WaitForPrevious();
-  // By way of shared memory, so that both sides are read and written along their rows.
-  __shared__ To tile[kTile][kTile + 1];
+__device__ __forceinline__ void LoadTile(const StoredMatrix& source, int64_t row, int64_t col,
+                                         SharedTile<To>& tile) {
   const bool transposed = source.column_stride != 1;
-  const int64_t row = int64_t{blockIdx.y} * kTile;
-  const int64_t col = int64_t{blockIdx.x} * kTile;
   const auto* from = static_cast<const From*>(source.data);
-  auto* to = static_cast<To*>(target.data);
   for (unsigned i = threadIdx.x; i < kTile * kTile; i += kThreads) {
     const unsigned r = transposed ? i % kTile : i / kTile;
     const unsigned c = transposed ? i / kTile : i % kTile;
-    if (row + r >= source.rows || col + c >= source.cols) continue;
-    tile[r][c] =
-        Round<To>(ToFloat(from[(row + r) * source.row_stride + (col + c) * source.column_stride]));
+    const bool inside = row + r < source.rows && col + c < source.cols;
+    const int64_t place = (row + r) * source.row_stride + (col + c) * source.column_stride;
+    tile[r][c] = Round<To>(inside ? ToFloat(from[place]) : 0.0f);
   }
   gpu::SyncBlock();
+}
+
+__device__ __forceinline__ int64_t PackedRow(const PackedRows& target, int64_t row) {
+  const int64_t packed = target.first_row + row;
+  return target.gated_half < 0 ? packed : packed / 8 * 16 + 8 * target.gated_half + packed % 8;
+}
+
+template <typename From, typename To>
+__global__ void CopyMatrixKernel(StoredMatrix source, PackedRows target) {
+  gpu::WaitForPrevious();
+  __shared__ SharedTile<To> tile;
+  const int64_t row = int64_t{blockIdx.y} * kTile;
+  const int64_t col = int64_t{blockIdx.x} * kTile;
+  LoadTile<From>(source, row, col, tile);
+  auto* to = static_cast<To*>(target.data);
   for (unsigned i = threadIdx.x; i < kTile * kTile; i += kThreads) {
     const int64_t r = row + i / kTile;
     const int64_t c = col + i % kTile;
     if (r >= source.rows || c >= source.cols) continue;
-    const int64_t packed = target.first_row + r;
-    const int64_t place =
-        target.gated_half < 0 ? packed : packed / 8 * 16 + 8 * target.gated_half + packed % 8;
-    to[place * target.stride + target.first_col + c] = tile[i / kTile][i % kTile];
+    to[PackedRow(target, r) * target.stride + target.first_col + c] = tile[i / kTile][i % kTile];
+  }
+}
+
+// |x|, infinite where x is not finite.
+__device__ __forceinline__ float Magnitude(float x) {
+  return fabsf(x) < INFINITY ? fabsf(x) : INFINITY;
+}
+
+// A block quantises kTile rows; a warp has rows warp, warp + kWarps, … of them.
+template <typename From, WeightFormat kFormat>
+__global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {
+  gpu::WaitForPrevious();
+  constexpr unsigned kWarps = kThreads / 32;
+  constexpr unsigned kRows = kTile / kWarps;
+  constexpr float kMost = kFormat == WeightFormat::kFloat8 ? kMostFloat8 : kMostInt8;
+  __shared__ SharedTile<float> tile;
+  const int64_t first = int64_t{blockIdx.x} * kTile;
+  const unsigned warp = threadIdx.x / 32;
+  const unsigned lane = threadIdx.x % 32;
+  float scales[kRows] = {};  // magnitudes at first
+  for (int64_t col = 0; col < source.cols; col += kTile) {
+    LoadTile<From>(source, first, col, tile);
+#pragma unroll
+    for (unsigned j = 0; j < kRows; ++j) {
+      scales[j] = fmaxf(scales[j], Magnitude(tile[warp + j * kWarps][lane]));
+    }
+    gpu::SyncBlock();
+  }
+#pragma unroll
+  for (unsigned j = 0; j < kRows; ++j) {
+    for (int mask = 16; mask > 0; mask /= 2) {
+      scales[j] = fmaxf(scales[j], gpu::ShuffleXor(scales[j], mask));
+    }
+    scales[j] /= kMost;
+    const int64_t row = first + warp + j * kWarps;
+    if (lane == 0 && row < source.rows) target.scales[PackedRow(target, row)] = scales[j];
+  }
+  auto* to = static_cast<uint8_t*>(target.data);
+  for (int64_t col = 0; col < source.cols; col += kTile) {
+    LoadTile<From>(source, first, col, tile);
+#pragma unroll
+    for (unsigned j = 0; j < kRows; ++j) {
+      const int64_t row = first + warp + j * kWarps;
+      if (row >= source.rows || col + lane >= source.cols) continue;
+      const bool usable = scales[j] > 0 && scales[j] < INFINITY;
+      const float x = usable ? tile[warp + j * kWarps][lane] / scales[j] : 0.0f;
+      to[EightBitPlace(PackedRow(target, row), col + lane, target.stride)] = Quantize<kFormat>(x);
+    }
+    gpu::SyncBlock();
   }
 }
 
@@ -48,6 +110,17 @@ void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream str
     ForDType(target.dtype, [&](auto to) {
       gpu::Launch(CopyMatrixKernel<decltype(from), decltype(to)>, grid, stream, source, target);
     });
+  });
+}
+
+void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream) {
+  const gpu::Grid grid = {dim3(static_cast<unsigned>((source.rows + kTile - 1) / kTile)), kThreads};
+  ForDType(source.dtype, [&](auto from) {
+    using From = decltype(from);
+    const auto kernel = target.format == WeightFormat::kFloat8
+                            ? QuantizeMatrixKernel<From, WeightFormat::kFloat8>
+                            : QuantizeMatrixKernel<From, WeightFormat::kInt8>;
+    gpu::Launch(kernel, grid, stream, source, target);
   });
 }
 

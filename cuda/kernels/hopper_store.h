@@ -1,5 +1,5 @@
-// The end of a tile of product_hopper.cu: bias, activation and rounding of a warpgroup's
-// accumulators, and their way to y.
+// The end of a tile of product_hopper_kernel.h: scale, bias, activation and rounding of a
+// warpgroup's accumulators, and their way to y.
 #pragma once
 
 #include "cuda/kernels/activate.h"
@@ -14,7 +14,8 @@ constexpr int kWarpgroupRows = 64;  // of W, wgmma's M
 
 // The part of a Product that is left to do once the sums are there.
 struct HopperOutput {
-  const float* bias;  // [experts, out] or null
+  const float* scales;  // of the rows of W [experts, out], or null
+  const float* bias;    // [experts, out] or null
   int out;
   Activation activation;
   bool gated;
@@ -81,12 +82,14 @@ __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
   const int row = thread / 32 * 16 + thread % 32 / 4;  // and row + 8, of 64
   const int column = thread % 4 * 2;                   // and the next, of each eight places
-  const auto bias = [&](int r) {
-    if (output.bias == nullptr || first_row + r >= output.out) return 0.0f;
-    return output.bias[int64_t{tile.expert} * output.out + first_row + r];
+  const auto of_row = [&](const float* values, float otherwise, int r) {
+    if (values == nullptr || first_row + r >= output.out) return otherwise;
+    return values[int64_t{tile.expert} * output.out + first_row + r];
   };
-  const float bias0 = bias(row);
-  const float bias8 = bias(row + 8);
+  const float scale0 = of_row(output.scales, 1.0f, row);
+  const float scale8 = of_row(output.scales, 1.0f, row + 8);
+  const float bias0 = of_row(output.bias, 0.0f, row);
+  const float bias8 = of_row(output.bias, 0.0f, row + 8);
 #pragma unroll 1
   for (int first = 0; first < tile.places; first += kStagedPlaces) {
     // Registers have no index at run time: the part that is wanted is picked among all. Sums with
@@ -98,10 +101,10 @@ __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile
 #pragma unroll
       for (int i = part; i < kCount && i < part + kStagedPlaces / 2; i += 4) {
         float* to = staged + (2 * (i - part) + column) * kStagedStride + row;
-        to[0] = d[i] + bias0;
-        to[kStagedStride] = d[i + 1] + bias0;
-        to[8] = d[i + 2] + bias8;
-        to[kStagedStride + 8] = d[i + 3] + bias8;
+        to[0] = fmaf(d[i], scale0, bias0);
+        to[kStagedStride] = fmaf(d[i + 1], scale0, bias0);
+        to[8] = fmaf(d[i + 2], scale8, bias8);
+        to[kStagedStride + 8] = fmaf(d[i + 3], scale8, bias8);
       }
     }
     gpu::SyncThreads(barrier, kWarpgroup);

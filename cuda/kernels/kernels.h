@@ -6,6 +6,7 @@
 
 #include <span>
 
+#include "cuda/weight_format.h"
 #include "engine/backend/draw.h"
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
@@ -16,6 +17,9 @@ namespace tessera::cuda {
 using Stream = gpu::StreamHandle;
 
 // --- copy.cu: load time ---
+// 8-bit weights lie in blocks (eight_bit.h) of
+constexpr int kBlockRows = 16;
+constexpr int kBlockCols = 64;
 // A [rows, cols] part of host weights that lies on the device as it was stored.
 struct StoredMatrix {
   const void* data = nullptr;
@@ -25,17 +29,24 @@ struct StoredMatrix {
   int64_t row_stride = 0;  // in elements
   int64_t column_stride = 0;
 };
-// Where it goes: row r to row `first_row` + r, or where `gated_half` ≥ 0 to row 16 · (r / 8) + 8 ·
-// gated_half + r % 8 (kernels of gated experts want eight gates, then the eight rows they gate).
+// Where it goes: row r to row `first_row` + r of [rows, stride] or, where `format` has 8 bits, of
+// the matrix of eight_bit.h, its scale to `scales`; or where `gated_half` ≥ 0 to row 16 · (r / 8) +
+// 8 · gated_half + r % 8 (kernels of gated experts want eight gates, then the eight rows they
+// gate).
 struct PackedRows {
   void* data = nullptr;
-  DType dtype = DType::kFloat32;
-  int64_t stride = 0;  // in elements
+  DType dtype = DType::kFloat32;  // unless of 8 bits
+  int64_t stride = 0;             // in elements
   int64_t first_row = 0;
   int64_t first_col = 0;
   int gated_half = -1;
+  WeightFormat format = WeightFormat::kActivations;
+  float* scales = nullptr;
 };
 void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
+// To 8 bits. `source` holds whole rows, first_col is 0. A row with a number that is not finite gets
+// an infinite scale and zeros, so that its products are NaN.
+void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
 
 // --- rows.cu ---
 void GatherRows(Tensor x, Tensor rows, Tensor y, Stream stream);
@@ -74,10 +85,12 @@ struct Product {
   const int32_t* starts = nullptr;  // [experts + 1]; null: one expert takes all places
   int64_t places = 0;
   int64_t experts = 1;
-  const void* weights = nullptr;  // [experts, out, stride] of x's dtype
-  int64_t out = 0;                // a multiple of 16 where gated
-  int64_t stride = 0;             // ≥ in, zero beyond it, a multiple of 16 bytes
-  const float* bias = nullptr;    // [experts, out] or null
+  const void* weights = nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h
+  WeightFormat format = WeightFormat::kActivations;  // of 8 bits only where x is of 16
+  const float* scales = nullptr;                     // of 8-bit weights, [experts, out]
+  int64_t out = 0;                                   // a multiple of 16 where gated
+  int64_t stride = 0;  // ≥ in, zero beyond it, a multiple of 16 bytes, of 8-bit weights 64
+  const float* bias = nullptr;  // [experts, out] or null
   Activation activation = Activation::kNone;
   bool gated = false;
   Tensor y;  // [places, columns], of x's dtype or float32

@@ -14,10 +14,10 @@ struct HopperTile {
 
 bool HopperProductFits(const Product& product);
 
-// What the kernel reads weights [experts, out, stride] of 16-bit elements through; kept beside
-// them. False where there is no such engine.
-bool MapHopperWeights(const void* weights, int64_t experts, int64_t out, int64_t stride,
-                      gpu::TensorMap& map);
+// What the kernel reads weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h,
+// through; kept beside them. False where there is no such engine.
+bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
+                      int64_t stride, gpu::TensorMap& map);
 
 HopperTile ChooseHopperTile(const Product& product, int multiprocessors);
 
@@ -30,5 +30,8 @@ inline void RunHopperProduct(const Product& product, const gpu::TensorMap& weigh
   RunHopperProduct(product, weights, ChooseHopperTile(product, multiprocessors), multiprocessors,
                    stream);
 }
+// The same for 8-bit weights alone.
+void RunHopperQuantizedProduct(const Product& product, const gpu::TensorMap& weights,
+                               const HopperTile& tile, int multiprocessors, Stream stream);
 
 }  // namespace tessera::cuda

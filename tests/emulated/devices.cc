@@ -5,23 +5,43 @@
 
 namespace tessera::testing {
 
+namespace {
+
+struct EmulatedDevice {
+  const char* name;
+  int major;
+  DType dtype;
+  double tolerance;
+};
+constexpr EmulatedDevice kDevices[] = {{"EmulatedFloat32", 9, DType::kFloat32, 1e-6},
+                                       {"EmulatedHopperBFloat16", 9, DType::kBFloat16, 3e-3},
+                                       {"EmulatedHopperFloat16", 9, DType::kFloat16, 4e-4},
+                                       {"EmulatedAmpereBFloat16", 8, DType::kBFloat16, 3e-3},
+                                       {"EmulatedAmpereFloat16", 8, DType::kFloat16, 4e-4}};
+
+BackendCase CaseOf(const EmulatedDevice& d, const char* suffix, WeightFormat weights) {
+  const auto make = [device = gpu::Device{"emulated", d.major, 0, 4, 0}, dtype = d.dtype, weights] {
+    return std::make_unique<CudaBackend>(dtype, weights, device, nullptr);
+  };
+  return {std::string(d.name) + suffix, d.dtype, d.tolerance, make, true, weights};
+}
+
+}  // namespace
+
 std::vector<BackendCase> BackendCases() {
-  const struct {
-    const char* name;
-    int major;
-    DType dtype;
-    double tolerance;
-  } devices[] = {{"EmulatedFloat32", 9, DType::kFloat32, 1e-6},
-                 {"EmulatedHopperBFloat16", 9, DType::kBFloat16, 3e-3},
-                 {"EmulatedHopperFloat16", 9, DType::kFloat16, 4e-4},
-                 {"EmulatedAmpereBFloat16", 8, DType::kBFloat16, 3e-3},
-                 {"EmulatedAmpereFloat16", 8, DType::kFloat16, 4e-4}};
   std::vector<BackendCase> cases;
-  for (const auto& d : devices) {
-    const auto make = [device = gpu::Device{"emulated", d.major, 0, 4, 0}, dtype = d.dtype] {
-      return std::make_unique<CudaBackend>(dtype, device, nullptr);
-    };
-    cases.push_back({d.name, d.dtype, d.tolerance, make, true});
+  for (const EmulatedDevice& d : kDevices) {
+    cases.push_back(CaseOf(d, "", WeightFormat::kActivations));
+  }
+  return cases;
+}
+
+std::vector<BackendCase> ProductCases() {
+  std::vector<BackendCase> cases = BackendCases();
+  for (const EmulatedDevice& d : kDevices) {
+    if (d.dtype == DType::kFloat32) continue;
+    cases.push_back(CaseOf(d, "Fp8Weights", WeightFormat::kFloat8));
+    cases.push_back(CaseOf(d, "Int8Weights", WeightFormat::kInt8));
   }
   return cases;
 }

@@ -35,6 +35,8 @@ struct BoxLoad {
 struct Multiplication {
   float* d;
   int columns;
+  const uint32_t* registers;             // of a, null where `a` is its descriptor
+  std::array<uint32_t, 4> as_they_were;  // … when the product began
   uint64_t a, b;
   bool add;
   float (*widen)(uint16_t);

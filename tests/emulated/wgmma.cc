@@ -46,9 +46,30 @@ class Operand {
   float (*widen_)(uint16_t);
 };
 
-// sums [16, columns] (+)= the warp's 16 rows of a · bᵀ.
-void MultiplyRows(const Multiplication& work, int first_row, float (*sums)[kMostColumns]) {
-  const Operand a(work.a, work.widen);
+// The warp's 16 rows of operand a; `works` are its lanes' views of the product.
+void ReadRows(const Multiplication* const (&works)[kWarp], int first_row,
+              float (&rows)[kWarpRows][kDepth]) {
+  if (works[0]->registers == nullptr) {
+    const Operand a(works[0]->a, works[0]->widen);
+    for (int r = 0; r < kWarpRows; ++r) a.ReadRow(first_row + r, rows[r]);
+    return;
+  }
+  for (int lane = 0; lane < kWarp; ++lane) {
+    const Multiplication& work = *works[lane];
+    TESSERA_CHECK_MSG(
+        std::equal(work.as_they_were.begin(), work.as_they_were.end(), work.registers),
+        "registers of a changed while their product was under way");
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t pair = work.as_they_were[static_cast<size_t>(i / 2)];
+      rows[lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2 + i / 4 * 8] =
+          work.widen(static_cast<uint16_t>(pair >> i % 2 * 16));
+    }
+  }
+}
+
+// sums [16, columns] (+)= rows · bᵀ.
+void MultiplyRows(const Multiplication& work, const float (&rows)[kWarpRows][kDepth],
+                  float (*sums)[kMostColumns]) {
   const Operand b(work.b, work.widen);
   float columns[kDepth][kMostColumns];
   for (int c = 0; c < work.columns; ++c) {
@@ -57,13 +78,11 @@ void MultiplyRows(const Multiplication& work, int first_row, float (*sums)[kMost
     for (int k = 0; k < kDepth; ++k) columns[k][c] = values[k];
   }
   for (int r = 0; r < kWarpRows; ++r) {
-    float values[kDepth];
-    a.ReadRow(first_row + r, values);
     for (int k = 0; k < kDepth; ++k) {
 #pragma omp simd
       for (int c = 0; c < work.columns; ++c) {
         const float before = k > 0 || work.add ? sums[r][c] : 0.0f;
-        sums[r][c] = before + values[k] * columns[k][c];
+        sums[r][c] = before + rows[r][k] * columns[k][c];
       }
     }
   }
@@ -98,7 +117,11 @@ void Execute(void** lanes, size_t number) {
       static_cast<int>(static_cast<Waiting*>(lanes[0])->thread % kWarpgroup) / kWarp * kWarpRows;
   float sums[kWarpRows][kMostColumns];
   ForFragment(columns, [&](int lane, int i, int row, int col) { sums[row][col] = sum(lane)[i]; });
-  MultiplyRows(work(0), first_row, sums);
+  const Multiplication* works[kWarp];
+  for (int lane = 0; lane < kWarp; ++lane) works[lane] = &work(lane);
+  float rows[kWarpRows][kDepth];
+  ReadRows(works, first_row, rows);
+  MultiplyRows(work(0), rows, sums);
   ForFragment(columns, [&](int lane, int i, int row, int col) { sum(lane)[i] = sums[row][col]; });
 }
 
@@ -140,15 +163,17 @@ uint64_t MatrixDescriptor(const void* shared) {
 
 void FenceMultiply() { emulated::Mine().fenced = true; }
 
-void StartMultiply(float* d, int columns, uint64_t a, uint64_t b, bool add,
-                   float (*widen)(uint16_t)) {
+void StartMultiply(float* d, int columns, const uint32_t* a, uint64_t descriptor, uint64_t b,
+                   bool add, float (*widen)(uint16_t)) {
   emulated::Multiplier& mine = emulated::Mine();
   TESSERA_CHECK_MSG(mine.fenced, "product without FenceMultiply() before it");
   if (!mine.sums.contains(d)) {
     mine.sums[d].assign(d, d + columns / 2);
     std::fill(d, d + columns / 2, std::numeric_limits<float>::quiet_NaN());
   }
-  mine.open.push_back({d, columns, a, b, add, widen});
+  std::array<uint32_t, 4> registers = {};
+  if (a != nullptr) std::copy_n(a, registers.size(), registers.begin());
+  mine.open.push_back({d, columns, a, registers, descriptor, b, add, widen});
 }
 
 // Also checks that the whole warpgroup runs the same products.

@@ -70,7 +70,9 @@ void CheckModel(const fs::path& directory, DeviceChoice device, RoundingCost& co
     report.Fail(directory.string(), std::string(StatusMessage(golden.status())));
     return;
   }
-  golden->make_backend = [device](DType dtype) { return MakeBackend(device, ChoiceOf(dtype), 0); };
+  golden->make_backend = [device](DType dtype) {
+    return MakeBackend(device, ChoiceOf(dtype), WeightFormat::kActivations, 0);
+  };
   CheckTensors(*golden, report);
   MeasureRounding(*golden, cost, report);
   CheckEngine(*golden, report);

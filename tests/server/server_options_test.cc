@@ -38,6 +38,7 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_EQ(ToString(parsed.options().grpc), "127.0.0.1:50051");
   EXPECT_EQ(ToString(parsed.options().http), "127.0.0.1:8080");
   EXPECT_EQ(parsed.options().device, DeviceChoice::kAuto);
+  EXPECT_EQ(parsed.options().weights, WeightFormat::kActivations);
   EXPECT_EQ(parsed.options().drain_timeout, seconds(30));
   EXPECT_EQ(parsed.options().engine.max_running, EngineOptions().max_running);
   EXPECT_EQ(parsed.options().engine.max_image_tokens, 4096);
@@ -74,6 +75,15 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.log_level, "debug");
 }
 
+TEST(ServerOptionsTest, TakesEightBitWeightsOnTheGpu) {
+  const Parsed fp8 = Parse({"--model=/", "--device=cuda", "--weights=fp8"});
+  ASSERT_TRUE(fp8.ok()) << fp8.err;
+  EXPECT_EQ(fp8.options().weights, WeightFormat::kFloat8);
+  const Parsed int8 = Parse({"--model=/", "--device=cuda", "--dtype=float16", "--weights=int8"});
+  ASSERT_TRUE(int8.ok()) << int8.err;
+  EXPECT_EQ(int8.options().weights, WeightFormat::kInt8);
+}
+
 TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
   const std::vector<std::pair<std::vector<const char*>, std::string>> cases = {
       {{}, "--model"},
@@ -85,6 +95,11 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--http-listen", ":80"}, "\":80\""},
       {{"--model", "/", "--device", "tpu"}, "tpu"},
       {{"--model", "/", "--dtype", "float8"}, "float8"},
+      {{"--model", "/", "--device", "cuda", "--weights", "int4"}, "int4"},
+      {{"--model", "/", "--weights", "fp8"}, "--weights fp8 is for the GPU only; add --device cuda"},
+      {{"--model", "/", "--device", "cpu", "--weights", "int8"}, "add --device cuda"},
+      {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--weights", "int8"},
+       "--weights int8 does not go with --dtype float32; use bfloat16 or float16"},
       {{"--model", "/", "--router", "random"}, "random"},
       {{"--model", "/", "--drain-timeout", "soon"}, "soon"},
       {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},

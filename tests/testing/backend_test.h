@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 #include "tests/testing/near.h"
 #include "tests/testing/reference_ops.h"
@@ -21,9 +22,12 @@ struct BackendCase {
   double tolerance;  // relative, of one operation with one rounding
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
   bool emulated = false;  // thousands of times slower: tests take their smaller sizes
+  WeightFormat weights = WeightFormat::kActivations;  // of linear layers and experts
 };
 // Each test executable says which devices it tests.
 std::vector<BackendCase> BackendCases();
+// … and with 8-bit weights, for operations that multiply with them.
+std::vector<BackendCase> ProductCases();
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info);
 
 // Host values that a device of dtype `dtype` holds exactly.
@@ -40,6 +44,10 @@ class BackendTest : public ::testing::TestWithParam<BackendCase> {
   bool emulated() const { return GetParam().emulated; }
   std::vector<float> Random(int64_t count, uint32_t seed, float scale = 1.0f) const {
     return RandomFloats(count, seed, scale, dtype());
+  }
+  // What the device keeps of weight [out, in] of a linear layer or an expert.
+  reference::Values Kept(const std::vector<float>& weight, int64_t in) const {
+    return reference::Quantized(weight, in, GetParam().weights);
   }
   // float32 [n] or [rows, cols] that lives as long as the test.
   Tensor Keep(const std::vector<float>& values, std::vector<int64_t> dims, DType dtype);

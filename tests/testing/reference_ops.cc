@@ -39,6 +39,53 @@ Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t
   return y;
 }
 
+namespace {
+
+// The numbers of a format that are not negative, ascending: number i has bits i.
+std::vector<float> NumbersOf(WeightFormat format) {
+  std::vector<float> numbers;
+  for (int bits = 0; bits <= (format == WeightFormat::kFloat8 ? 0x7e : 127); ++bits) {
+    const int exponent = bits >> 3;
+    const auto fraction = static_cast<float>(bits & 7) / 8;
+    if (format == WeightFormat::kInt8) {
+      numbers.push_back(static_cast<float>(bits));
+    } else {
+      numbers.push_back(exponent == 0 ? std::ldexp(fraction, -6)
+                                      : std::ldexp(1 + fraction, exponent - 7));
+    }
+  }
+  return numbers;
+}
+
+// The one of `numbers` nearest to x ≥ 0, of two the one with an even place.
+float Nearest(const std::vector<float>& numbers, float x) {
+  const auto above = std::lower_bound(numbers.begin(), numbers.end(), x);
+  if (above == numbers.end()) return numbers.back();
+  if (above == numbers.begin()) return *above;
+  const double up = double{*above} - x;
+  const double down = double{x} - *(above - 1);
+  const bool even = (above - numbers.begin()) % 2 == 0;
+  return up < down || (up == down && even) ? *above : *(above - 1);
+}
+
+}  // namespace
+
+Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format) {
+  Values kept(weight.begin(), weight.end());
+  if (format == WeightFormat::kActivations) return kept;
+  const std::vector<float> numbers = NumbersOf(format);
+  for (size_t row = 0; row < weight.size(); row += in) {
+    float largest = 0;
+    for (int64_t i = 0; i < in; ++i) largest = std::max(largest, std::abs(weight[row + i]));
+    const float scale = largest / numbers.back();
+    for (int64_t i = 0; i < in; ++i) {
+      const float x = scale > 0 ? weight[row + i] / scale : 0.0f;
+      kept[row + i] = double{scale} * std::copysign(Nearest(numbers, std::abs(x)), x);
+    }
+  }
+  return kept;
+}
+
 Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,
             double epsilon) {
   const size_t cols = weight.size();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 
 namespace tessera::testing::reference {
@@ -17,6 +18,9 @@ double Activate(Activation activation, double x);
 // x [rows, in], weight [out, in], bias [out] or empty → [rows, out].
 Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t in, int64_t out,
               Activation activation);
+
+// What a device keeps of weight [rows, in] in the format: each row's scale times its numbers.
+Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format);
 
 // x [rows, cols]; bias empty for none.
 Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,

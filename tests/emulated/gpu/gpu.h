@@ -94,6 +94,22 @@ inline uint32_t PackBFloat16(float low, float high) {
 inline uint32_t PackFloat16(float low, float high) {
   return FloatToFloat16(low) | static_cast<uint32_t>(FloatToFloat16(high)) << 16;
 }
+// Rounded twice unless float32 holds the sum.
+template <float (*kWiden)(uint16_t), uint16_t (*kRound)(float)>
+uint32_t MultiplyAddPairs(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t pair = 0;
+  for (int shift = 0; shift < 32; shift += 16) {
+    const auto half = [shift](uint32_t x) { return kWiden(static_cast<uint16_t>(x >> shift)); };
+    pair |= static_cast<uint32_t>(kRound(std::fma(half(a), half(b), half(c)))) << shift;
+  }
+  return pair;
+}
+inline uint32_t MultiplyAddBFloat16(uint32_t a, uint32_t b, uint32_t c) {
+  return MultiplyAddPairs<BFloat16ToFloat, FloatToBFloat16>(a, b, c);
+}
+inline uint32_t MultiplyAddFloat16(uint32_t a, uint32_t b, uint32_t c) {
+  return MultiplyAddPairs<Float16ToFloat, FloatToFloat16>(a, b, c);
+}
 inline float Exp2(float x) { return std::exp2(x); }
 
 // --- warps ---

@@ -1,6 +1,7 @@
-// cuda/gpu/hopper.h and wgmma.h on the CPU: the same names with the same meaning, but everything
-// asynchronous happens as late as it may: boxes land when their barrier is waited for, products
-// read their operands and write their results at WaitMultiply(), and in between results are NaNs.
+// cuda/gpu/hopper.h, wgmma.h and wgmma_registers.h on the CPU: the same names with the same
+// meaning, but everything asynchronous happens as late as it may: boxes land when their barrier is
+// waited for, products read their operands and write their results at WaitMultiply(), and in
+// between results are NaNs.
 #pragma once
 
 #include "gpu/gpu.h"
@@ -48,14 +49,22 @@ void WaitMultiply() {
 }
 template <int kCount>
 void HoldAccumulators(float (&)[kCount]) {}
+template <int kCount>
+void HoldOperands(uint32_t (&)[kCount][4]) {}
 
-void StartMultiply(float* d, int columns, uint64_t a, uint64_t b, bool add,
-                   float (*widen)(uint16_t));
+// `a`: the thread's four registers, or null where `descriptor` says where the operand lies.
+void StartMultiply(float* d, int columns, const uint32_t* a, uint64_t descriptor, uint64_t b,
+                   bool add, float (*widen)(uint16_t));
+template <HalfType kType>
+constexpr float (*kWiden)(uint16_t) = kType == HalfType::kBFloat16 ? ::tessera::BFloat16ToFloat
+                                                                   : ::tessera::Float16ToFloat;
 template <HalfType kType, int kCount>
 void MultiplyTile(float (&d)[kCount], uint64_t a, uint64_t b, bool add) {
-  StartMultiply(
-      d, 2 * kCount, a, b, add,
-      kType == HalfType::kBFloat16 ? ::tessera::BFloat16ToFloat : ::tessera::Float16ToFloat);
+  StartMultiply(d, 2 * kCount, nullptr, a, b, add, kWiden<kType>);
+}
+template <HalfType kType, int kCount>
+void MultiplyTile(float (&d)[kCount], const uint32_t (&a)[4], uint64_t b, bool add) {
+  StartMultiply(d, 2 * kCount, a, 0, b, add, kWiden<kType>);
 }
 
 }  // namespace tessera::gpu

@@ -27,4 +27,20 @@ std::vector<BackendCase> BackendCases() {
   return cases;
 }
 
+std::vector<BackendCase> ProductCases() {
+  std::vector<BackendCase> cases = BackendCases();
+  if (!MakeCudaBackend(DType::kFloat32).ok()) return cases;
+  for (const BackendCase& c : BackendCases()) {
+    if (!c.name.starts_with("Cuda") || c.dtype == DType::kFloat32) continue;
+    for (const WeightFormat format : {WeightFormat::kFloat8, WeightFormat::kInt8}) {
+      BackendCase eight = c;
+      eight.name += format == WeightFormat::kFloat8 ? "Fp8Weights" : "Int8Weights";
+      eight.weights = format;
+      eight.make = [dtype = c.dtype, format] { return MakeCudaBackend(dtype, format); };
+      cases.push_back(std::move(eight));
+    }
+  }
+  return cases;
+}
+
 }  // namespace tessera::testing

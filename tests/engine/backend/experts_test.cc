@@ -145,8 +145,8 @@ TEST_P(ExpertsTest, MatchesReference) {
       const reference::Values row(x.begin() + t * c.hidden, x.begin() + (t + 1) * c.hidden);
       for (size_t j = 0; j < k; ++j) {
         const int32_t e = c.choices[t][j];
-        const reference::Expert expert = {Widen(layer.up[e]), Widen(layer.up_bias[e]),
-                                          Widen(layer.down[e]), Widen(layer.down_bias[e])};
+        const reference::Expert expert = {Kept(layer.up[e], c.hidden), Widen(layer.up_bias[e]),
+                                          Kept(layer.down[e], c.ffn), Widen(layer.down_bias[e])};
         const auto out = reference::ExpertFfn(row, expert, c.hidden, c.ffn, c.activation, c.gated);
         std::copy(out.begin(), out.end(), expected.begin() + places[t * k + j] * c.hidden);
         for (int64_t i = 0; i < c.hidden; ++i) {
@@ -229,7 +229,7 @@ TEST_P(ExpertsTest, RowsDoNotDependOnTheirNeighbours) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, ExpertsTest, ::testing::ValuesIn(BackendCases()),
+INSTANTIATE_TEST_SUITE_P(Devices, ExpertsTest, ::testing::ValuesIn(ProductCases()),
                          BackendCaseName);
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Dense layers on every device, against the reference and row by row for equal bits.
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -40,11 +41,11 @@ TEST_P(LinearTest, MatchesReference) {
     const auto packed = Pack(weight, bias, c.in, c.out);
     Tensor input = backend().UploadActivations(x, {c.rows, c.in});
     const auto expected =
-        reference::Linear(Widen(x), Widen(weight), Widen(bias), c.in, c.out, c.activation);
+        reference::Linear(Widen(x), Kept(weight, c.in), Widen(bias), c.in, c.out, c.activation);
     EXPECT_TRUE(Near(backend().DownloadFloats(backend().Linear(input, *packed, c.activation)),
                      expected, tolerance()));
-    const auto plain =
-        reference::Linear(Widen(x), Widen(weight), Widen(bias), c.in, c.out, Activation::kNone);
+    const auto plain = reference::Linear(Widen(x), Kept(weight, c.in), Widen(bias), c.in, c.out,
+                                         Activation::kNone);
     EXPECT_TRUE(
         Near(backend().DownloadFloats(backend().LinearFloat32(input, *packed)), plain, 2e-6));
   }
@@ -96,8 +97,9 @@ TEST_P(LinearTest, StacksPieces) {
   ASSERT_TRUE(packed.ok());
   EXPECT_EQ((*packed)->in, in);
   EXPECT_EQ((*packed)->out, 14);
-  auto weight = Widen(a);
-  weight.insert(weight.end(), b.begin(), b.end());
+  auto weight = Kept(a, in);
+  const auto kept_b = Kept(b, in);
+  weight.insert(weight.end(), kept_b.begin(), kept_b.end());
   auto bias = Widen(bias_a);
   bias.insert(bias.end(), bias_b.begin(), bias_b.end());
   const auto x = Random(3 * in, 5);
@@ -124,7 +126,8 @@ TEST_P(LinearTest, TakesSixteenBitWeights) {
         backend().LinearFloat32(backend().UploadActivations(one, {1, 1}), **packed));
     for (int i = 0; i < 5; ++i) {
       const float expected = half ? as_half[i] : as_brain[i];
-      if (dtype() == DType::kFloat16 && expected > 65504) {  // beyond its range
+      if (dtype() == DType::kFloat16 && GetParam().weights == WeightFormat::kActivations &&
+          expected > 65504) {  // beyond its range
         EXPECT_EQ(y[i], std::numeric_limits<float>::infinity());
         continue;
       }
@@ -143,6 +146,41 @@ TEST_P(LinearTest, RefusesPiecesThatDoNotFit) {
   bias.biases = {Host(values, {3})};
   EXPECT_EQ(backend().PackLinear(bias).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(backend().PackLinear({}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_P(LinearTest, RowsOfZerosGiveTheBias) {
+  const int64_t in = 80;
+  auto weight = Random(35 * in, 1);
+  std::fill(weight.begin() + 3 * in, weight.begin() + 20 * in, 0.0f);
+  const auto bias = Random(35, 2);
+  const auto packed = Pack(weight, bias, in, 35);
+  const auto x = Random(2 * in, 3);
+  const auto y = backend().DownloadFloats(
+      backend().LinearFloat32(backend().UploadActivations(x, {2, in}), *packed));
+  for (int64_t t = 0; t < 2; ++t) {
+    for (int64_t r = 3; r < 20; ++r) EXPECT_EQ(y[t * 35 + r], bias[r]);
+  }
+}
+
+TEST_P(LinearTest, EightBitWeightsTakeABytePerNumber) {
+  if (GetParam().weights == WeightFormat::kActivations) GTEST_SKIP() << "not of 8 bits";
+  const auto weight = Random(64 * 128, 1);
+  EXPECT_EQ(Pack(weight, {}, 128, 64)->bytes, 64 * 128 + 64 * sizeof(float));
+}
+
+// A scale of infinity, rather than numbers that look like weights.
+TEST_P(LinearTest, RowsThatAreNotFiniteShow) {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    auto weight = Random(2 * 64, 1);
+    weight[7] = bad;
+    const auto x = Random(64, 3);
+    const auto packed = Pack(weight, {}, 64, 2);
+    const auto y = backend().DownloadFloats(
+        backend().LinearFloat32(backend().UploadActivations(x, {1, 64}), *packed));
+    EXPECT_FALSE(std::isfinite(y[0]));
+    EXPECT_TRUE(std::isfinite(y[1]));
+  }
 }
 
 TEST_P(LinearTest, NoRows) {
@@ -186,7 +224,7 @@ TEST_P(LinearTest, RowsDoNotDependOnTheirNeighbours) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, LinearTest, ::testing::ValuesIn(BackendCases()), BackendCaseName);
+INSTANTIATE_TEST_SUITE_P(Devices, LinearTest, ::testing::ValuesIn(ProductCases()), BackendCaseName);
 
 }  // namespace
 }  // namespace tessera::testing

@@ -1,0 +1,293 @@
+// The kernel of a persistent, warp-specialised product for sm_90a. W lies on the tensor cores' M,
+// places on their N, so that few places waste little. One warpgroup fetches: the copy engine brings
+// tiles of W, its threads gather rows of x, both into a ring of stages of 64 elements of K; the
+// others multiply. Each element of y is one float32 accumulator over all of K, stage by stage.
+//
+// How W is stored is a class Weights of
+//   Number, the type of x and of the tensor cores' operands;
+//   kBoxBytes, of 64 rows of W and the columns of a stage;
+//   Fetch(map, full, task, expert, first_row, k, box): lets the copy engine bring such a box;
+//   Sum(in, warpgroup, shared, turn, d): takes a tile's stages in turn and leaves its sums in d.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "cuda/kernels/hopper_store.h"
+#include "cuda/kernels/number.h"
+#include "cuda/kernels/product_hopper.h"
+#include "cuda/kernels/tiles.h"
+#include "gpu/hopper.h"
+
+namespace tessera::cuda {
+
+constexpr int kStageK = 64;     // elements of K of a stage
+constexpr int kRowBytes = 128;  // of a row of a stage, swizzled as LoadTile() does
+constexpr int kRingBytes = 200 * 1024;
+constexpr int kMostStages = 16;
+constexpr int kElementsPerChunk = 8;  // 16 bytes
+
+template <typename T>
+constexpr auto kHalfType =
+    std::is_same_v<T, BFloat16> ? gpu::HalfType::kBFloat16 : gpu::HalfType::kFloat16;
+
+// Registers of each thread where three warpgroups share them: the one that fetches gives up what
+// those with the accumulators need. Two warpgroups have enough anyway.
+constexpr int kLaunchRegisters = 65536 / (3 * kWarpgroup) / 8 * 8;
+constexpr int kFetchRegisters = 72;
+constexpr int kMultiplyRegisters = 216;
+static_assert(kFetchRegisters + 2 * kMultiplyRegisters <= 3 * kLaunchRegisters);
+template <int kConsumers>
+constexpr bool kMovesRegisters = kConsumers == 2;
+
+struct HopperTask {
+  const unsigned char* x;  // [x_rows, in], 16-bit
+  const int32_t* rows;
+  const int32_t* starts;
+  int x_rows;
+  int places;
+  int in;
+  Tiling tiling;
+  HopperOutput output;
+};
+
+template <typename W, int kC, int kP>
+struct Shape {
+  using Weights = W;
+  static constexpr int kConsumers = kC;
+  static constexpr int kPlaces = kP;
+  static constexpr int kThreads = kWarpgroup * (kConsumers + 1);
+  static constexpr int kRowsOfW = kWarpgroupRows * kConsumers;
+  static constexpr int kWeightBytes = Weights::kBoxBytes * kConsumers;
+  static constexpr int kStageBytes = kWeightBytes + kPlaces * kRowBytes;
+  static constexpr int kStages = std::min(kMostStages, kRingBytes / kStageBytes);
+  // Stages whose rows of x are on their way at a time.
+  static constexpr int kGathering = kStages / 2;
+};
+
+// What lies in shared memory.
+template <typename S>
+struct Shared {
+  unsigned char stages[S::kStages][S::kStageBytes];  // rows of W, then places of x
+  float staged[S::kRowsOfW / kWarpgroupRows][kStagedFloats];
+  gpu::Barrier full[S::kStages];   // a phase ends when a stage is filled
+  gpu::Barrier empty[S::kStages];  // … and may be filled again
+  int32_t tiles[2 * (kMostTiledExperts + 1)];
+};
+
+// A stage of the ring and how often the ring has been run through, modulo 2.
+template <int kStages>
+struct Turn {
+  int stage = 0;
+  unsigned parity = 0;
+  __device__ __forceinline__ void Advance() {
+    if (++stage == kStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+};
+
+// The rows of x that one thread of the fetching warpgroup gathers: 16-byte chunk `chunk` of places
+// first, first + 16, … of a tile.
+template <int kPlaces>
+struct Gatherer {
+  static constexpr int kChunks = kStageK / kElementsPerChunk;
+  static constexpr int kStep = kWarpgroup / kChunks;
+  static constexpr int kCount = (kPlaces + kStep - 1) / kStep;
+  int chunk, first;
+  int32_t sources[kCount];  // its first chunk of each row, counted from x; -1 beyond the tile
+
+  __device__ __forceinline__ explicit Gatherer(int thread)
+      : chunk(thread % kChunks), first(thread / kChunks) {}
+
+  __device__ __forceinline__ void Begin(const HopperTask& task, const Tile& tile) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int place = first + i * kStep;
+      sources[i] = -1;
+      if (place >= tile.places) continue;
+      const int p = tile.first_place + place;
+      const int32_t row = task.rows != nullptr ? task.rows[p] : p;
+      gpu::Require(row >= 0 && row < task.x_rows);
+      sources[i] = row * (task.in / kElementsPerChunk) + chunk;
+    }
+  }
+  // Elements [k, k + 64) of the rows; zeros beyond `in` and the tile.
+  __device__ __forceinline__ void Load(const HopperTask& task, int k, unsigned char* to) const {
+    const bool inside = k + chunk * kElementsPerChunk < task.in;
+    to += first * kRowBytes + (chunk ^ first % 8) * 16;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (kPlaces < kStep && first >= kPlaces) break;
+      const bool valid = inside && sources[i] >= 0;
+      const int32_t source = valid ? sources[i] + k / kElementsPerChunk : 0;
+      gpu::CopyAsync16(to + i * kStep * kRowBytes, task.x + int64_t{source} * 16, valid);
+    }
+  }
+};
+
+// Says that the warp is done with a stage.
+__device__ __forceinline__ void Release(gpu::Barrier* empty) {
+  if (threadIdx.x % 32 == 0) gpu::Arrive(empty);
+}
+
+// Says that this thread's part of a stage has landed.
+__device__ __forceinline__ void AnnounceGathered(gpu::Barrier* full) {
+  gpu::FenceAsyncProxy();
+  gpu::SyncWarp();
+  if (threadIdx.x % 32 == 0) gpu::Arrive(full);
+}
+
+template <typename S>
+__device__ __forceinline__ void Fetch(const gpu::TensorMap& weights, const HopperTask& task,
+                                      Shared<S>& shared, const TileTable& table) {
+  using Weights = typename S::Weights;
+  const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
+  Gatherer<S::kPlaces> gatherer(thread);
+  Turn<S::kStages> filling, landing;
+  int gathering = 0;
+  const int count = TileCount(table, task.tiling);
+  for (int index = blockIdx.x; index < count; index += gridDim.x) {
+    const Tile tile = FindTile(table, task.tiling, index);
+    gatherer.Begin(task, tile);
+    for (int k = 0; k < task.in; k += kStageK) {
+      unsigned char* stage = shared.stages[filling.stage];
+      gpu::Barrier* full = &shared.full[filling.stage];
+      gpu::WaitPhase(&shared.empty[filling.stage], filling.parity ^ 1);
+      if (thread == 0) {
+        gpu::ArriveExpecting(full, S::kWeightBytes);
+#pragma unroll
+        for (int i = 0; i < S::kConsumers; ++i) {
+          Weights::Fetch(weights, full, task, tile.expert,
+                         tile.out_block * S::kRowsOfW + i * kWarpgroupRows, k,
+                         stage + i * Weights::kBoxBytes);
+        }
+      }
+      gatherer.Load(task, k, stage + S::kWeightBytes);
+      gpu::CommitCopies();
+      filling.Advance();
+      if (gathering < S::kGathering) {
+        ++gathering;
+        continue;
+      }
+      gpu::WaitCopies<S::kGathering>();
+      AnnounceGathered(&shared.full[landing.stage]);
+      landing.Advance();
+    }
+  }
+  gpu::WaitCopies<0>();
+  for (; gathering > 0; --gathering) {
+    AnnounceGathered(&shared.full[landing.stage]);
+    landing.Advance();
+  }
+}
+
+template <typename S>
+__device__ __forceinline__ void MultiplyTiles(const HopperTask& task, int warpgroup,
+                                              Shared<S>& shared, const TileTable& table) {
+  using Weights = typename S::Weights;
+  Turn<S::kStages> turn;
+  const int count = TileCount(table, task.tiling);
+  for (int index = blockIdx.x; index < count; index += gridDim.x) {
+    const Tile tile = FindTile(table, task.tiling, index);
+    float d[S::kPlaces / 2];
+    Weights::Sum(task.in, warpgroup, shared, turn, d);
+    StoreTile<typename Weights::Number>(task.output, tile,
+                                        tile.out_block * S::kRowsOfW + warpgroup * kWarpgroupRows,
+                                        d, shared.staged[warpgroup], 1 + warpgroup);
+  }
+}
+
+template <typename S>
+__global__ void __launch_bounds__(S::kThreads, 1)
+    HopperProductKernel(const __grid_constant__ gpu::TensorMap weights, const HopperTask task) {
+  auto& shared = *reinterpret_cast<Shared<S>*>(gpu::SharedMemory());
+  const TileTable table = {shared.tiles, shared.tiles + kMostTiledExperts + 1};
+  // The same for all lanes, which the compiler could not tell otherwise.
+  const int warp = gpu::Shuffle(static_cast<int>(threadIdx.x) / 32, 0);
+  if (threadIdx.x == 32) {
+    gpu::Require(gpu::SharedAddress(shared.stages) % 1024 == 0);
+    for (int i = 0; i < S::kStages; ++i) {
+      gpu::InitBarrier(&shared.full[i], 1 + kWarpgroup / 32);  // the copy engine's and each warp's
+      gpu::InitBarrier(&shared.empty[i], S::kConsumers * kWarpgroup / 32);
+    }
+    gpu::FenceBarrierInit();
+  }
+  gpu::WaitForPrevious();
+  LoadStarts(task.starts, task.places, task.tiling, table, static_cast<int>(threadIdx.x),
+             S::kThreads);
+  gpu::SyncBlock();
+  if (warp == 0) CountTiles(task.tiling, table);
+  gpu::SyncBlock();
+  gpu::LaunchNext();
+  if (warp / 4 == S::kConsumers) {
+    if constexpr (kMovesRegisters<S::kConsumers>) gpu::ReleaseRegisters<kFetchRegisters>();
+    Fetch(weights, task, shared, table);
+  } else {
+    if constexpr (kMovesRegisters<S::kConsumers>) gpu::ClaimRegisters<kMultiplyRegisters>();
+    MultiplyTiles(task, warp / 4, shared, table);
+  }
+}
+
+inline Tiling TilingOf(const Product& product, const HopperTile& tile) {
+  const int64_t rows = int64_t{kWarpgroupRows} * tile.consumers;
+  return {static_cast<int>(product.experts), static_cast<int>((product.out + rows - 1) / rows),
+          tile.places};
+}
+
+template <typename S>
+void LaunchShape(const gpu::TensorMap& weights, const HopperTask& task, int multiprocessors,
+                 Stream stream) {
+  static_assert(sizeof(Shared<S>) <= 227 * 1024);
+  const int64_t blocks = std::min<int64_t>(MostTiles(task.places, task.tiling), multiprocessors);
+  gpu::Launch(HopperProductKernel<S>,
+              {dim3(static_cast<unsigned>(blocks)), S::kThreads, sizeof(Shared<S>)}, stream,
+              weights, task);
+}
+
+template <typename Weights, int kConsumers>
+void LaunchPlaces(const gpu::TensorMap& weights, const HopperTask& task, int multiprocessors,
+                  Stream stream) {
+  const auto launch = [&](auto places) {
+    LaunchShape<Shape<Weights, kConsumers, places>>(weights, task, multiprocessors, stream);
+  };
+  switch (task.tiling.tile_places) {
+    case 8:
+      return launch(std::integral_constant<int, 8>());
+    case 16:
+      return launch(std::integral_constant<int, 16>());
+    case 32:
+      return launch(std::integral_constant<int, 32>());
+    case 64:
+      return launch(std::integral_constant<int, 64>());
+    case 128:
+      return launch(std::integral_constant<int, 128>());
+    default:
+      return launch(std::integral_constant<int, 256>());
+  }
+}
+
+// `weights` is the map of product.weights, made for this class.
+template <typename Weights>
+void LaunchHopperProduct(const Product& product, const gpu::TensorMap& weights,
+                         const HopperTile& tile, int multiprocessors, Stream stream) {
+  const HopperTask task = {
+      product.x.as<unsigned char>(),
+      product.rows,
+      product.starts,
+      static_cast<int>(product.x.rows()),
+      static_cast<int>(product.places),
+      static_cast<int>(product.x.cols()),
+      TilingOf(product, tile),
+      {product.scales, product.bias, static_cast<int>(product.out), product.activation,
+       product.gated, product.y.data, product.y.dtype == DType::kFloat32, product.y.cols()}};
+  if (tile.consumers == 2) {
+    LaunchPlaces<Weights, 2>(weights, task, multiprocessors, stream);
+  } else {
+    LaunchPlaces<Weights, 1>(weights, task, multiprocessors, stream);
+  }
+}
+
+}  // namespace tessera::cuda
