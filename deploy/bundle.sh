@@ -24,10 +24,10 @@ fi
 build=$1
 out=$2
 marker=.tessera-bundle
-programs=(engine_test gpu_ops_bench gpu_ceilings)
+programs=(operations_test gpu_ops_bench gpu_ceilings)
 limit=20000000
 if ! $engine_only; then
-  programs+=(tessera-server tessera tessera-golden)
+  programs+=(engine_test tessera-server tessera tessera-golden)
   limit=60000000
 fi
 # Not taken along: the system's, and whatever belongs to CUDA or its driver.
@@ -95,7 +95,7 @@ verify() {
   cp -r "$out/." "$copy/"
   for program in "$copy"/bin/*; do
     case $(basename "$program") in
-      engine_test) flag=--gtest_list_tests ;;
+      *_test) flag=--gtest_list_tests ;;
       *) flag=--help ;;
     esac
     # Benchmarks know no --help and answer 2 with their usage; 127 and signals mean that it did not start.

@@ -8,7 +8,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 bin=$root/bin
-[[ -x $bin/engine_test ]] || bin=$root/build/cuda/bin
+[[ -x $bin/operations_test ]] || bin=$root/build/cuda/bin
 out=${OUT:-}
 seconds=520
 while (($# > 0)); do
@@ -53,7 +53,7 @@ skip() { summary+=("skipped   $1: $2"); }
 # tests FILTER: fails also where nothing ran, which is what a machine without a usable GPU gives.
 tests() {
   local log=$logs/tests.part status=0 passed
-  "$bin/engine_test" --gtest_filter="$1" | tee "$log" || status=1
+  "$bin/operations_test" --gtest_filter="$1" | tee "$log" || status=1
   passed=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log")
   rm -f "$log"
   if ((${passed:-0} == 0)); then echo "no test ran on a GPU" && return 1; fi
@@ -63,10 +63,10 @@ tests() {
 # sanitize TOOL SECONDS FILTER: test by test while there is time; an error in a kernel fails it.
 sanitize() {
   local clean=0 all=0 name begin=$SECONDS
-  for name in $("$bin/engine_test" --gtest_list_tests --gtest_filter="$3" | awk '/^[^ ]/ {suite = $1} /^ / {print suite $1}'); do
+  for name in $("$bin/operations_test" --gtest_list_tests --gtest_filter="$3" | awk '/^[^ ]/ {suite = $1} /^ / {print suite $1}'); do
     all=$((all + 1))
     ((SECONDS - begin < $2)) || continue
-    timeout "$(($2 - SECONDS + begin))" compute-sanitizer --tool "$1" --error-exitcode 1 "$bin/engine_test" --gtest_filter="$name" ||
+    timeout "$(($2 - SECONDS + begin))" compute-sanitizer --tool "$1" --error-exitcode 1 "$bin/operations_test" --gtest_filter="$name" ||
       { (($? == 124)) && continue; return 1; }
     clean=$((clean + 1))
   done
@@ -105,7 +105,7 @@ stage "operations on the GPU" 120 bash -c 'set -o pipefail; tests "Devices/*Cuda
 stage "rows keep their bits whatever rows are beside them" 40 bash -c 'set -o pipefail; tests "Devices/*DoNotDepend*Cuda*:Devices/*DoNotMatter*Cuda*:Devices/*HaveTheBits*Cuda*"'
 if command -v compute-sanitizer >/dev/null; then
   stage "memcheck" 70 bash -c 'set -o pipefail; sanitize memcheck 40 "Devices/*CudaBFloat16:Devices/*CudaBFloat16Fp8Weights"'
-  stage "racecheck" 70 bash -c 'set -o pipefail; sanitize racecheck 40 "Devices/ExpertsTest*CudaBFloat16:Devices/ExpertsTest*CudaBFloat16Fp8Weights:Devices/AttentionTest*CudaBFloat16"'
+  stage "racecheck" 70 bash -c 'set -o pipefail; sanitize racecheck 40 "Devices/ExpertsTest*CudaBFloat16:Devices/ExpertsTest*CudaBFloat16Fp8Weights:Devices/AttentionTest*CudaBFloat16:Devices/DrawTest*CudaBFloat16"'
 else
   skip "memcheck, racecheck" "compute-sanitizer is not here"
 fi

@@ -115,7 +115,7 @@ def update(kernels):
     run = names_in(RUN)
     head = UNRUN.read_text().partition(TABLE_HEAD)[0]
     lines = [
-        f"| cuda/kernels/{file} | `{name}` | engine_test --gtest_filter='Devices/{suite_of(file)}*Cuda*' |\n"
+        f"| cuda/kernels/{file} | `{name}` | operations_test --gtest_filter='Devices/{suite_of(file)}*Cuda*' |\n"
         for file, name in kernels
         if name not in run
     ]
