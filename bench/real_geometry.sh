@@ -2,7 +2,7 @@
 # A random-weight checkpoint at a published model's full geometry through the real server: load time against reading the file, memory,
 # eight picture chats at once, and what an arriving picture does to the others' inter-token time.
 #   bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e
-#   bench/real_geometry.sh /tmp/stablelm-4e [BINDIR]
+#   [DTYPE=float16] bench/real_geometry.sh /tmp/stablelm-4e [BINDIR]                     DTYPE: bfloat16 without
 set -euo pipefail
 shopt -s extglob nullglob
 
@@ -22,7 +22,7 @@ now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
 resident() { awk '/VmHWM|VmRSS/ {printf "%s %.2f GiB  ", $1, $2 / 1048576}' "/proc/$server_pid/status"; echo; }
 
-echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, load average $(cut -d' ' -f1 /proc/loadavg)"
+echo "# $(date -u +%F) $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, ${DTYPE:-bfloat16}, load average $(cut -d' ' -f1 /proc/loadavg)"
 weights=("$model"/*.@(safetensors|bin) "$model"/vision_tower/*.safetensors)
 tower=()
 if [[ -d $model/vision_tower ]]; then tower=(--vision-tower "$model/vision_tower"); fi
@@ -37,7 +37,7 @@ start() {
   echo "reading $((bytes / 1000000)) MB from $1: $(since "$begin") s"
   if [[ $1 == disk ]]; then echo 3 >/proc/sys/vm/drop_caches; fi
   begin=$(now)
-  "$bin/tessera-server" --model "$model" "${tower[@]}" --dtype bfloat16 --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
+  "$bin/tessera-server" --model "$model" "${tower[@]}" --dtype "${DTYPE:-bfloat16}" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --max-context 2048 \
     >"$work/server.log" 2>&1 &
   server_pid=$!
   until grep -q 'ready after' "$work/server.log"; do
