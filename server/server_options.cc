@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <ostream>
+#include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "engine/status.h"
@@ -21,6 +22,27 @@ struct TextFlags {
   int64_t kv_cache_mib = 0;
 };
 
+template <typename Value>
+using Choices = std::vector<std::pair<std::string, Value>>;
+
+// A flag that takes one of some names.
+template <typename Value, typename Target>
+void AddChoice(CLI::App& app, const std::string& flag, const std::string& description,
+               const Choices<Value>& choices, Target& target) {
+  const auto choose = [flag, choices, &target](const std::string& given) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : choices) {
+      names.push_back(name);
+      if (name != given) continue;
+      target = value;
+      return;
+    }
+    throw CLI::ValidationError(
+        flag, fmt::format("\"{}\" is not one of {}", given, fmt::join(names, ", ")));
+  };
+  app.add_option_function<std::string>(flag, choose, description)->type_name("NAME");
+}
+
 void AddModelFlags(CLI::App& app, ServerOptions& options) {
   app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
       ->type_name("DIR")
@@ -35,16 +57,16 @@ void AddModelFlags(CLI::App& app, ServerOptions& options) {
                  "Directory of the model that an adapter release was trained on")
       ->type_name("DIR")
       ->check(CLI::ExistingDirectory);
-  const std::map<std::string, RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
-                                                     {"gumbel", RouterMode::kGumbel}};
-  app.add_option("--router", options.model.router,
-                 "Choice of experts after the first: deterministic (default) or gumbel, the noise "
-                 "of training, drawn repeatably")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(routers));
-  app.add_flag("--emulate-capacity", options.model.emulate_capacity,
-               "Experts drop the tokens that the reference's drop where the checkpoint bounds their "
-               "capacity");
+  const Choices<RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
+                                       {"gumbel", RouterMode::kGumbel}};
+  AddChoice(app, "--router",
+            "Choice of experts after the first: deterministic (default) or gumbel, the noise "
+            "of training, drawn repeatably",
+            routers, options.model.router);
+  app.add_flag(
+      "--emulate-capacity", options.model.emulate_capacity,
+      "Experts drop the tokens that the reference's drop where the checkpoint bounds their "
+      "capacity");
 }
 
 void AddCheckFlag(CLI::App& app, ServerOptions& options) {
@@ -55,26 +77,22 @@ void AddCheckFlag(CLI::App& app, ServerOptions& options) {
 }
 
 void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
-  const std::map<std::string, DeviceChoice> devices = {
+  const Choices<DeviceChoice> devices = {
       {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
-  app.add_option("--device", options.device, "auto (default), cpu or cuda")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(devices));
-  const std::map<std::string, DTypeChoice> dtypes = {{"auto", DTypeChoice::kAuto},
-                                                     {"float32", DTypeChoice::kFloat32},
-                                                     {"bfloat16", DTypeChoice::kBFloat16},
-                                                     {"float16", DTypeChoice::kFloat16}};
-  app.add_option("--dtype", options.dtype,
-                 "Of weights and activations: auto (default), float32, bfloat16 or float16")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(dtypes));
-  const std::map<std::string, WeightFormat> weights = {{"fp8", WeightFormat::kFloat8},
-                                                       {"int8", WeightFormat::kInt8}};
-  app.add_option("--weights", options.weights,
-                 "Of matrices on a GPU, 8 bits with a scale per row: fp8 (E4M3) or int8; default: "
-                 "in --dtype")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(weights));
+  AddChoice(app, "--device", "auto (default), cpu or cuda", devices, options.device);
+  const Choices<DTypeChoice> dtypes = {{"auto", DTypeChoice::kAuto},
+                                       {"float32", DTypeChoice::kFloat32},
+                                       {"bfloat16", DTypeChoice::kBFloat16},
+                                       {"float16", DTypeChoice::kFloat16}};
+  AddChoice(app, "--dtype",
+            "Of weights and activations: auto (default), float32, bfloat16 or float16", dtypes,
+            options.dtype);
+  const Choices<WeightFormat> weights = {{"fp8", WeightFormat::kFloat8},
+                                         {"int8", WeightFormat::kInt8}};
+  AddChoice(app, "--weights",
+            "Of matrices on a GPU, 8 bits with a scale per row: fp8 (E4M3) or int8; default: "
+            "in --dtype",
+            weights, options.weights);
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
 }
@@ -98,21 +116,21 @@ void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--step-tokens", options.engine.step_tokens, "Tokens of one step at most")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--kv-cache-mib", text.kv_cache_mib,
-                 "Memory of the KV cache; 0 (default): an eighth of the machine's, on a GPU most of what "
-                 "the weights leave")
+  app.add_option(
+         "--kv-cache-mib", text.kv_cache_mib,
+         "Memory of the KV cache; 0 (default): an eighth of the machine's, on a GPU most of what "
+         "the weights leave")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 30));
 }
 
 void AddTelemetryFlags(CLI::App& app, ServerOptions& options) {
-  const std::map<std::string, RoutingTelemetry> details = {{"off", RoutingTelemetry::kOff},
-                                                           {"layer", RoutingTelemetry::kLayer},
-                                                           {"expert", RoutingTelemetry::kExpert}};
-  app.add_option("--routing-telemetry", options.engine.routing_telemetry,
-                 "Metrics of the routers' choices: off, layer (sums by layer) or expert (also of "
-                 "each expert); default: expert up to 512 experts in all layers, else layer")
-      ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(details));
+  const Choices<RoutingTelemetry> details = {{"off", RoutingTelemetry::kOff},
+                                             {"layer", RoutingTelemetry::kLayer},
+                                             {"expert", RoutingTelemetry::kExpert}};
+  AddChoice(app, "--routing-telemetry",
+            "Metrics of the routers' choices: off, layer (sums by layer) or expert (also of "
+            "each expert); default: expert up to 512 experts in all layers, else layer",
+            details, options.engine.routing_telemetry);
 }
 
 void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
