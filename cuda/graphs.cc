@@ -8,18 +8,16 @@ std::vector<Tensor> Graphs::Run(const std::string& key, const Work& work) {
   const bool seen = places_.contains(key);
   Entry& entry = Find(key);
   if (!seen) return work();
-  if (entry.graph == nullptr || entry.begin != arena_.position()) {
-    Record(work, entry);
-  } else {
+  // Where the arena grew meanwhile, it is another one now, maybe at the same address.
+  const bool fits = entry.graph != nullptr && entry.begin == arena_.position() &&
+                    entry.begin.chunk == entry.end.chunk;
+  if (fits) {
     arena_.AdvanceTo(entry.end);
+  } else {
+    Record(work, entry);
   }
   gpu::Replay(entry.graph.get(), stream_);
-  const std::vector<Tensor> results = entry.results;
-  if (entry.begin.chunk != entry.end.chunk) {  // the arena grew, so it will be another one
-    gpu::Synchronize(stream_);
-    entry.graph.reset();
-  }
-  return results;
+  return entry.results;
 }
 
 Graphs::Entry& Graphs::Find(const std::string& key) {

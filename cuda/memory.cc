@@ -30,8 +30,13 @@ void WidenInPlace(DType dtype, int64_t count, float* values) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream)
-    : Backend(dtype), device_(std::move(device)), stream_(stream), staging_(stream) {}
+CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
+                         gpu::StreamHandle stream)
+    : Backend(dtype),
+      format_(format),
+      device_(std::move(device)),
+      stream_(stream),
+      staging_(stream) {}
 
 CudaBackend::~CudaBackend() {
   gpu::Synchronize(stream_);

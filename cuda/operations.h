@@ -16,12 +16,8 @@ namespace tessera {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(DType dtype, gpu::Device device, gpu::StreamHandle stream);
   // `format` of linear layers and experts; of 8 bits only with 16-bit activations.
-  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream)
-      : CudaBackend(dtype, std::move(device), stream) {
-    format_ = format;
-  }
+  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream);
   ~CudaBackend() override;
 
   std::string name() const override { return "cuda"; }
@@ -82,11 +78,11 @@ class CudaBackend final : public Backend {
   // Whether products of 16-bit types take the kernels of sm_90a.
   bool uses_hopper() const { return device_.major == 9 && activation_dtype() != DType::kFloat32; }
 
+  const WeightFormat format_;
   const gpu::Device device_;
   const gpu::StreamHandle stream_;
   DeviceArena arena_;
   Staging staging_;
-  WeightFormat format_ = WeightFormat::kActivations;
 };
 
 }  // namespace tessera

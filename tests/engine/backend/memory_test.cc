@@ -23,7 +23,7 @@ TEST_P(MemoryTest, WhatGoesUpComesDown) {
   }
 }
 
-// 24 times 3 MiB: uploads and downloads go on while the ones before them are still on their way.
+// 24 times 3 MiB: on a GPU copies go on while the ones before them are still on their way.
 TEST_P(MemoryTest, ManyAtOnceDoNotMix) {
   const int64_t count = (int64_t{3} << 20) / 4;
   std::vector<Tensor> tensors;
