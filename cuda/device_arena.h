@@ -45,7 +45,7 @@ class DeviceArena {
 
   // Never null; valid until Reset(). Ends the process when the device's memory is exhausted.
   void* Allocate(size_t bytes);
-  // The device must have done all that uses the memory.
+  // What is queued afterwards must come after all that uses the memory.
   void Reset();
 
  private:

@@ -1,8 +1,7 @@
 // Memory of the CUDA backend and what crosses between it and the host's.
-#include <cstring>
+#include <algorithm>
 
 #include "cuda/operations.h"
-#include "engine/backend/half.h"
 #include "engine/check.h"
 #include "engine/status.h"
 
@@ -19,15 +18,6 @@ class DeviceBuffer : public Buffer {
   Tensor tensor_;
 };
 
-// The 16-bit numbers at the beginning of `values`, from the last one on.
-void WidenInPlace(DType dtype, int64_t count, float* values) {
-  for (int64_t i = count - 1; i >= 0; --i) {
-    uint16_t half;
-    std::memcpy(&half, reinterpret_cast<const char*>(values) + i * sizeof(half), sizeof(half));
-    values[i] = dtype == DType::kBFloat16 ? BFloat16ToFloat(half) : Float16ToFloat(half);
-  }
-}
-
 }  // namespace
 
 CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
@@ -36,7 +26,9 @@ CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
       format_(format),
       device_(std::move(device)),
       stream_(stream),
-      staging_(stream) {}
+      multiprocessors_(device_.multiprocessors),
+      staging_(stream),
+      landings_(stream) {}
 
 CudaBackend::~CudaBackend() {
   gpu::Synchronize(stream_);
@@ -61,9 +53,14 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
   return std::make_unique<DeviceBuffer>(std::move(memory), tensor);
 }
 
-void CudaBackend::ResetArena() {
-  gpu::Synchronize(stream_);
-  arena_.Reset();
+std::unique_ptr<Backend> CudaBackend::MakeSideQueue() {
+  const gpu::StreamHandle stream = gpu::OpenSideStream();
+  TESSERA_CHECK_MSG(stream != nullptr, "no second stream");
+  return std::make_unique<CudaBackend>(activation_dtype(), format_, device_, stream);
+}
+
+void CudaBackend::set_share(double share) {
+  multiprocessors_ = std::max(1, static_cast<int>(share * device_.multiprocessors));
 }
 
 Tensor CudaBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
@@ -91,17 +88,8 @@ void CudaBackend::DoUpload(const void* source, Tensor target) {
   staging_.Upload(source, target.bytes(), target.data);
 }
 
-void CudaBackend::DoDownload(std::span<const Download> downloads) {
-  std::vector<Staging::Piece> pieces;
-  for (const auto& [source, target] : downloads) {
-    pieces.push_back({source.data, source.bytes(), target});
-  }
-  staging_.Download(pieces);
-  for (const auto& [source, target] : downloads) {
-    if (source.dtype != DType::kInt32 && source.dtype != DType::kFloat32) {
-      WidenInPlace(source.dtype, source.elements(), static_cast<float*>(target));
-    }
-  }
+std::unique_ptr<Arrival> CudaBackend::DoDownload(std::span<const Download> downloads) {
+  return landings_.Start(downloads);
 }
 
 void CudaBackend::DoCopy(Tensor source, Tensor target) {

@@ -3,8 +3,8 @@
 
 namespace tessera {
 
-void CudaBackend::DoEmbed(Tensor table, Tensor ids, Tensor y) {
-  cuda::GatherRows(table, ids, y, stream_);
+void CudaBackend::DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) {
+  cuda::Embed(table, ids, drawn, y, stream_);
 }
 
 void CudaBackend::DoGatherRows(Tensor x, Tensor rows, Tensor y) {

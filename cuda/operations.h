@@ -1,5 +1,5 @@
 // The class behind MakeCudaBackend(): operations queue kernels (kernels/kernels.h) on one stream;
-// only downloads and ResetArena() wait.
+// only who wants to know results waits.
 #pragma once
 
 #include <memory>
@@ -7,6 +7,7 @@
 #include "cuda/device_arena.h"
 #include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"
+#include "cuda/landings.h"
 #include "cuda/staging.h"
 #include "cuda/weight_format.h"
 #include "cuda/weights.h"
@@ -29,7 +30,11 @@ class CudaBackend final : public Backend {
   std::unique_ptr<Repeater> MakeRepeater() override {
     return std::make_unique<Graphs>(arena_, staging_, stream_);
   }
-  void ResetArena() override;
+  bool queues() const override { return true; }
+  bool Idle() override { return gpu::Done(stream_); }
+  std::unique_ptr<Backend> MakeSideQueue() override;
+  void set_share(double share) override;
+  void ResetArena() override { arena_.Reset(); }
   Tensor New(DType dtype, std::initializer_list<int64_t> dims) override;
 
  private:
@@ -37,7 +42,7 @@ class CudaBackend final : public Backend {
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  void DoDownload(std::span<const Download> downloads) override;
+  std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // pack.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
@@ -49,7 +54,7 @@ class CudaBackend final : public Backend {
                    Tensor y) override;
   void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing, Tensor y) override;
   // operations.cc
-  void DoEmbed(Tensor table, Tensor ids, Tensor y) override;
+  void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) override;
   void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
@@ -81,8 +86,10 @@ class CudaBackend final : public Backend {
   const WeightFormat format_;
   const gpu::Device device_;
   const gpu::StreamHandle stream_;
+  int multiprocessors_;  // that persistent kernels fill
   DeviceArena arena_;
   Staging staging_;
+  Landings landings_;
 };
 
 }  // namespace tessera

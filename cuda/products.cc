@@ -26,7 +26,7 @@ cuda::Product MakeProduct(Tensor x, const DeviceWeights& weights, Tensor y) {
 void CudaBackend::Run(const cuda::Product& product, const DeviceWeights& weights) {
   if (product.places == 0) return;
   if (weights.map && cuda::HopperProductFits(product)) {
-    cuda::RunHopperProduct(product, *weights.map, device_.multiprocessors, stream_);
+    cuda::RunHopperProduct(product, *weights.map, multiprocessors_, stream_);
   } else {
     cuda::RunProduct(product, stream_);
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "engine/check.h"
 
@@ -36,34 +35,6 @@ void Staging::Upload(const void* source, size_t bytes, void* device) {
     gpu::CopyToDevice(static_cast<char*>(device) + begin, staged, part, stream_);
     begin += part;
   }
-}
-
-void Staging::Download(std::span<const Piece> pieces) {
-  struct Landing {
-    const char* staged;
-    char* target;
-    size_t bytes;
-  };
-  std::vector<Landing> landings;
-  const auto land = [&] {
-    gpu::Synchronize(stream_);
-    for (const Landing& landing : landings) {
-      std::memcpy(landing.target, landing.staged, landing.bytes);
-    }
-    landings.clear();
-    offset_ = 0;
-  };
-  for (const Piece& piece : pieces) {
-    for (size_t begin = 0; begin < piece.bytes;) {
-      const size_t part = std::min(piece.bytes - begin, kBytes / 2);
-      if (!HasRoom(part)) land();
-      char* staged = Take(part);
-      gpu::CopyToHost(staged, static_cast<const char*>(piece.device) + begin, part, stream_);
-      landings.push_back({staged, static_cast<char*>(piece.target) + begin, part});
-      begin += part;
-    }
-  }
-  land();
 }
 
 }  // namespace tessera

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 
 #include "gpu/runtime.h"
 
@@ -18,18 +17,11 @@ class Staging {
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
-  // While it is closed, copies are bugs.
+  // While it is closed, uploads are bugs.
   void Close() { open_ = false; }
   void Open() { open_ = true; }
   // Copies host memory, which may be freed after the call.
   void Upload(const void* source, size_t bytes, void* device);
-  struct Piece {
-    const void* device;
-    size_t bytes;
-    void* target;
-  };
-  // Copies all to the host, waiting once for as much as the ring holds.
-  void Download(std::span<const Piece> pieces);
 
  private:
   // `bytes` ≤ kBytes of the ring, from `offset_` on; it must have room.

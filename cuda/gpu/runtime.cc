@@ -20,6 +20,18 @@ void Check(cudaError_t error, const char* what) {
   std::abort();
 }
 
+// Blocks of a stream that is first are given a free multiprocessor before those of others.
+cudaError_t MakeStream(bool first, StreamHandle& stream) {
+  int last_priority = 0;
+  int first_priority = 0;
+  if (const cudaError_t error = cudaDeviceGetStreamPriorityRange(&last_priority, &first_priority);
+      error != cudaSuccess) {
+    return error;
+  }
+  return cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                      first ? first_priority : last_priority);
+}
+
 }  // namespace
 
 std::string Open(Device& device, StreamHandle& stream) {
@@ -38,8 +50,15 @@ std::string Open(Device& device, StreamHandle& stream) {
            std::to_string(device.minor) +
            ", 8.0 or newer is needed; CUDA_VISIBLE_DEVICES chooses another GPU";
   }
-  error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  error = MakeStream(true, stream);
   return error == cudaSuccess ? "" : device.name + ": " + cudaGetErrorString(error);
+}
+
+StreamHandle OpenSideStream() {
+  StreamHandle stream = nullptr;
+  if (MakeStream(false, stream) == cudaSuccess) return stream;
+  cudaGetLastError();  // clears it
+  return nullptr;
 }
 
 void Close(StreamHandle stream) { cudaStreamDestroy(stream); }
@@ -53,7 +72,10 @@ void* Allocate(size_t bytes) {
   return memory;
 }
 
-void Free(void* memory) { cudaFree(memory); }
+void Free(void* memory) {
+  cudaDeviceSynchronize();
+  cudaFree(memory);
+}
 
 size_t FreeBytes() {
   size_t free = 0;
@@ -90,6 +112,26 @@ void Zero(void* device, size_t bytes, StreamHandle stream) {
 }
 
 void Synchronize(StreamHandle stream) { Check(cudaStreamSynchronize(stream), "step"); }
+
+bool Done(StreamHandle stream) {
+  const cudaError_t state = cudaStreamQuery(stream);
+  if (state != cudaErrorNotReady) Check(state, "step");
+  return state == cudaSuccess;
+}
+
+EventHandle MakeEvent() {
+  EventHandle event = nullptr;
+  Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
+  return event;
+}
+
+void Record(EventHandle event, StreamHandle stream) {
+  Check(cudaEventRecord(event, stream), "event");
+}
+
+void WaitFor(EventHandle event) { Check(cudaEventSynchronize(event), "step"); }
+
+void FreeEvent(EventHandle event) { Check(cudaEventDestroy(event), "event"); }
 
 void BeginRecording(StreamHandle stream) {
   // Relaxed: the arena may grow meanwhile.

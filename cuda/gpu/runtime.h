@@ -7,8 +7,9 @@
 #include <cstdint>
 #include <string>
 
-struct CUstream_st;
+struct CUevent_st;
 struct CUgraphExec_st;
+struct CUstream_st;
 
 namespace tessera::gpu {
 
@@ -25,10 +26,13 @@ struct Device {
 // Describes the first of the devices that CUDA_VISIBLE_DEVICES leaves, the one that every thread
 // uses without being told, and makes a stream on it; on failure says what is missing, "" otherwise.
 std::string Open(Device& device, StreamHandle& stream);
+// One more stream, for work that lets that of Open()'s go first; null when there can be none.
+StreamHandle OpenSideStream();
 void Close(StreamHandle stream);
 
 // Device memory, 256-byte aligned; null when there is not enough.
 void* Allocate(size_t bytes);
+// Waits until the device has done all that was queued.
 void Free(void* memory);
 // Of the device's memory, what nobody has.
 size_t FreeBytes();
@@ -44,6 +48,16 @@ void Zero(void* device, size_t bytes, StreamHandle stream);
 // Waits until the stream has done all it was given. Ends the process when the device failed:
 // results are then lost.
 void Synchronize(StreamHandle stream);
+// Whether it has.
+bool Done(StreamHandle stream);
+
+// Places in the order of a stream.
+using EventHandle = CUevent_st*;
+EventHandle MakeEvent();
+void Record(EventHandle event, StreamHandle stream);
+// Until all that was queued before Record() is done.
+void WaitFor(EventHandle event);
+void FreeEvent(EventHandle event);
 
 // Between the two what is queued on the stream is not done but kept as a graph; nothing that waits
 // and no copy from or to the host may be queued. Ends the process when the graph cannot be made.

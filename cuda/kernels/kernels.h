@@ -49,6 +49,7 @@ void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream str
 void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
 
 // --- rows.cu ---
+void Embed(Tensor table, Tensor ids, Tensor drawn, Tensor y, Stream stream);
 void GatherRows(Tensor x, Tensor rows, Tensor y, Stream stream);
 void PutRows(Tensor x, Tensor source, Tensor rows, Stream stream);
 void AddRows(Tensor x, Tensor source, Tensor rows, Stream stream);

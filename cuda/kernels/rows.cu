@@ -8,13 +8,16 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// y[i] = x[rows[i]], or with kScatter y[rows[i]] = x[i]; rows of `words` Words.
+// y[i] = x[rows[i]], or with kScatter y[rows[i]] = x[i]; rows of `words` Words. A row below 0 stands
+// for drawn[-1 - row].
 template <typename Word, bool kScatter>
-__global__ void MoveRows(const Word* x, const int32_t* rows, int64_t words, int64_t limit,
-                         Word* y) {
+__global__ void MoveRows(const Word* x, const int32_t* rows, const int32_t* drawn,
+                         int64_t drawn_limit, int64_t words, int64_t limit, Word* y) {
   gpu::WaitForPrevious();
   const int64_t i = blockIdx.x;
-  const int64_t row = rows[i];
+  int64_t row = rows[i];
+  gpu::Require(-1 - row < drawn_limit);
+  if (row < 0) row = drawn[-1 - row];
   gpu::Require(row >= 0 && row < limit);
   const Word* from = x + (kScatter ? i : row) * words;
   Word* to = y + (kScatter ? row : i) * words;
@@ -23,12 +26,13 @@ __global__ void MoveRows(const Word* x, const int32_t* rows, int64_t words, int6
 
 // `limit` is the number of rows on the side that `rows` names.
 template <bool kScatter>
-void Move(Tensor x, Tensor rows, int64_t limit, Tensor y, Stream stream) {
+void Move(Tensor x, Tensor rows, Tensor drawn, int64_t limit, Tensor y, Stream stream) {
   const gpu::Grid grid = {dim3(static_cast<unsigned>(rows.elements())), kThreads};
   const int64_t bytes = x.cols() * static_cast<int64_t>(DTypeBytes(x.dtype));
   const auto move = [&](auto word) {
     using Word = decltype(word);
     gpu::Launch(MoveRows<Word, kScatter>, grid, stream, x.as<Word>(), rows.as<int32_t>(),
+                drawn.as<int32_t>(), drawn.empty() ? int64_t{0} : drawn.elements(),
                 bytes / static_cast<int64_t>(sizeof(Word)), limit, y.as<Word>());
   };
   if (bytes % 16 == 0) {
@@ -92,12 +96,16 @@ gpu::Grid BlockPerRow(int64_t rows) { return {dim3(static_cast<unsigned>(rows)),
 
 }  // namespace
 
+void Embed(Tensor table, Tensor ids, Tensor drawn, Tensor y, Stream stream) {
+  Move<false>(table, ids, drawn, table.rows(), y, stream);
+}
+
 void GatherRows(Tensor x, Tensor rows, Tensor y, Stream stream) {
-  Move<false>(x, rows, x.rows(), y, stream);
+  Move<false>(x, rows, {}, x.rows(), y, stream);
 }
 
 void PutRows(Tensor x, Tensor source, Tensor rows, Stream stream) {
-  Move<true>(source, rows, x.rows(), x, stream);
+  Move<true>(source, rows, {}, x.rows(), x, stream);
 }
 
 void AddRows(Tensor x, Tensor source, Tensor rows, Stream stream) {

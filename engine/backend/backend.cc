@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "engine/backend/weight_checks.h"
 #include "engine/check.h"
@@ -183,11 +184,29 @@ Tensor Backend::UploadActivations(std::span<const float> values,
   return target;
 }
 
+Download::Download(Tensor source, std::vector<int32_t>& target) : source(source) {
+  TESSERA_CHECK(source.dtype == DType::kInt32);
+  target.resize(static_cast<size_t>(source.elements()));
+  this->target = target.data();
+}
+
+Download::Download(Tensor source, std::vector<float>& target) : source(source) {
+  TESSERA_CHECK(source.dtype != DType::kInt32 && source.dtype != DType::kInt64);
+  target.resize(static_cast<size_t>(source.elements()));
+  this->target = target.data();
+}
+
+std::unique_ptr<Arrival> Backend::StartDownload(std::span<const Download> downloads) {
+  for (const Download& download : downloads) {
+    const DType dtype = download.source.dtype;
+    TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 || dtype == activation_dtype_);
+  }
+  return DoDownload(downloads);
+}
+
 std::vector<float> Backend::DownloadFloats(Tensor source) {
-  TESSERA_CHECK(source.dtype == DType::kFloat32 || source.dtype == activation_dtype_);
-  std::vector<float> values(source.elements());
-  const Download download = {source, values.data()};
-  DoDownload({&download, 1});
+  std::vector<float> values;
+  StartDownload(std::array{Download(source, values)})->Wait();
   return values;
 }
 
@@ -196,14 +215,10 @@ std::vector<int32_t> Backend::DownloadInts(Tensor source) {
 }
 
 std::vector<std::vector<int32_t>> Backend::DownloadInts(std::span<const Tensor> sources) {
-  std::vector<std::vector<int32_t>> values;
+  std::vector<std::vector<int32_t>> values(sources.size());
   std::vector<Download> downloads;
-  for (const Tensor& source : sources) {
-    TESSERA_CHECK(source.dtype == DType::kInt32);
-    values.emplace_back(source.elements());
-    downloads.push_back({source, values.back().data()});
-  }
-  DoDownload(downloads);
+  for (size_t i = 0; i < sources.size(); ++i) downloads.emplace_back(sources[i], values[i]);
+  StartDownload(downloads)->Wait();
   return values;
 }
 
@@ -215,11 +230,12 @@ void Backend::Copy(Tensor source, Tensor target) {
 
 std::vector<Tensor> Repeater::Run(const std::string&, const Work& work) { return work(); }
 
-Tensor Backend::Embed(Tensor table, Tensor ids) {
+Tensor Backend::Embed(Tensor table, Tensor ids, Tensor drawn) {
   CheckTensor(table, activation_dtype_, {table.rows(), table.cols()});
   CheckTensor(ids, DType::kInt32, {ids.elements()});
+  if (!drawn.empty()) CheckTensor(drawn, DType::kInt32, {drawn.elements()});
   Tensor y = New(activation_dtype_, {ids.elements(), table.cols()});
-  DoEmbed(table, ids, y);
+  DoEmbed(table, ids, drawn, y);
   return y;
 }
 

@@ -94,6 +94,23 @@ class Repeater {
   virtual std::vector<Tensor> Run(const std::string& key, const Work& work);
 };
 
+// A device's tensor and the host's memory that it goes to, made as large as it needs.
+struct Download {
+  Download(Tensor source, std::vector<int32_t>& target);  // of int32
+  Download(Tensor source, std::vector<float>& target);    // of float32 or of activations, widened
+
+  Tensor source;
+  void* target;
+};
+
+// Downloads under way; their targets must stay. Ends no later than its backend; the end waits, too.
+class Arrival {
+ public:
+  virtual ~Arrival() = default;
+  // Until all targets are filled.
+  virtual void Wait() {}
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -105,6 +122,16 @@ class Backend {
   virtual int64_t CacheBytes() const = 0;
   // The rows of a KV block that the device's attention reads best.
   virtual int32_t BlockRows() const { return 16; }
+
+  // Whether operations are queued and the device does them, in their order, beside the host. Else they are done when they return.
+  virtual bool queues() const { return false; }
+  // Whether all that was queued is done.
+  virtual bool Idle() { return true; }
+  // Another queue of the same device, done beside this one and behind it where both want the same multiprocessors. It may read what
+  // the other wrote, once that is done. Null where nothing is queued.
+  virtual std::unique_ptr<Backend> MakeSideQueue() { return nullptr; }
+  // Of the device's multiprocessors, how many kernels may fill that could fill them all; in (0, 1].
+  virtual void set_share(double) {}
 
   // --- load time ---
   // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
@@ -122,6 +149,7 @@ class Backend {
   virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
 
   // --- step time: memory ---
+  // What was queued before may still use the step's memory: what is queued from now on comes after it.
   virtual void ResetArena() = 0;
   // Uninitialised memory of this step.
   virtual Tensor New(DType dtype, std::initializer_list<int64_t> dims) = 0;
@@ -130,17 +158,18 @@ class Backend {
   Tensor Upload(std::span<const float> values, std::initializer_list<int64_t> dims);
   // The same, rounded to the activations' dtype.
   Tensor UploadActivations(std::span<const float> values, std::initializer_list<int64_t> dims);
-  // Device → host, waits for the result. Activations are widened to float32.
+  // Device → host. What is queued afterwards cannot change what arrives.
+  std::unique_ptr<Arrival> StartDownload(std::span<const Download> downloads);
+  // The same and waits.
   std::vector<float> DownloadFloats(Tensor source);
   std::vector<int32_t> DownloadInts(Tensor source);
-  // The same of several, waiting once.
   std::vector<std::vector<int32_t>> DownloadInts(std::span<const Tensor> sources);
   // target = source, same dims and dtype; both on the device.
   void Copy(Tensor source, Tensor target);
 
   // --- step time: rows ---
-  // table [V, hidden], ids int32 [T] → [T, hidden].
-  Tensor Embed(Tensor table, Tensor ids);
+  // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for drawn[-1 - id]; drawn int32 [n], or empty.
+  Tensor Embed(Tensor table, Tensor ids, Tensor drawn = {});
   // x [T, hidden], rows int32 [n] → [n, hidden].
   Tensor GatherRows(Tensor x, Tensor rows);
   // x[rows[i]] = source[i];  x[rows[i]] += source[i]. Rows must differ.
@@ -199,12 +228,6 @@ class Backend {
  protected:
   explicit Backend(DType activation_dtype) : activation_dtype_(activation_dtype) {}
 
-  // A device's tensor and where the host wants it: int32 or, widened, float32.
-  struct Download {
-    Tensor source;
-    void* target;
-  };
-
  private:
   virtual int64_t MostHeadDim() const { return std::numeric_limits<int64_t>::max(); }
   virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
@@ -212,9 +235,9 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) = 0;
   virtual void DoUpload(const void* source, Tensor target) = 0;
-  virtual void DoDownload(std::span<const Download> downloads) = 0;
+  virtual std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) = 0;
   virtual void DoCopy(Tensor source, Tensor target) = 0;
-  virtual void DoEmbed(Tensor table, Tensor ids, Tensor y) = 0;
+  virtual void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) = 0;
   virtual void DoGatherRows(Tensor x, Tensor rows, Tensor y) = 0;
   virtual void DoPutRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoAddRows(Tensor x, Tensor source, Tensor rows) = 0;

@@ -77,14 +77,14 @@ absl::StatusOr<std::unique_ptr<PackedLora>> HeaderBackend::DoPackLora(const Lora
 void HeaderBackend::ResetArena() { Refuse(); }
 Tensor HeaderBackend::New(DType, std::initializer_list<int64_t>) { Refuse(); }
 void HeaderBackend::DoUpload(const void*, Tensor) { Refuse(); }
-void HeaderBackend::DoDownload(std::span<const Download>) { Refuse(); }
+std::unique_ptr<Arrival> HeaderBackend::DoDownload(std::span<const Download>) { Refuse(); }
 void HeaderBackend::DoArgMax(Tensor, int64_t, const Largest&) { Refuse(); }
 void HeaderBackend::DoDrawTokens(Tensor, int64_t, std::span<const Draw>,
                                  std::span<const LogitEdit>, Tensor) {
   Refuse();
 }
 void HeaderBackend::DoCopy(Tensor, Tensor) { Refuse(); }
-void HeaderBackend::DoEmbed(Tensor, Tensor, Tensor) { Refuse(); }
+void HeaderBackend::DoEmbed(Tensor, Tensor, Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoGatherRows(Tensor, Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoPutRows(Tensor, Tensor, Tensor) { Refuse(); }
 void HeaderBackend::DoAddRows(Tensor, Tensor, Tensor) { Refuse(); }

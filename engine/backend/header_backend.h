@@ -32,9 +32,9 @@ class HeaderBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
 
   void DoUpload(const void*, Tensor) override;
-  void DoDownload(std::span<const Download>) override;
+  std::unique_ptr<Arrival> DoDownload(std::span<const Download>) override;
   void DoCopy(Tensor, Tensor) override;
-  void DoEmbed(Tensor, Tensor, Tensor) override;
+  void DoEmbed(Tensor, Tensor, Tensor, Tensor) override;
   void DoGatherRows(Tensor, Tensor, Tensor) override;
   void DoPutRows(Tensor, Tensor, Tensor) override;
   void DoAddRows(Tensor, Tensor, Tensor) override;

@@ -66,7 +66,7 @@ void CpuBackend::DoUpload(const void* source, Tensor target) {
   std::memcpy(target.data, source, target.bytes());
 }
 
-void CpuBackend::DoDownload(std::span<const Download> downloads) {
+std::unique_ptr<Arrival> CpuBackend::DoDownload(std::span<const Download> downloads) {
   for (const auto& [source, target] : downloads) {
     if (source.dtype == DType::kInt32) {
       std::memcpy(target, source.data, source.bytes());
@@ -74,6 +74,7 @@ void CpuBackend::DoDownload(std::span<const Download> downloads) {
       rows::Widen(source.data, source.dtype, source.elements(), static_cast<float*>(target));
     }
   }
+  return std::make_unique<Arrival>();
 }
 
 void CpuBackend::DoCopy(Tensor source, Tensor target) {

@@ -26,10 +26,10 @@ class CpuBackend final : public Backend {
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  void DoDownload(std::span<const Download> downloads) override;
+  std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // rows.cc
-  void DoEmbed(Tensor table, Tensor ids, Tensor y) override;
+  void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) override;
   void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;

@@ -49,7 +49,16 @@ void CpuBackend::MapRows(Tensor x, Tensor y, double cost,
                 });
 }
 
-void CpuBackend::DoEmbed(Tensor table, Tensor ids, Tensor y) { DoGatherRows(table, ids, y); }
+void CpuBackend::DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) {
+  const Tensor rows = New(DType::kInt32, {ids.elements()});
+  const int64_t limit = drawn.empty() ? 0 : drawn.elements();
+  for (int64_t i = 0; i < ids.elements(); ++i) {
+    const int64_t id = ids.as<int32_t>()[i];
+    TESSERA_CHECK(-1 - id < limit);
+    rows.as<int32_t>()[i] = static_cast<int32_t>(id < 0 ? drawn.as<int32_t>()[-1 - id] : id);
+  }
+  DoGatherRows(table, rows, y);
+}
 
 void CpuBackend::DoGatherRows(Tensor x, Tensor rows, Tensor y) {
   for (int64_t i = 0; i < rows.elements(); ++i) {

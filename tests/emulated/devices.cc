@@ -21,7 +21,7 @@ constexpr EmulatedDevice kDevices[] = {{"EmulatedFloat32", 9, DType::kFloat32, 1
 
 BackendCase CaseOf(const EmulatedDevice& d, const char* suffix, WeightFormat weights) {
   const auto make = [device = gpu::Device{"emulated", d.major, 0, 4, 0}, dtype = d.dtype, weights] {
-    return std::make_unique<CudaBackend>(dtype, weights, device, nullptr);
+    return std::make_unique<CudaBackend>(dtype, weights, device, gpu::OpenSideStream());
   };
   return {std::string(d.name) + suffix, d.dtype, d.tolerance, make, true, weights};
 }

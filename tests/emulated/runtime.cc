@@ -3,36 +3,63 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "engine/check.h"
-#include "tests/emulated/recording.h"
+#include "tests/emulated/streams.h"
 
 struct CUgraphExec_st {
   std::vector<std::function<void()>> operations;
 };
 
+struct CUstream_st {
+  std::deque<std::function<void()>> operations;
+  std::unique_ptr<CUgraphExec_st> recorded;  // null while nothing is recorded
+};
+
+struct CUevent_st {
+  tessera::gpu::StreamHandle stream = nullptr;
+  std::shared_ptr<bool> reached = std::make_shared<bool>(true);
+};
+
 namespace tessera::gpu {
 namespace {
 
-std::unique_ptr<CUgraphExec_st> recorded;  // null while nothing is recorded
+std::set<StreamHandle> streams;
+
+void DoNext(StreamHandle stream) {
+  const std::function<void()> operation = std::move(stream->operations.front());
+  stream->operations.pop_front();
+  operation();
+}
 
 }  // namespace
 
-void emulated::Queue(std::function<void()> operation) {
-  if (recorded == nullptr) return operation();
-  recorded->operations.push_back(std::move(operation));
+void emulated::Queue(StreamHandle stream, std::function<void()> operation) {
+  if (stream == nullptr) return operation();
+  if (stream->recorded == nullptr) {
+    stream->operations.push_back(std::move(operation));
+  } else {
+    stream->recorded->operations.push_back(std::move(operation));
+  }
 }
 
 std::string Open(Device& device, StreamHandle& stream) {
   device = {"emulated", 9, 0, 4, size_t{1} << 32};
-  stream = nullptr;
+  stream = OpenSideStream();
   return "";
 }
 
-void Close(StreamHandle) {}
+StreamHandle OpenSideStream() { return *streams.insert(new CUstream_st).first; }
+
+void Close(StreamHandle stream) {
+  TESSERA_CHECK(streams.erase(stream) == 1 && stream->operations.empty());
+  delete stream;
+}
 
 void* Allocate(size_t bytes) {
   const size_t rounded = (bytes + 255) / 256 * 256;
@@ -42,38 +69,62 @@ void* Allocate(size_t bytes) {
   return memory;
 }
 
-void Free(void* memory) { std::free(memory); }
+void Free(void* memory) {
+  for (const StreamHandle stream : streams) Synchronize(stream);
+  std::free(memory);
+}
 size_t FreeBytes() { return size_t{1} << 28; }
 void* AllocateHost(size_t bytes) { return Allocate(bytes); }
 void FreeHost(void* memory) { std::free(memory); }
 
-void CopyToDevice(void* device, const void* host, size_t bytes, StreamHandle) {
-  TESSERA_CHECK(recorded == nullptr);
-  std::memcpy(device, host, bytes);
+void CopyToDevice(void* device, const void* host, size_t bytes, StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  CopyOnDevice(device, host, bytes, stream);
 }
-void CopyToHost(void* host, const void* device, size_t bytes, StreamHandle) {
-  TESSERA_CHECK(recorded == nullptr);
-  std::memcpy(host, device, bytes);
+void CopyToHost(void* host, const void* device, size_t bytes, StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  CopyOnDevice(host, device, bytes, stream);
 }
-void CopyOnDevice(void* target, const void* source, size_t bytes, StreamHandle) {
-  emulated::Queue([=] { std::memmove(target, source, bytes); });
+void CopyOnDevice(void* target, const void* source, size_t bytes, StreamHandle stream) {
+  emulated::Queue(stream, [=] { std::memmove(target, source, bytes); });
 }
-void Zero(void* device, size_t bytes, StreamHandle) {
-  emulated::Queue([=] { std::memset(device, 0, bytes); });
+void Zero(void* device, size_t bytes, StreamHandle stream) {
+  emulated::Queue(stream, [=] { std::memset(device, 0, bytes); });
 }
-void Synchronize(StreamHandle) { TESSERA_CHECK(recorded == nullptr); }
+void Synchronize(StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  while (!stream->operations.empty()) DoNext(stream);
+}
+// The device goes on meanwhile, but the first answer is no.
+bool Done(StreamHandle stream) {
+  const bool done = stream->operations.empty();
+  Synchronize(stream);
+  return done;
+}
 
-void BeginRecording(StreamHandle) {
-  TESSERA_CHECK(recorded == nullptr);
-  recorded = std::make_unique<CUgraphExec_st>();
+EventHandle MakeEvent() { return new CUevent_st; }
+void Record(EventHandle event, StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  event->stream = stream;
+  event->reached = std::make_shared<bool>(false);
+  emulated::Queue(stream, [reached = event->reached] { *reached = true; });
 }
-GraphHandle EndRecording(StreamHandle) {
-  TESSERA_CHECK(recorded != nullptr);
-  return recorded.release();
+void WaitFor(EventHandle event) {
+  while (!*event->reached) DoNext(event->stream);
 }
-void Replay(GraphHandle graph, StreamHandle) {
-  TESSERA_CHECK(recorded == nullptr);
-  for (const auto& operation : graph->operations) operation();
+void FreeEvent(EventHandle event) { delete event; }
+
+void BeginRecording(StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  stream->recorded = std::make_unique<CUgraphExec_st>();
+}
+GraphHandle EndRecording(StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded != nullptr);
+  return stream->recorded.release();
+}
+void Replay(GraphHandle graph, StreamHandle stream) {
+  TESSERA_CHECK(stream->recorded == nullptr);
+  for (const auto& operation : graph->operations) emulated::Queue(stream, operation);
 }
 void FreeGraph(GraphHandle graph) { delete graph; }
 

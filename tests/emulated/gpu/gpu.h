@@ -12,7 +12,7 @@
 #include "engine/backend/half.h"
 #include "engine/check.h"
 #include "tests/emulated/block.h"
-#include "tests/emulated/recording.h"
+#include "tests/emulated/streams.h"
 
 #define __global__
 #define __device__
@@ -67,8 +67,8 @@ struct Grid {
 };
 
 template <typename... Parameters, typename... Arguments>
-void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream, Arguments... arguments) {
-  emulated::Queue([=] {
+void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream, Arguments... arguments) {
+  emulated::Queue(stream, [=] {
     emulated::RunGrid(grid.blocks, grid.threads, grid.shared_bytes,
                       [&] { kernel(static_cast<Parameters>(arguments)...); });
   });

@@ -1,4 +1,5 @@
 // What crosses between the host's memory and a device's, also more than a device stages at once.
+#include <array>
 #include <numeric>
 
 #include "tests/testing/backend_test.h"
@@ -33,6 +34,52 @@ TEST_P(MemoryTest, ManyAtOnceDoNotMix) {
   const auto values = backend().DownloadInts(tensors);
   ASSERT_EQ(values.size(), tensors.size());
   for (int32_t i = 0; i < 24; ++i) EXPECT_EQ(values[i], Numbers(count, i * 1000)) << i;
+}
+
+// A step's results are read after later steps were queued over its memory.
+TEST_P(MemoryTest, WhatArrivesIsWhatWasThere) {
+  constexpr int64_t kCount = 5000;
+  struct Step {
+    std::vector<float> wide, narrow, expected;
+    std::vector<int32_t> numbers;
+    std::unique_ptr<Arrival> arrival;
+  };
+  std::vector<Step> steps(12);
+  for (int32_t i = 0; i < 12; ++i) {
+    Step& step = steps[static_cast<size_t>(i)];
+    step.expected = Random(kCount, 50 + i);
+    const Tensor narrow = backend().UploadActivations(step.expected, {kCount});
+    const Tensor wide = backend().Upload(step.expected, {kCount});
+    const Tensor numbers = backend().Upload(Numbers(kCount, i), {kCount});
+    step.arrival = backend().StartDownload(std::array{Download(narrow, step.narrow),
+                                                      Download(wide, step.wide),
+                                                      Download(numbers, step.numbers)});
+    backend().ResetArena();
+    if (i % 3 == 0) continue;  // some wait for the step before them, some are never waited for
+    steps[static_cast<size_t>(i - 1)].arrival->Wait();
+  }
+  for (int32_t i = 0; i < 12; ++i) {
+    Step& step = steps[static_cast<size_t>(i)];
+    if (i % 3 == 2) continue;
+    EXPECT_EQ(step.narrow, step.expected) << i;
+    EXPECT_EQ(step.wide, step.expected) << i;
+    EXPECT_EQ(step.numbers, Numbers(kCount, i)) << i;
+  }
+}
+
+// What the one wrote, the other reads once it is done.
+TEST_P(MemoryTest, TheSideQueueWorksBesideThisOne) {
+  const std::unique_ptr<Backend> side = backend().MakeSideQueue();
+  ASSERT_EQ(side != nullptr, backend().queues());
+  if (side == nullptr) GTEST_SKIP() << "one queue";
+  const auto buffer = *side->Allocate(DType::kInt32, {1000});
+  side->Copy(side->Upload(Numbers(1000, 9), {1000}), buffer->tensor());
+  const Tensor own = backend().Upload(Numbers(1000, 3), {1000});
+  EXPECT_FALSE(side->Idle());
+  while (!side->Idle()) {
+  }
+  EXPECT_EQ(backend().DownloadInts(buffer->tensor()), Numbers(1000, 9));
+  EXPECT_EQ(backend().DownloadInts(own), Numbers(1000, 3));
 }
 
 TEST_P(MemoryTest, ActivationsAreRoundedOnceAndWidened) {

@@ -64,6 +64,19 @@ TEST_P(RowsTest, RefusesMoreThanThereIs) {
       absl::StatusCode::kResourceExhausted);
 }
 
+// Tokens that only the device knows.
+TEST_P(RowsTest, EmbedsDrawnTokens) {
+  const std::vector<float> table = Random(5 * 24, 3);
+  const Tensor kept = backend().UploadActivations(table, {5, 24});
+  const std::vector<int32_t> drawn = {4, 0, 3};
+  const std::vector<int32_t> ids = {2, -3, -1, 1, -2};
+  const std::vector<int32_t> meant = {2, 3, 4, 1, 0};
+  const Tensor y =
+      backend().Embed(kept, backend().Upload(ids, {5}), backend().Upload(drawn, {3}));
+  EXPECT_EQ(backend().DownloadFloats(y),
+            backend().DownloadFloats(backend().Embed(kept, backend().Upload(meant, {5}))));
+}
+
 TEST_P(RowsTest, EmbedsGathersPutsAndAdds) {
   const int64_t cols = 37;
   const auto table = Random(10 * cols, 1);
