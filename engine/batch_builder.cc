@@ -34,9 +34,12 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
   Batch& batch = built.batch;
   const Sequence& sequence = *planned.sequence;
   const int32_t first_row = static_cast<int32_t>(batch.rows());
+  TESSERA_CHECK(sequence.unknown <= 1);
   for (int32_t row = planned.begin; row < planned.begin + planned.count; ++row) {
     const BlockId block = sequence.blocks[static_cast<size_t>(row / block_size)];
-    batch.ids.push_back(std::max(0, sequence.tokens[static_cast<size_t>(row)]));
+    batch.ids.push_back(row < sequence.known_rows()
+                            ? std::max(0, sequence.tokens[static_cast<size_t>(row)])
+                            : -1 - sequence.drawn_place);
     batch.slots.push_back(block * block_size + row % block_size);
     built.image_row.push_back(false);
     if (!with_router_seeds) continue;

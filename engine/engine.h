@@ -49,6 +49,7 @@ struct EngineOptions {
   int32_t max_image_tokens = 4096;    // rows that a picture of any size may take, else it is shrunk; 0: the model's own limit
   int32_t input_threads = 1;
   bool prefix_cache = true;
+  std::optional<bool> plan_ahead;  // a step before the last one's tokens are known; unset: where the device works beside the host
   // Unset: kExpert for models with few experts, else kLayer (UsualRoutingTelemetry).
   std::optional<RoutingTelemetry> routing_telemetry;
 };

@@ -29,8 +29,6 @@ struct LiveRequest {
   std::vector<bool> looked_up;              // in the picture cache, since last needed
   std::vector<int32_t> end_ids;
 
-  Chunk chunk;         // of this step
-  bool finite = true;  // the logits it was drawn from
   // When stages began; unset until then.
   std::optional<Clock::time_point> prepare_began;
   std::optional<Clock::time_point> admitted;

@@ -152,6 +152,8 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
                                                  options.router, loader));
   const int64_t decoder_parameters = loader.parameters();
   if (model->spec.vision) {
+    model->side_queue = backend.MakeSideQueue();
+    if (model->side_queue != nullptr) loader.set_backend(*model->side_queue);
     auto vision = VisionEncoder::Load(model->spec, loader);
     if (absl::IsNotFound(vision.status())) {
       return Annotate(vision.status(),

@@ -20,6 +20,7 @@ struct LoadedModel {
   ModelSpec spec;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Backend> side_queue;    // the vision encoder's, where the device has more than one queue
   std::unique_ptr<VisionEncoder> vision;  // null for models that take no pictures
   std::vector<int32_t> eos_ids;
   std::vector<std::string> stop_strings;  // that end an answer unless a request brings its own

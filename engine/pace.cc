@@ -36,14 +36,13 @@ double Pace::VisionFlops(int decoding) const {
   return AddedSeconds(decoding) * 0.5 / vision_seconds_per_flop_;
 }
 
-void Pace::LearnForward(const StepPlan& plan, double seconds) {
-  const int32_t prefill = plan.total_rows - plan.decoding_rows;
-  if (prefill <= 0) {
+void Pace::LearnForward(int32_t decoding_rows, int32_t prefill_rows, double seconds) {
+  if (prefill_rows <= 0) {
     Learn(decode_seconds_, seconds);
     return;
   }
-  const double own = plan.decoding_rows > 0 ? decode_seconds_ : 0;
-  Learn(prefill_row_seconds_, std::max(1e-7, (seconds - own) / prefill));
+  const double own = decoding_rows > 0 ? decode_seconds_ : 0;
+  Learn(prefill_row_seconds_, std::max(1e-7, (seconds - own) / prefill_rows));
 }
 
 void Pace::LearnVision(double flops, double seconds) {

@@ -23,7 +23,7 @@ class Pace {
   // Floating-point operations of the vision encoder beside `decoding` sequences; 0 while nothing is known, for as little as possible.
   double VisionFlops(int decoding) const;
 
-  void LearnForward(const StepPlan& plan, double seconds);
+  void LearnForward(int32_t decoding_rows, int32_t prefill_rows, double seconds);
   void LearnVision(double flops, double seconds);
 
  private:

@@ -17,6 +17,9 @@
 namespace tessera {
 
 using Clock = std::chrono::steady_clock;
+inline double Seconds(Clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 struct EncodedImage {
   std::string bytes;      // a JPEG, PNG or WebP file

@@ -126,6 +126,11 @@ absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
   return CheckStops(params, vocabulary);
 }
 
+bool LooksBack(const SamplingParams& params) {
+  return params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
+         params.frequency_penalty != 0;
+}
+
 RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& params) {
   constexpr uint64_t kSamplerStream = 0x746f6b656e;
   RowSampling sampling;
@@ -137,10 +142,7 @@ RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& par
   sampling.draw.uniform = UniformAt(params.seed, kSamplerStream, input.tokens.size());
 
   Edits edits;
-  if (params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
-      params.frequency_penalty != 0) {
-    AddPenalties(input, params, edits);
-  }
+  if (LooksBack(params)) AddPenalties(input, params, edits);
   for (const auto& [id, bias] : params.logit_bias) EditOf(id, edits).added += bias;
   const int64_t generated = static_cast<int64_t>(input.tokens.size()) - input.prompt_rows;
   if (generated < params.min_tokens) {

@@ -36,6 +36,9 @@ struct RowSampling {
   bool whole = false;            // the row is wanted on the host
 };
 
+// Whether a draw depends on the tokens before it.
+bool LooksBack(const SamplingParams& params);
+
 // Fields of `params` that are unset change nothing: see GenerationDefaults for what a request gets.
 RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& params);
 

@@ -7,7 +7,7 @@
 namespace tessera {
 
 void ExtendHashes(Sequence& sequence, int32_t block_size) {
-  const int32_t full = static_cast<int32_t>(sequence.tokens.size()) / block_size;
+  const int32_t full = sequence.known_rows() / block_size;
   for (int32_t block = static_cast<int32_t>(sequence.hashes.size()); block < full; ++block) {
     const int32_t begin = block * block_size;
     const int32_t end = begin + block_size;
@@ -121,6 +121,7 @@ int32_t Scheduler::ReadyRows(const Sequence& sequence) const {
 }
 
 int32_t Scheduler::PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan) {
+  if (sequence->unknown > 0 && sequence->full()) return 0;
   const int32_t prompt = sequence->prompt_rows() - sequence->computed;
   const int32_t least = options_.whole_prompts ? std::max(1, prompt) : 1;
   const int32_t wanted = std::min(std::max(limit, least), ReadyRows(*sequence));
@@ -187,16 +188,35 @@ void Scheduler::FreeBlocks(Sequence* sequence) {
   sequence->published = 0;
 }
 
-void Scheduler::Commit(const StepPlan& plan) {
+void Scheduler::Advance(const StepPlan& plan) {
+  int32_t place = 0;
   for (const PlannedRows& rows : plan.rows) {
     Sequence& sequence = *rows.sequence;
     sequence.computed += rows.count;
-    if (!options_.prefix_cache) continue;
-    ExtendHashes(sequence, options_.block_size);
-    while ((sequence.published + 1) * options_.block_size <= sequence.computed) {
-      const size_t block = static_cast<size_t>(sequence.published++);
-      pool_.Publish(sequence.blocks[block], sequence.hashes[block]);
+    if (rows.samples) {
+      TESSERA_CHECK(sequence.unknown <= 1);
+      sequence.tokens.push_back(kDrawnToken);
+      ++sequence.unknown;
+      sequence.drawn_place = place++;
     }
+    Publish(&sequence);
+  }
+}
+
+void Scheduler::Settle(Sequence* sequence, int32_t token) {
+  TESSERA_CHECK(sequence->unknown > 0);
+  sequence->tokens[static_cast<size_t>(sequence->known_rows())] = token;
+  --sequence->unknown;
+  Publish(sequence);
+}
+
+void Scheduler::Publish(Sequence* sequence) {
+  if (!options_.prefix_cache) return;
+  ExtendHashes(*sequence, options_.block_size);
+  const int32_t rows = std::min(sequence->computed, sequence->known_rows());
+  while ((sequence->published + 1) * options_.block_size <= rows) {
+    const size_t block = static_cast<size_t>(sequence->published++);
+    pool_.Publish(sequence->blocks[block], sequence->hashes[block]);
   }
 }
 

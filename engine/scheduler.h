@@ -3,6 +3,9 @@
 // and is computed again later.
 //
 // Thread: the engine's. No tensors, no clocks. Tests: scheduler_test.cc (tables and random runs against the invariants below).
+// A step may be planned while the one before it is under way: tokens that it draws count, though nobody knows them yet. Rows of a sequence
+// that turns out to have ended are then computed for nothing.
+//
 // Invariants: a sequence holds blocks only while running; every row is planned after all rows before it; a step's rows never exceed
 // the budget, but for one prompt where prompts are computed whole; the oldest running sequence is never preempted for a younger one.
 #pragma once
@@ -65,12 +68,16 @@ class Scheduler {
 
   // The sequence waits behind those already there. It must outlive its stay (until Remove).
   void Add(Sequence* sequence);
-  // Takes the sequence out at any stage and frees its blocks. Only between Commit() and Plan().
+  // Takes the sequence out at any stage and frees its blocks, also while a step that has rows of it is under way: who gets the blocks
+  // next writes to them in a later step.
   void Remove(Sequence* sequence);
 
   StepPlan Plan(const StepBudget& budget);
-  // After the step: rows are computed, full blocks published. Tokens sampled in the step are already appended.
-  void Commit(const StepPlan& plan);
+  // The step is queued, so to whatever is queued later its rows are computed. Each sequence that samples has one more token, drawn but
+  // not known: Sequence::unknown, drawn_place.
+  void Advance(const StepPlan& plan);
+  // The first unknown token is known now. One at most may be unknown while a step is planned.
+  void Settle(Sequence* sequence, int32_t token);
 
   // Running sequences, oldest first. Their pictures are the ones to encode next.
   const std::vector<Sequence*>& running() const { return running_; }
@@ -87,6 +94,8 @@ class Scheduler {
   std::optional<BlockId> AllocateFor(const Sequence* sequence, StepPlan& plan);
   void Preempt(Sequence* victim, StepPlan& plan);
   void FreeBlocks(Sequence* sequence);
+  // Gives full blocks of computed rows whose tokens are known to the pool's index.
+  void Publish(Sequence* sequence);
   // Plans at most `limit` rows; how many. A whole prompt counts as one beyond any limit.
   int32_t PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan);
 
@@ -97,7 +106,7 @@ class Scheduler {
   SchedulerCounts counts_;
 };
 
-// Hashes of the leading full blocks of `sequence.tokens`, chained: each covers its predecessor's, the token ids and, for image rows,
+// Hashes of the leading full blocks of known tokens, chained: each covers its predecessor's, the token ids and, for image rows,
 // the picture's digest with the row's place in it. Extends sequence.hashes.
 void ExtendHashes(Sequence& sequence, int32_t block_size);
 

@@ -11,6 +11,8 @@
 
 namespace tessera {
 
+constexpr int32_t kDrawnToken = -2;
+
 enum class SequenceState : uint8_t {
   kWaiting,   // holds no blocks
   kRunning,   // takes part in steps
@@ -28,6 +30,9 @@ struct Sequence {
 
   // Rows of the prompt, then the answer. An image row holds kImagePlaceholder.
   std::vector<int32_t> tokens;
+  // How many of the last tokens are drawn but not known yet: they are kDrawnToken.
+  int32_t unknown = 0;
+  int32_t drawn_place = 0;  // of the last one of them, among the tokens drawn in its step
   int32_t max_rows = 0;  // tokens.size() never grows beyond: prompt and the longest answer
 
   // Rows [0, computed) have keys and values in `blocks`; computed < tokens.size() while running.
@@ -45,9 +50,12 @@ struct Sequence {
   int32_t preemptions = 0;
 
   int32_t prompt_rows() const { return static_cast<int32_t>(prompt.rows.size()); }
-  int32_t generated() const { return static_cast<int32_t>(tokens.size()) - prompt_rows(); }
+  int32_t known_rows() const { return static_cast<int32_t>(tokens.size()) - unknown; }
+  int32_t generated() const { return known_rows() - prompt_rows(); }
   int32_t remaining() const { return static_cast<int32_t>(tokens.size()) - computed; }
-  bool decoding() const { return generated() > 0 && remaining() == 1; }
+  bool decoding() const { return generated() + unknown > 0 && remaining() == 1; }
+  // No token may follow the last one.
+  bool full() const { return static_cast<int32_t>(tokens.size()) >= max_rows; }
 };
 
 }  // namespace tessera

@@ -3,16 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <optional>
+#include <utility>
 
 #include "engine/check.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
-
-double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 PaceOptions PaceFrom(const EngineOptions& options) {
   return {options.step_tokens, options.step_seconds, options.stall_ratio};
@@ -61,20 +58,25 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, Loa
                                      model.info.max_context);
   ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache,
                    KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size));
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> drawn,
+                   backend.Allocate(DType::kInt32, {options.max_running}));
   return std::unique_ptr<StepLoop>(new StepLoop(backend, model, model_options, options, gate,
-                                                telemetry, std::move(cache)));
+                                                telemetry, std::move(cache), std::move(drawn)));
 }
 
 StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
                    const EngineOptions& options, AdmissionGate& gate, Telemetry& telemetry,
-                   std::unique_ptr<KvCache> cache)
+                   std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn)
     : backend_(backend),
       model_(model),
       model_options_(model_options),
       options_(options),
       gate_(gate),
       telemetry_(telemetry),
+      plan_ahead_(options.plan_ahead.value_or(backend.queues())),
+      vision_beside_(model.vision != nullptr && &model.vision->backend() != &backend),
       cache_(std::move(cache)),
+      drawn_(std::move(drawn)),
       pool_(static_cast<int32_t>(cache_->blocks())),
       scheduler_({options.block_size, options.max_running,
                   options.prefix_cache && !model.spec.decoder.capacity,
@@ -201,13 +203,19 @@ void StepLoop::AbortAll(const absl::Status& status) {
 bool StepLoop::Step() {
   const Clock::time_point begin = Clock::now();
   backend_seconds_ = 0;
+  const bool landing = flight_.has_value();
+  if (flight_ && flight_->looked_back_on) Land(*std::exchange(flight_, std::nullopt));
   int decoding = 0;
   for (const Sequence* sequence : scheduler_.running()) decoding += sequence->decoding() ? 1 : 0;
-  const StepPlan plan = scheduler_.Plan(pace_.Rows(decoding, pictures_.busy()));
+  const bool vision_waits = pictures_.busy() && !vision_beside_;
+  const StepPlan plan = scheduler_.Plan(pace_.Rows(decoding, vision_waits));
   NoteAdmitted(plan, begin);
-  if (!plan.rows.empty()) RunForward(plan);
-  const bool encoded = EncodePictures(decoding);
-  if (plan.rows.empty() && !encoded) return false;
+  std::optional<Flight> before = std::exchange(flight_, std::nullopt);
+  if (!plan.rows.empty()) Launch(plan);
+  if (before) Land(*std::move(before));
+  if (flight_ && !plan_ahead_) Land(*std::exchange(flight_, std::nullopt));
+  const bool encoding = EncodePictures(decoding);
+  if (plan.rows.empty() && !landing && !encoding) return false;
 
   const double seconds = Seconds(Clock::now() - begin);
   telemetry_.Write([&](EngineStats& stats) {
@@ -233,96 +241,6 @@ void StepLoop::NoteAdmitted(const StepPlan& plan, Clock::time_point now) {
   for (const PlannedRows& rows : plan.rows) {
     LiveRequest& request = *rows.sequence->owner;
     if (!request.prefill_began) request.prefill_began = now;
-  }
-}
-
-void StepLoop::RunForward(const StepPlan& plan) {
-  const bool gumbel = model_options_.router == RouterMode::kGumbel;
-  const BuiltBatch built =
-      BuildBatch(plan, options_.block_size, model_.spec.decoder.position_axes(), gumbel);
-  const Clock::time_point begin = Clock::now();
-  for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
-  const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
-  std::optional<StepTokens> tokens;
-  if (!output.logits.empty()) {
-    std::vector<RowSampling> samplings;
-    for (const LiveRequest* request : built.sampling) samplings.push_back(SamplingOf(*request));
-    tokens.emplace(backend_, output.logits, model_.info.vocabulary, samplings);
-  }
-  std::vector<std::vector<int32_t>> choices;
-  if (telemetry_.counts_routing()) choices = backend_.DownloadInts(output.expert_choices);
-  backend_.ResetArena();
-  const Clock::time_point end = Clock::now();
-  backend_seconds_ += Seconds(end - begin);
-  pace_.LearnForward(plan, Seconds(end - begin));
-
-  telemetry_.CountRouting(choices, built.image_row);
-  for (size_t i = 0; i < built.sampling.size(); ++i) AppendToken(*built.sampling[i], *tokens, i, end);
-  scheduler_.Commit(plan);
-  ReleasePictures(plan);
-  Deliver(built.sampling);
-}
-
-RowSampling StepLoop::SamplingOf(const LiveRequest& request) const {
-  const Sequence& sequence = request.sequence;
-  SamplerInput input{model_.info.vocabulary, sequence.tokens, sequence.prompt_rows(), {},
-                     request.end_ids};
-  if (model_.spec.repetition.bos_for_prompt) input.prompt_stand_in = model_.tokenizer->bos();
-  return ResolveSampling(input, sequence.sampling);
-}
-
-void StepLoop::AppendToken(LiveRequest& request, const StepTokens& tokens, size_t row,
-                           Clock::time_point now) {
-  Sequence& sequence = request.sequence;
-  const int32_t token = tokens.token(row);
-  request.finite = tokens.finite(row);
-  request.chunk = Chunk();
-  sequence.tokens.push_back(token);
-  request.chunk.token_ids.push_back(token);
-  if (sequence.sampling.logprobs >= 0) {
-    const Logprobs logprobs = LogprobsOf(tokens.logits(row), token, sequence.sampling.logprobs);
-    const auto describe = [&](int32_t id, float logprob) {
-      return TokenLogprob{id, std::string(model_.tokenizer->TokenBytes(id)), logprob};
-    };
-    request.chunk.logprobs.push_back(describe(token, logprobs.chosen));
-    std::vector<TokenLogprob>& top = request.chunk.top_logprobs.emplace_back();
-    for (const auto& [id, logprob] : logprobs.top) top.push_back(describe(id, logprob));
-  }
-  const bool first = !request.first_token.has_value();
-  const double since = Seconds(now - (first ? request.request.arrival : *request.last_token));
-  if (first) request.first_token = now;
-  request.last_token = now;
-  telemetry_.Write([&](EngineStats& stats) {
-    ++stats.generated_tokens;
-    (first ? stats.time_to_first_token : stats.inter_token).Observe(since);
-  });
-}
-
-void StepLoop::Deliver(const std::vector<LiveRequest*>& sampled) {
-  for (LiveRequest* request : sampled) {
-    Sequence& sequence = request->sequence;
-    if (!request->finite) {
-      Finish(*request,
-             RequestError(absl::StatusCode::kInternal, ErrorReason::kEngineFailure, "",
-                          "the model's output is not finite"),
-             FinishReason::kNone, Outcome::kFailed);
-      continue;
-    }
-    const int32_t id = sequence.tokens.back();
-    const bool may_stop = sequence.generated() > sequence.sampling.min_tokens;
-    const bool ended = std::find(request->end_ids.begin(), request->end_ids.end(), id) !=
-                       request->end_ids.end();
-    const bool full = static_cast<int32_t>(sequence.tokens.size()) >= sequence.max_rows;
-    Answer::Text text = request->answer->Push(id, may_stop);
-    request->chunk.text = std::move(text.text);
-    const bool finished = text.stopped || ended || full;
-    if (finished) request->chunk.text += request->answer->Finish();
-    request->sink->OnChunk(std::move(request->chunk));
-    if (finished) {
-      const FinishReason reason =
-          text.stopped || ended ? FinishReason::kStop : FinishReason::kLength;
-      Finish(*request, absl::OkStatus(), reason, OutcomeOf(reason, absl::OkStatus()));
-    }
   }
 }
 

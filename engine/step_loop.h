@@ -1,9 +1,12 @@
-// The engine thread's work: takes messages, plans a step, encodes pictures, runs the model, samples, delivers. All scheduler, KV and
-// model state is here and belongs to that one thread.
+// The engine thread's work: takes messages, plans a step, queues it, delivers the tokens of the one before, encodes pictures. Where the
+// device works beside the host, a step is queued before the tokens of the one before it are known. All scheduler, KV and model state is
+// here and belongs to that one thread.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "engine/admission_gate.h"
@@ -48,7 +51,27 @@ class StepLoop {
  private:
   StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
            const EngineOptions& options, AdmissionGate& gate, Telemetry& telemetry,
-           std::unique_ptr<KvCache> cache);
+           std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn);
+
+  // A step that is queued and whose tokens are not delivered yet.
+  struct Flight {
+    Clock::time_point launched;
+    int32_t decoding_rows = 0;
+    int32_t prefill_rows = 0;
+    std::vector<Ticket> sampling;  // who gets the tokens, in order
+    bool looked_back_on = false;   // what one of them draws next depends on its token
+    std::optional<StepTokens> tokens;
+    std::vector<std::vector<int32_t>> choices;  // of experts, [T, k] of each routed layer
+    std::unique_ptr<Arrival> choices_arrival;
+    std::vector<bool> image_row;                // [T]
+    std::vector<EncodedPicturePtr> pictures;    // that it reads and nobody needs afterwards
+  };
+  // Pictures that the encoder's device is busy with.
+  struct Slice {
+    Clock::time_point began;
+    std::vector<Digest> pictures;
+    double flops = 0;
+  };
 
   void OnPrepared(PreparedMessage message);
   absl::Status CheckFit(LiveRequest& request, int32_t rows) const;
@@ -56,16 +79,21 @@ class StepLoop {
   void NoteAdmitted(const StepPlan& plan, Clock::time_point now);
 
   bool EncodePictures(int decoding);
+  void BeginSlice(int decoding);
+  void EndSlice();
   bool ResolvePictures();
-  void ReleasePictures(const StepPlan& plan);
+  void ReleasePictures(const StepPlan& plan, Flight& flight);
   void FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
-  void RunForward(const StepPlan& plan);
+  void Launch(const StepPlan& plan);
+  void StartChoices(std::span<const Tensor> choices, Flight& flight);
+  // Waits for the step and delivers its tokens.
+  void Land(Flight flight);
   RowSampling SamplingOf(const LiveRequest& request) const;
-  // Takes the next token of a request from row `row`.
-  void AppendToken(LiveRequest& request, const StepTokens& tokens, size_t row,
-                   Clock::time_point now);
-  void Deliver(const std::vector<LiveRequest*>& sampled);
+  // The next token of a request, from row `row`.
+  Chunk TakeToken(LiveRequest& request, const StepTokens& tokens, size_t row,
+                  Clock::time_point now);
+  void Deliver(LiveRequest& request, Chunk chunk, bool finite);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
   Usage UsageOf(const LiveRequest& request) const;
 
@@ -75,12 +103,18 @@ class StepLoop {
   const EngineOptions options_;
   AdmissionGate& gate_;
   Telemetry& telemetry_;
+  const bool plan_ahead_;
+  const bool vision_beside_;  // the encoder has a queue of its own
   std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<Buffer> drawn_;  // int32 [max_running], the tokens of the latest step that drew any
   BlockPool pool_;
   Scheduler scheduler_;
   PictureEncoder pictures_;
   Pace pace_;
   std::map<Ticket, std::shared_ptr<LiveRequest>> live_;
+  std::optional<Flight> flight_;
+  std::optional<Slice> slice_;
+  Clock::time_point landed_;    // when the latest flight did
   double backend_seconds_ = 0;  // of the step under way
 };
 

@@ -2,8 +2,17 @@
 #include "engine/step_loop.h"
 
 #include <algorithm>
+#include <cmath>
+#include <thread>
+#include <utility>
 
 namespace tessera {
+namespace {
+
+constexpr double kShareBeside = 0.25;  // of the device, for pictures while somebody decodes
+constexpr std::chrono::microseconds kPause(100);  // before the device is asked again
+
+}  // namespace
 
 // Gives running sequences the encoded pictures that are at hand and tells the encoder which ones are wanted. True when a sequence got one:
 // the next plan may have rows of it.
@@ -30,37 +39,67 @@ bool StepLoop::ResolvePictures() {
   return got_one;
 }
 
-// Advances the encoder by what the pace allows. False when nothing came of it: no picture is waited for and none was at hand.
+// Advances the encoder. False when nothing came of it: no picture is waited for and none was at hand.
 bool StepLoop::EncodePictures(int decoding) {
+  if (slice_) {
+    if (!model_.vision->backend().Idle()) {
+      if (!flight_) std::this_thread::sleep_for(kPause);
+      return true;
+    }
+    EndSlice();
+  }
   const bool got_one = ResolvePictures();
   if (!pictures_.busy()) return got_one;
-  const std::vector<Digest> batch = pictures_.Pending();
-  const Clock::time_point begin = Clock::now();
-  const absl::StatusOr<double> flops = pictures_.Advance(pace_.VisionFlops(decoding));
-  backend_.ResetArena();
-  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  backend_seconds_ += seconds;
-  if (flops.ok()) pace_.LearnVision(*flops, seconds);
+  BeginSlice(decoding);
+  if (slice_ && model_.vision->backend().Idle()) EndSlice();
+  return true;
+}
+
+// As much as the pace allows; all of a batch where it disturbs nobody.
+void StepLoop::BeginSlice(int decoding) {
+  Backend& backend = model_.vision->backend();
+  slice_ = Slice{Clock::now(), pictures_.Pending()};
+  backend.set_share(decoding > 0 ? kShareBeside : 1);
+  const absl::StatusOr<double> flops =
+      pictures_.Advance(vision_beside_ ? INFINITY : pace_.VisionFlops(decoding));
+  backend.ResetArena();
+  if (flops.ok()) {
+    slice_->flops = *flops;
+  } else {
+    FailPictureWaiters(std::exchange(slice_, std::nullopt)->pictures, flops.status());
+  }
+}
+
+void StepLoop::EndSlice() {
+  const double seconds = Seconds(Clock::now() - slice_->began);
+  if (!vision_beside_) {
+    backend_seconds_ += seconds;
+    pace_.LearnVision(slice_->flops, seconds);
+  }
   for (Sequence* sequence : scheduler_.running()) {
     for (const auto& image : sequence->prompt.images) {
-      if (std::find(batch.begin(), batch.end(), image->digest) == batch.end()) continue;
+      if (std::find(slice_->pictures.begin(), slice_->pictures.end(), image->digest) ==
+          slice_->pictures.end()) {
+        continue;
+      }
       sequence->owner->encode_seconds += seconds;
       break;
     }
   }
-  if (!flops.ok()) FailPictureWaiters(batch, flops.status());
+  slice_.reset();
   ResolvePictures();
-  return true;
 }
 
-// Lets go of pictures all rows of which are computed; a preempted sequence looks them up again.
-void StepLoop::ReleasePictures(const StepPlan& plan) {
+// Pictures all rows of which are computed are held by the flight alone; a preempted sequence looks them up again.
+void StepLoop::ReleasePictures(const StepPlan& plan, Flight& flight) {
   for (const PlannedRows& rows : plan.rows) {
     LiveRequest& request = *rows.sequence->owner;
     for (const ImageSpan& span : rows.sequence->prompt.spans) {
       const size_t image = static_cast<size_t>(span.image);
       if (span.begin + span.rows > rows.sequence->computed) continue;
-      request.pictures[image].reset();
+      if (request.pictures[image] != nullptr) {
+        flight.pictures.push_back(std::exchange(request.pictures[image], nullptr));
+      }
       request.looked_up[image] = false;
       rows.sequence->image_ready[image] = false;
     }

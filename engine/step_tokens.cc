@@ -1,5 +1,6 @@
 #include "engine/step_tokens.h"
 
+#include <array>
 #include <cmath>
 
 #include "engine/check.h"
@@ -7,7 +8,7 @@
 namespace tessera {
 
 StepTokens::StepTokens(Backend& backend, Tensor logits, int64_t columns,
-                       std::span<const RowSampling> samplings)
+                       std::span<const RowSampling> samplings, Tensor drawn)
     : columns_(columns), stride_(logits.cols()) {
   TESSERA_CHECK(static_cast<int64_t>(samplings.size()) == logits.rows());
   std::vector<int32_t> whole;
@@ -23,17 +24,26 @@ StepTokens::StepTokens(Backend& backend, Tensor logits, int64_t columns,
     }
   }
   const Largest largest = backend.ArgMax(logits, columns);
+  std::vector<Download> raw = {{largest.values, largest_}};
   if (!whole.empty()) {
     const auto count = static_cast<int64_t>(whole.size());
-    logits_ = backend.DownloadFloats(
-        count == logits.rows() ? logits
-                               : backend.GatherRows(logits, backend.Upload(whole, {count})));
+    raw.emplace_back(count == logits.rows()
+                         ? logits
+                         : backend.GatherRows(logits, backend.Upload(whole, {count})),
+                     logits_);
   }
+  raw_arrival_ = backend.StartDownload(raw);
   bool draws_any = !edits.empty();
   for (const Draw& draw : draws) draws_any = draws_any || draw.temperature > 0;
-  tokens_ = backend.DownloadInts(draws_any ? backend.DrawTokens(logits, columns, draws, edits)
-                                           : largest.places);
-  largest_ = backend.DownloadFloats(largest.values);
+  const Tensor tokens =
+      draws_any ? backend.DrawTokens(logits, columns, draws, edits) : largest.places;
+  backend.Copy(tokens, Tensor(DType::kInt32, {tokens.elements()}, drawn.data));
+  token_arrival_ = backend.StartDownload(std::array{Download(tokens, tokens_)});
+}
+
+void StepTokens::Wait() {
+  raw_arrival_->Wait();
+  token_arrival_->Wait();
 }
 
 bool StepTokens::finite(size_t row) const { return std::isfinite(largest_[row]); }

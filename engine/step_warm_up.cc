@@ -34,6 +34,7 @@ absl::Status StepLoop::WarmUp() {
     batch.router_seeds = {0};
     batch.router_rows = {0};
   }
+  batch.drawn = drawn_->tensor();
   model_.decoder->Forward(batch, *cache_, nullptr);
   backend_.ResetArena();
   if (model_.vision != nullptr) {
@@ -43,7 +44,7 @@ absl::Status StepLoop::WarmUp() {
     while (work.next_layer == 0 && !model_.vision->Done(work)) {
       RETURN_IF_ERROR(model_.vision->Advance(work, 0).status());
     }
-    backend_.ResetArena();
+    model_.vision->backend().ResetArena();
   }
   return absl::OkStatus();
 }

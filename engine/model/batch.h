@@ -20,7 +20,7 @@ struct ImageRows {
 
 // S sequences, T rows. See PagedBatch for a worked example of the index arrays.
 struct Batch {
-  std::vector<int32_t> ids;        // [T]; 0 for image rows
+  std::vector<int32_t> ids;        // [T]; 0 for image rows; below 0: drawn[-1 - id]
   std::vector<int32_t> positions;  // [axes, T], see DecoderSpec::position_axes()
   std::vector<int32_t> slots;      // [T]
   std::vector<int32_t> query_starts = {0};  // [S + 1]
@@ -33,6 +33,7 @@ struct Batch {
   std::vector<bool> pictured;        // [S]
   std::vector<ImageRows> images;
   std::vector<int32_t> logit_rows;      // rows whose logits are wanted
+  Tensor drawn;  // int32, on the device: tokens that the host does not know yet; or empty
   // [T] where routing is random, else empty: the request's seed, and the row's place in its sequence.
   std::vector<uint64_t> router_seeds;
   std::vector<int32_t> router_rows;

@@ -54,7 +54,7 @@ const NormWeights& Decoder::NormBefore(int index) const {
 }
 
 Tensor Decoder::EmbedRows(const Pass& pass) {
-  Tensor x = backend_.Embed(embedding_->tensor(), pass.ids);
+  Tensor x = backend_.Embed(embedding_->tensor(), pass.ids, pass.batch.drawn);
   if (!pass.embedding_scales.empty()) backend_.ScaleRows(x, pass.embedding_scales);
   for (const ImageRows& image : pass.batch.images) {
     backend_.PutRows(x, ImageFeatures(image, 0),

@@ -43,6 +43,8 @@ class VisionEncoder {
                                                              WeightLoader& loader);
 
   const VisionSpec& spec() const { return spec_; }
+  // Whose operations it queues.
+  Backend& backend() const { return backend_; }
   int taps() const { return static_cast<int>(tap_projectors_.size()); }
 
   // Embeds the patches of pictures. RESOURCE_EXHAUSTED when memory is short.

@@ -24,7 +24,7 @@ void Describe(const Checkpoint& checkpoint, HeaderCheck& headers) {
 
 WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
                            HeaderCheck* headers)
-    : backend_(backend),
+    : backend_(&backend),
       checkpoint_(checkpoint),
       progress_(std::move(progress)),
       headers_(headers),
@@ -80,7 +80,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> WeightLoader::Linear(
     Bias bias) {
   LinearWeights weights;
   RETURN_IF_ERROR(Gather(names, outs, in, bias, weights));
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, backend_.PackLinear(weights));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, backend_->PackLinear(weights));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   Release(weights);
   return packed;
@@ -106,7 +106,7 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Experts(
 }
 
 absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Pack(const ExpertWeights& experts) {
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_.PackExperts(experts));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_->PackExperts(experts));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   return packed;
 }
@@ -163,7 +163,7 @@ absl::StatusOr<std::unique_ptr<PackedLora>> WeightLoader::Lora(
       ASSIGN_OR_RETURN(b.weights.emplace_back(), Take(prefixes[i] + "lora_B", {outs[i], spec.rank}));
     }
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, backend_.PackLora(weights));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, backend_->PackLora(weights));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   for (const LinearWeights& a : weights.a) Release(a);
   for (const LinearWeights& b : weights.b) Release(b);
@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Tensor(const std::string& 
                                                              const std::vector<int64_t>& dims,
                                                              DType dtype) {
   ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_.Load(tensor, dtype));
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_->Load(tensor, dtype));
   packed_bytes_ += static_cast<int64_t>(buffer->tensor().bytes());
   checkpoint_.Release(tensor);
   if (progress_) progress_(done_, total_);

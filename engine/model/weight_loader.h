@@ -72,7 +72,9 @@ class WeightLoader {
                                             const std::vector<int64_t>& dims);
 
   Checkpoint& checkpoint() { return checkpoint_; }
-  Backend& backend() { return backend_; }
+  Backend& backend() { return *backend_; }
+  // What is loaded from now on belongs to it.
+  void set_backend(Backend& backend) { backend_ = &backend; }
   // The rows that a vocabulary tensor has.
   absl::StatusOr<int64_t> RowsOf(const std::string& name) const;
   // Distinct tensors taken: one that serves twice, such as a tied head, counts once.
@@ -86,7 +88,7 @@ class WeightLoader {
   bool HasShape(const std::string& name, const std::vector<int64_t>& dims) const;
   void Release(const LinearWeights& weights);
 
-  Backend& backend_;
+  Backend* backend_;
   Checkpoint& checkpoint_;
   Progress progress_;
   HeaderCheck* headers_;

@@ -6,85 +6,26 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
 #include <numeric>
-#include <sstream>
-#include <thread>
 
 #include "engine/cpu/cpu_backend.h"
 #include "engine/status.h"
 #include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"
+#include "tests/testing/phi_engine.h"
 
 namespace tessera {
 namespace {
 
+using testing::Ask;
 using testing::CollectingSink;
 using testing::DataPath;
-
-std::string ReadPicture(const std::string& name) {
-  std::ifstream file(DataPath("golden/models/moe_llava_phi/images") / name, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  EXPECT_FALSE(bytes.str().empty()) << name;
-  return bytes.str();
-}
-
-Request Ask(const std::string& text, const std::string& picture = "", int32_t max_tokens = 24) {
-  Request request;
-  Message message;
-  if (!picture.empty()) message.parts.emplace_back(EncodedImage{ReadPicture(picture), ""});
-  message.parts.emplace_back("\n" + text);
-  request.input = std::vector<Message>{message};
-  request.sampling.max_tokens = max_tokens;
-  request.sampling.ignore_eos = true;
-  return request;
-}
-
-std::unique_ptr<Engine> Start(const EngineOptions& options = {},
-                              RouterMode router = RouterMode::kDeterministic,
-                              DType dtype = DType::kFloat32) {
-  CpuOptions cpu;
-  cpu.dtype = dtype;
-  auto backend = MakeCpuBackend(cpu);
-  EXPECT_TRUE(backend.ok());
-  ModelOptions model;
-  model.model_dir = DataPath("golden/models/moe_llava_phi/model");
-  model.vision_tower_dir = DataPath("golden/models/moe_llava_phi/vision_tower");
-  model.router = router;
-  auto engine = StartEngine(*std::move(backend), model, options);
-  EXPECT_TRUE(engine.ok()) << engine.status();
-  return *std::move(engine);
-}
-
-std::shared_ptr<CollectingSink> Submit(Engine& engine, const Request& request, Ticket* ticket = nullptr) {
-  auto sink = std::make_shared<CollectingSink>();
-  const auto accepted = engine.Submit(request, sink);
-  EXPECT_TRUE(accepted.ok()) << accepted.status();
-  if (accepted.ok() && ticket != nullptr) *ticket = *accepted;
-  return sink;
-}
-
-std::vector<int32_t> RunAlone(Engine& engine, const Request& request) {
-  const auto sink = Submit(engine, request);
-  sink->Wait();
-  EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
-  return sink->token_ids();
-}
-
-// Everything that requests held is given back.
-void ExpectIdle(Engine& engine) {
-  EngineStats stats;
-  for (int i = 0; i < 200; ++i) {
-    stats = engine.Stats();
-    if (stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0) break;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  EXPECT_EQ(stats.running, 0);
-  EXPECT_EQ(stats.waiting, 0);
-  EXPECT_EQ(stats.kv_blocks_used, 0);
-  EXPECT_EQ(stats.inflight_bytes, 0);
-}
+using testing::ExpectIdle;
+using testing::ReadPicture;
+using testing::RunAlone;
+using testing::RunTogether;
+using testing::StartPhi;
+using testing::Submit;
 
 // 32 requests of many kinds: text and pictures, greedy and sampled, short and long.
 std::vector<Request> MixedRequests() {
@@ -104,19 +45,6 @@ std::vector<Request> MixedRequests() {
   return requests;
 }
 
-std::vector<std::vector<int32_t>> RunTogether(Engine& engine, const std::vector<Request>& requests) {
-  std::vector<std::shared_ptr<CollectingSink>> sinks;
-  for (const Request& request : requests) sinks.push_back(Submit(engine, request));
-  std::vector<std::vector<int32_t>> answers;
-  for (const auto& sink : sinks) {
-    sink->Wait();
-    EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
-    EXPECT_EQ(sink->finishes(), 1);
-    answers.push_back(sink->token_ids());
-  }
-  return answers;
-}
-
 class BatchInvariance : public ::testing::TestWithParam<DType> {};
 
 TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
@@ -124,7 +52,7 @@ TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
   const std::vector<Request> requests = MixedRequests();
   std::vector<std::vector<int32_t>> alone;
   {
-    const auto engine = Start({}, RouterMode::kDeterministic, GetParam());
+    const auto engine = StartPhi({}, RouterMode::kDeterministic, GetParam());
     for (const Request& request : requests) alone.push_back(RunAlone(*engine, request));
     for (size_t i = 0; i < requests.size(); ++i) {  // now after a prefix hit
       const auto sink = Submit(*engine, requests[i]);
@@ -138,13 +66,13 @@ TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
   EngineOptions chunked;
   chunked.step_tokens = 16;
   chunked.prefix_cache = false;
-  EXPECT_EQ(RunTogether(*Start(chunked, RouterMode::kDeterministic, GetParam()), requests), alone)
+  EXPECT_EQ(RunTogether(*StartPhi(chunked, RouterMode::kDeterministic, GetParam()), requests), alone)
       << "chunks of 16";
   EngineOptions tight;
   tight.prefix_cache = false;
-  const auto engine = Start(tight, RouterMode::kDeterministic, GetParam());
+  const auto engine = StartPhi(tight, RouterMode::kDeterministic, GetParam());
   tight.kv_cache_bytes = engine->model().kv_bytes_per_token * 16 * 30;
-  const auto preempting = Start(tight, RouterMode::kDeterministic, GetParam());
+  const auto preempting = StartPhi(tight, RouterMode::kDeterministic, GetParam());
   EXPECT_EQ(RunTogether(*preempting, requests), alone) << "with preemptions";
   EXPECT_GT(preempting->Stats().preemptions, 0u);
   ExpectIdle(*preempting);
@@ -158,7 +86,7 @@ TEST(EngineTest, GumbelRoutingIsRepeatableAndIndependentOfBatchMates) {
   std::vector<Request> requests = MixedRequests();
   requests.resize(8);
   for (size_t i = 0; i < requests.size(); ++i) requests[i].sampling.seed = i + 1;
-  const auto engine = Start({}, RouterMode::kGumbel);
+  const auto engine = StartPhi({}, RouterMode::kGumbel);
   std::vector<std::vector<int32_t>> alone;
   for (const Request& request : requests) alone.push_back(RunAlone(*engine, request));
   EXPECT_EQ(RunTogether(*engine, requests), alone);
@@ -168,7 +96,7 @@ TEST(EngineTest, GumbelRoutingIsRepeatableAndIndependentOfBatchMates) {
 }
 
 TEST(EngineTest, CancelAtEveryStageGivesEverythingBack) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   for (int chunks = 0; chunks < 6; ++chunks) {
     Ticket ticket = 0;
     const auto sink = Submit(*engine, Ask("Tell me more.", chunks % 2 == 0 ? "wide.png" : "", 500), &ticket);
@@ -186,7 +114,7 @@ TEST(EngineTest, CancelAtEveryStageGivesEverythingBack) {
 TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
   EngineOptions options;
   options.max_running = 1;
-  const auto engine = Start(options);
+  const auto engine = StartPhi(options);
   Request running = Ask("A long story, please.", "", 1500);
   running.deadline = Clock::now() + std::chrono::milliseconds(300);
   Request waiting = Ask("And me?", "gray.png");
@@ -206,7 +134,7 @@ TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
 }
 
 TEST(EngineTest, TheSamePictureIsEncodedOnce) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   RunAlone(*engine, Ask("What is it?", "wide.png"));
   RunAlone(*engine, Ask("Something quite different: how many?", "wide.png"));
   EXPECT_EQ(engine->Stats().images_encoded, 1u);
@@ -215,15 +143,15 @@ TEST(EngineTest, TheSamePictureIsEncodedOnce) {
 }
 
 TEST(EngineTest, PicturesNeverShareKeysAndValues) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   const std::vector<int32_t> wide = RunAlone(*engine, Ask("What is in the picture?", "wide.png"));
   const std::vector<int32_t> square = RunAlone(*engine, Ask("What is in the picture?", "square.png"));
   EXPECT_NE(wide, square);
-  EXPECT_EQ(RunAlone(*Start(), Ask("What is in the picture?", "square.png")), square);
+  EXPECT_EQ(RunAlone(*StartPhi(), Ask("What is in the picture?", "square.png")), square);
 }
 
 TEST(EngineTest, SaltsDoNotSharePrefixes) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   Request request = Ask("The same words from two tenants.");
   request.cache_salt = "a";
   RunAlone(*engine, request);
@@ -234,7 +162,7 @@ TEST(EngineTest, SaltsDoNotSharePrefixes) {
 }
 
 TEST(EngineTest, StopStringEndsTheAnswerBeforeIt) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   Request request = Ask("What is in the picture?", "wide.png");
   const auto free = Submit(*engine, request);
   free->Wait();
@@ -252,7 +180,7 @@ TEST(EngineTest, StopStringEndsTheAnswerBeforeIt) {
 }
 
 TEST(EngineTest, UsageAddsUp) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   const auto sink = Submit(*engine, Ask("What is in the picture?", "wide.png", 5));
   sink->Wait();
   const Usage usage = sink->completion().usage;
@@ -273,7 +201,7 @@ TEST(EngineTest, UsageAddsUp) {
 
 TEST(EngineTest, CountsTheRoutersChoicesInTheDetailAskedFor) {
   const Request request = Ask("What is in the picture?", "wide.png", 5);
-  const auto each = Start();
+  const auto each = StartPhi();
   const std::vector<int32_t> answer = RunAlone(*each, request);
   const EngineStats all = each->Stats();
   ASSERT_EQ(all.layer_experts, (std::vector<int32_t>{4, 4}));
@@ -295,13 +223,13 @@ TEST(EngineTest, CountsTheRoutersChoicesInTheDetailAskedFor) {
   }
   EngineOptions options;
   options.routing_telemetry = RoutingTelemetry::kLayer;
-  const auto by_layer = Start(options);
+  const auto by_layer = StartPhi(options);
   EXPECT_EQ(RunAlone(*by_layer, request), answer);
   EXPECT_EQ(by_layer->Stats().layer_tokens, all.layer_tokens);
   EXPECT_EQ(by_layer->Stats().busiest_tokens.size(), 2u);
   EXPECT_TRUE(by_layer->Stats().expert_tokens.empty());
   options.routing_telemetry = RoutingTelemetry::kOff;
-  const auto off = Start(options);
+  const auto off = StartPhi(options);
   EXPECT_EQ(RunAlone(*off, request), answer);
   EXPECT_TRUE(off->Stats().moe_layer_index.empty());
   EXPECT_TRUE(off->Stats().layer_tokens.empty());
@@ -311,7 +239,7 @@ TEST(EngineTest, FullQueueRefusesWithAReason) {
   EngineOptions options;
   options.max_running = 1;
   options.max_waiting = 2;
-  const auto engine = Start(options);
+  const auto engine = StartPhi(options);
   std::vector<std::shared_ptr<CollectingSink>> accepted;
   absl::Status refusal;
   for (int i = 0; i < 8 && refusal.ok(); ++i) {
@@ -327,7 +255,7 @@ TEST(EngineTest, FullQueueRefusesWithAReason) {
 }
 
 TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   const auto steady = Submit(*engine, Ask("I keep talking.", "", 400));
   struct Case {
     std::string field;
@@ -385,7 +313,7 @@ TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
 }
 
 TEST(EngineTest, ShutdownEndsEveryRequestOnce) {
-  const auto engine = Start();
+  const auto engine = StartPhi();
   std::vector<std::shared_ptr<CollectingSink>> sinks;
   for (int i = 0; i < 6; ++i) sinks.push_back(Submit(*engine, Ask("Endless.", i % 2 ? "gray.png" : "", 1000)));
   sinks[0]->WaitForChunks(2);

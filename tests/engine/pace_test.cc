@@ -7,19 +7,12 @@
 namespace tessera {
 namespace {
 
-StepPlan Plan(int32_t decoding, int32_t prefill) {
-  StepPlan plan;
-  plan.decoding_rows = decoding;
-  plan.total_rows = decoding + prefill;
-  return plan;
-}
-
 // Steps of 10 ms with decoding rows only, 1 ms more for each row of prefill beside them.
 Pace Learned(const PaceOptions& options) {
   Pace pace(options);
   for (int i = 0; i < 50; ++i) {
-    pace.LearnForward(Plan(4, 0), 0.010);
-    pace.LearnForward(Plan(4, 20), 0.030);
+    pace.LearnForward(4, 0, 0.010);
+    pace.LearnForward(4, 20, 0.030);
   }
   return pace;
 }
@@ -73,18 +66,18 @@ TEST(PaceTest, VisionTakesWorkByItsTime) {
 TEST(PaceTest, FollowsChangesAndForgetsOutliers) {
   Pace pace = Learned({512, 0.25, 5.0});
   const int before = pace.Rows(4, false).prefill_rows;
-  pace.LearnForward(Plan(4, 20), 0.050);
+  pace.LearnForward(4, 20, 0.050);
   EXPECT_GT(pace.Rows(4, false).prefill_rows, before / 2) << "one slow step";
-  for (int i = 0; i < 50; ++i) pace.LearnForward(Plan(4, 20), 0.050);  // now 2 ms a row
+  for (int i = 0; i < 50; ++i) pace.LearnForward(4, 20, 0.050);  // now 2 ms a row
   EXPECT_NEAR(pace.Rows(4, false).prefill_rows, 25, 1);
 }
 
 TEST(PaceTest, StaysWithinBoundsWhateverTheClockSays) {
   Pace pace({512, 0.25, 1.0});
   for (const double seconds : {0.0, 1e9, 1e-12, 0.0}) {
-    pace.LearnForward(Plan(4, 0), seconds);
-    pace.LearnForward(Plan(4, 100), seconds);
-    pace.LearnForward(Plan(0, 100), seconds);
+    pace.LearnForward(4, 0, seconds);
+    pace.LearnForward(4, 100, seconds);
+    pace.LearnForward(0, 100, seconds);
     pace.LearnVision(3, seconds);
     pace.LearnVision(0, seconds);
     for (const int decoding : {0, 1, 100}) {

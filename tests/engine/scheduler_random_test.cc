@@ -15,8 +15,8 @@ using testing::SimulatedSteps;
 
 class RandomRun {
  public:
-  explicit RandomRun(uint32_t seed)
-      : random_(seed), options_(MakeOptions()), steps_(options_, MakeBlocks()) {}
+  RandomRun(uint32_t seed, bool ahead)
+      : random_(seed), options_(MakeOptions()), steps_(options_, MakeBlocks(), ahead) {}
 
   void Run(int sequences) {
     int step = 0;
@@ -29,7 +29,8 @@ class RandomRun {
       for (Sequence* sequence : steps_.scheduler().running()) EncodeSome(*sequence);
       if (Below(40) == 0) RemoveSome();
       const StepBudget budget = {Below(24) + 1, Below(25)};
-      steps_.Step(budget);
+      const bool under_way = steps_.under_way();
+      overtook += !steps_.Step(budget).rows.empty() && under_way ? 1 : 0;
       if (::testing::Test::HasFailure()) return;
     }
     EXPECT_EQ(steps_.pool().used(), 0);
@@ -43,6 +44,7 @@ class RandomRun {
 
   int preempted = 0;  // sequences
   int reused = 0;
+  int overtook = 0;  // steps that were planned while tokens were unknown
 
  private:
   int32_t Below(int32_t end) {
@@ -98,21 +100,29 @@ class RandomRun {
   std::vector<std::unique_ptr<Sequence>> sequences_;
 };
 
-TEST(SchedulerRandomTest, KeepsItsInvariantsAndEverySequenceItsOwnCache) {
+class SchedulerRandomTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(SchedulerRandomTest, KeepsItsInvariantsAndEverySequenceItsOwnCache) {
   int preempted = 0;
   int reused = 0;
+  int overtook = 0;
   for (uint32_t seed = 0; seed < 200; ++seed) {
     SCOPED_TRACE(seed);
-    RandomRun run(seed);
+    RandomRun run(seed, GetParam());
     ASSERT_NO_FATAL_FAILURE(run.Run(40));
     ASSERT_FALSE(HasFailure());
     preempted += run.preempted;
     reused += run.reused;
+    overtook += run.overtook;
   }
   // Of 8000 sequences: the runs must have come to what they are about.
   EXPECT_GT(preempted, 400);
   EXPECT_GT(reused, 400);
+  EXPECT_EQ(overtook > 10000, GetParam());
 }
+
+INSTANTIATE_TEST_SUITE_P(Ahead, SchedulerRandomTest, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "Ahead" : "Waiting"; });
 
 }  // namespace
 }  // namespace tessera

@@ -17,6 +17,16 @@ const std::vector<float> kLogits = {0, 4, 1, 9,   //
                                     7, 2, 3, 9,   //
                                     1, 1, 8, 9};  // the last column is padding
 
+// Of the first three columns. The device must know the tokens, too.
+StepTokens Choose(Backend& backend, Tensor logits, std::span<const RowSampling> samplings) {
+  const Tensor drawn = backend.New(DType::kInt32, {8});
+  StepTokens step(backend, logits, 3, samplings, drawn);
+  step.Wait();
+  const std::vector<int32_t> known = backend.DownloadInts(drawn);
+  for (size_t row = 0; row < samplings.size(); ++row) EXPECT_EQ(known[row], step.token(row));
+  return step;
+}
+
 TEST(StepTokensTest, RowsAreWholeWhereAskedFor) {
   const auto backend = MakeCpuBackend({}).value();
   for (const std::vector<bool>& whole : {std::vector<bool>{false, false, false},
@@ -25,7 +35,7 @@ TEST(StepTokensTest, RowsAreWholeWhereAskedFor) {
                                          {true, false, true}}) {
     std::vector<RowSampling> samplings(3);
     for (size_t row = 0; row < 3; ++row) samplings[row].whole = whole[row];
-    const StepTokens step(*backend, backend->Upload(kLogits, {3, 4}), 3, samplings);
+    const StepTokens step = Choose(*backend, backend->Upload(kLogits, {3, 4}), samplings);
     const int32_t places[] = {1, 0, 2};
     for (size_t row = 0; row < 3; ++row) {
       EXPECT_EQ(step.token(row), places[row]);
@@ -44,7 +54,7 @@ TEST(StepTokensTest, EditsChangeTheirRowAloneAndNotWhatTheHostSees) {
   samplings[0].edits = {{0, 0, 1, 5}};
   samplings[2].edits = {{0, 2, 16, 0}, {0, 1, 1, 0.25f}};
   samplings[2].whole = true;
-  const StepTokens step(*backend, backend->Upload(kLogits, {3, 4}), 3, samplings);
+  const StepTokens step = Choose(*backend, backend->Upload(kLogits, {3, 4}), samplings);
   EXPECT_EQ(step.token(0), 0);
   EXPECT_EQ(step.token(1), 0);
   EXPECT_EQ(step.token(2), 1);
@@ -55,7 +65,7 @@ TEST(StepTokensTest, DrawsBesideGreedyRows) {
   const auto backend = MakeCpuBackend({}).value();
   std::vector<RowSampling> samplings(3);
   samplings[1].draw = {.temperature = 100, .uniform = 0.5};  // about the middle of three
-  const StepTokens step(*backend, backend->Upload(kLogits, {3, 4}), 3, samplings);
+  const StepTokens step = Choose(*backend, backend->Upload(kLogits, {3, 4}), samplings);
   EXPECT_EQ(step.token(0), 1);
   EXPECT_EQ(step.token(1), 1);
   EXPECT_EQ(step.token(2), 2);
@@ -67,7 +77,7 @@ TEST(StepTokensTest, SaysWhichRowsAreNotFinite) {
   std::vector<RowSampling> samplings(3);
   for (RowSampling& sampling : samplings) sampling.draw.temperature = 1;
   samplings[2].edits = {{0, 1, 1, -kInfinity}, {0, 2, 1, -kInfinity}};
-  const StepTokens step(*backend, backend->Upload(logits, {3, 3}), 3, samplings);
+  const StepTokens step = Choose(*backend, backend->Upload(logits, {3, 3}), samplings);
   EXPECT_FALSE(step.finite(0));
   EXPECT_FALSE(step.finite(1));
   EXPECT_TRUE(step.finite(2)) << "barred tokens are no fault of the model";

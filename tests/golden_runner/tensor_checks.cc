@@ -81,11 +81,12 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
     ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(pictures));
     RETURN_IF_ERROR(model.vision->Advance(work, INFINITY).status());
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(work));
+    Backend& vision = model.vision->backend();
     const int taps = model.vision->taps();
     const auto level_rows = static_cast<int32_t>(rows->tensor().rows() / (1 + taps));
     for (int level = 0; level <= taps; ++level) {
       step.features.push_back(
-          backend.DownloadFloats(rows->tensor().Rows(level * level_rows, level_rows)));
+          vision.DownloadFloats(rows->tensor().Rows(level * level_rows, level_rows)));
     }
     const std::shared_ptr<Buffer> features = std::move(rows);
     int32_t first = 0;
@@ -99,7 +100,7 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
       first += image->rows;
       live.pictures.push_back(std::move(picture));
     }
-    backend.ResetArena();
+    vision.ResetArena();
   }
   const int32_t rows = sequence.prompt_rows();
   const int32_t blocks = (rows + kBlockSize - 1) / kBlockSize;

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "engine/random.h"
 
@@ -20,10 +21,21 @@ uint64_t Number(const Digest& digest) {
   return number;
 }
 
+bool Contains(const std::vector<Sequence*>& list, const Sequence* sequence) {
+  return std::find(list.begin(), list.end(), sequence) != list.end();
+}
+
+}  // namespace
+
 // What row r holds covers rows [0, r], the salt and, for image rows, the picture and the place in
 // it.
-std::vector<uint64_t> History(const Sequence& sequence) {
+std::vector<uint64_t> SimulatedSteps::History(const Sequence& sequence) const {
   std::vector<uint64_t> own(sequence.tokens.begin(), sequence.tokens.end());
+  EXPECT_LE(sequence.unknown, ahead_ ? 1 : 0);
+  if (sequence.unknown == 1) {
+    EXPECT_EQ(sequence.tokens.back(), kDrawnToken);
+    own.back() = static_cast<uint64_t>(drawn_[static_cast<size_t>(sequence.drawn_place)]);
+  }
   for (const ImageSpan& span : sequence.prompt.spans) {
     const Digest& digest = sequence.prompt.images[static_cast<size_t>(span.image)]->digest;
     for (int32_t row = 0; row < span.rows; ++row) {
@@ -35,12 +47,6 @@ std::vector<uint64_t> History(const Sequence& sequence) {
   for (uint64_t& row : own) before = row = MixBits(before ^ MixBits(row));
   return own;
 }
-
-bool Contains(const std::vector<Sequence*>& list, const Sequence* sequence) {
-  return std::find(list.begin(), list.end(), sequence) != list.end();
-}
-
-}  // namespace
 
 std::unique_ptr<Sequence> MakeSequence(std::string_view salt) {
   auto sequence = std::make_unique<Sequence>();
@@ -73,8 +79,9 @@ std::unique_ptr<Sequence> MakeText(int32_t first, int32_t rows, int32_t answer) 
   return sequence;
 }
 
-SimulatedSteps::SimulatedSteps(const SchedulerOptions& options, int32_t blocks)
+SimulatedSteps::SimulatedSteps(const SchedulerOptions& options, int32_t blocks, bool ahead)
     : options_(options),
+      ahead_(ahead),
       pool_(blocks),
       scheduler_(options, pool_),
       slots_(static_cast<size_t>(blocks * options.block_size)) {}
@@ -87,6 +94,7 @@ void SimulatedSteps::Add(Sequence* sequence) {
 void SimulatedSteps::Remove(Sequence* sequence) {
   scheduler_.Remove(sequence);
   std::erase(live_, sequence);
+  std::replace(under_way_.begin(), under_way_.end(), sequence, static_cast<Sequence*>(nullptr));
   EXPECT_EQ(sequence->state, SequenceState::kFinished);
   EXPECT_TRUE(sequence->blocks.empty());
   EXPECT_FALSE(Contains(scheduler_.running(), sequence));
@@ -104,18 +112,31 @@ StepPlan SimulatedSteps::Step(const StepBudget& budget) {
   CheckPlan(plan, budget, before);
   CheckOrder();
   CheckBlocks();
+  const std::vector<Sequence*> before_sampled = std::exchange(under_way_, {});
+  const std::vector<int32_t> before_drawn = drawn_;
   Compute(plan);
-  scheduler_.Commit(plan);
+  scheduler_.Advance(plan);
   for (const PlannedRows& rows : plan.rows) {
     Sequence& sequence = *rows.sequence;
+    if (rows.samples) under_way_.push_back(&sequence);
     for (const ImageSpan& span : sequence.prompt.spans) {  // pictures are let go when computed
       if (span.begin + span.rows > sequence.computed) continue;
       sequence.image_ready[static_cast<size_t>(span.image)] = false;
     }
-    if (static_cast<int32_t>(sequence.tokens.size()) >= sequence.max_rows) Remove(&sequence);
   }
+  Settle(before_sampled, before_drawn);
+  if (!ahead_) Settle(std::exchange(under_way_, {}), drawn_);
   CheckBlocks();
   return plan;
+}
+
+void SimulatedSteps::Settle(const std::vector<Sequence*>& sampled,
+                            const std::vector<int32_t>& tokens) {
+  for (size_t i = 0; i < sampled.size(); ++i) {
+    if (sampled[i] == nullptr) continue;
+    scheduler_.Settle(sampled[i], tokens[i]);
+    if (sampled[i]->known_rows() >= sampled[i]->max_rows) Remove(sampled[i]);
+  }
 }
 
 bool SimulatedSteps::Finish(const StepBudget& budget, int limit) {
@@ -130,6 +151,7 @@ void SimulatedSteps::CheckPlan(const StepPlan& plan, const StepBudget& budget,
   std::set<const Sequence*> planned;
   for (const PlannedRows& rows : plan.rows) {
     EXPECT_TRUE(planned.insert(rows.sequence).second) << "planned twice";
+    EXPECT_LT(rows.begin + rows.count, rows.sequence->max_rows) << "nothing may follow";
     total += rows.count;
     CheckRows(rows);
     const auto at = std::find(before.decoding.begin(), before.decoding.end(), rows.sequence);
@@ -205,14 +227,16 @@ void SimulatedSteps::Compute(const StepPlan& plan) {
       Slot(*rows.sequence, row) = history[static_cast<size_t>(row)];
     }
   }
+  std::vector<int32_t> drawn;
   for (const PlannedRows& rows : plan.rows) {
     const std::vector<uint64_t>& history = histories[rows.sequence];
     for (int32_t row = 0; row < rows.begin + rows.count; ++row) {
       ASSERT_EQ(Slot(*rows.sequence, row), history[static_cast<size_t>(row)])
           << "row " << row << " of a sequence is not its own";
     }
-    if (rows.samples) rows.sequence->tokens.push_back(static_cast<int32_t>(history.back() % 3));
+    if (rows.samples) drawn.push_back(static_cast<int32_t>(history.back() % 3));
   }
+  drawn_ = std::move(drawn);
 }
 
 uint64_t& SimulatedSteps::Slot(const Sequence& sequence, int32_t row) {
