@@ -16,12 +16,14 @@ constexpr size_t kLeastChunk = size_t{16} << 20;
 absl::StatusOr<DeviceMemory> DeviceMemory::Allocate(size_t bytes) {
   DeviceMemory memory;
   memory.data_.reset(gpu::Allocate(std::max<size_t>(bytes, 1)));
-  if (memory.data_ == nullptr) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the GPU has no {} MiB free; use a smaller model or --kv-cache-mib", bytes >> 20));
-  }
+  if (memory.data_ == nullptr) return Exhausted(bytes);
   memory.bytes_ = bytes;
   return memory;
+}
+
+absl::Status DeviceMemory::Exhausted(size_t bytes) {
+  return absl::ResourceExhaustedError(fmt::format(
+      "the GPU has no {} MiB free; use a smaller model or --kv-cache-mib", bytes >> 20));
 }
 
 void* DeviceArena::Allocate(size_t bytes) {

@@ -17,6 +17,7 @@ class DeviceMemory {
   DeviceMemory() = default;
   // RESOURCE_EXHAUSTED when there is not enough. Not zeroed; of 0 bytes not null either.
   static absl::StatusOr<DeviceMemory> Allocate(size_t bytes);
+  static absl::Status Exhausted(size_t bytes);
 
   void* data() const { return data_.get(); }
   size_t bytes() const { return bytes_; }

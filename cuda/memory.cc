@@ -10,12 +10,13 @@ namespace {
 
 class DeviceBuffer : public Buffer {
  public:
-  DeviceBuffer(DeviceMemory memory, Tensor tensor) : memory_(std::move(memory)), tensor_(tensor) {}
+  DeviceBuffer(Tensor tensor, gpu::StreamHandle stream) : tensor_(tensor), stream_(stream) {}
+  ~DeviceBuffer() override { gpu::FreeInOrder(tensor_.data, stream_); }
   Tensor tensor() const override { return tensor_; }
 
  private:
-  DeviceMemory memory_;
-  Tensor tensor_;
+  const Tensor tensor_;
+  const gpu::StreamHandle stream_;
 };
 
 }  // namespace
@@ -47,10 +48,10 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
       return absl::ResourceExhaustedError("cannot allocate a tensor of more than 2^64 bytes");
     }
   }
-  ASSIGN_OR_RETURN(DeviceMemory memory, DeviceMemory::Allocate(bytes));
-  gpu::Zero(memory.data(), bytes, stream_);
-  const Tensor tensor(dtype, dims, memory.data());
-  return std::make_unique<DeviceBuffer>(std::move(memory), tensor);
+  void* memory = gpu::AllocateInOrder(std::max<size_t>(bytes, 1), stream_);
+  if (memory == nullptr) return DeviceMemory::Exhausted(bytes);
+  gpu::Zero(memory, bytes, stream_);
+  return std::make_unique<DeviceBuffer>(Tensor(dtype, dims, memory), stream_);
 }
 
 std::unique_ptr<Backend> CudaBackend::MakeSideQueue() {

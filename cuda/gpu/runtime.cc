@@ -20,6 +20,14 @@ void Check(cudaError_t error, const char* what) {
   std::abort();
 }
 
+// What FreeInOrder() gives back stays with the process, for the next AllocateInOrder().
+void KeepFreedMemory() {
+  cudaMemPool_t pool = nullptr;
+  Check(cudaDeviceGetDefaultMemPool(&pool, 0), "memory pool");
+  uint64_t kept = UINT64_MAX;
+  Check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &kept), "memory pool");
+}
+
 // Blocks of a stream that is first are given a free multiprocessor before those of others.
 cudaError_t MakeStream(bool first, StreamHandle& stream) {
   int last_priority = 0;
@@ -50,6 +58,7 @@ std::string Open(Device& device, StreamHandle& stream) {
            std::to_string(device.minor) +
            ", 8.0 or newer is needed; CUDA_VISIBLE_DEVICES chooses another GPU";
   }
+  KeepFreedMemory();
   error = MakeStream(true, stream);
   return error == cudaSuccess ? "" : device.name + ": " + cudaGetErrorString(error);
 }
@@ -76,6 +85,17 @@ void Free(void* memory) {
   cudaDeviceSynchronize();
   cudaFree(memory);
 }
+
+void* AllocateInOrder(size_t bytes, StreamHandle stream) {
+  void* memory = nullptr;
+  if (cudaMallocAsync(&memory, bytes, stream) != cudaSuccess) {
+    cudaGetLastError();  // clears it
+    return nullptr;
+  }
+  return memory;
+}
+
+void FreeInOrder(void* memory, StreamHandle stream) { cudaFreeAsync(memory, stream); }
 
 size_t FreeBytes() {
   size_t free = 0;

@@ -34,6 +34,9 @@ void Close(StreamHandle stream);
 void* Allocate(size_t bytes);
 // Waits until the device has done all that was queued.
 void Free(void* memory);
+// The same in the order of a stream, so that memory that comes and goes beside work waits for nothing.
+void* AllocateInOrder(size_t bytes, StreamHandle stream);
+void FreeInOrder(void* memory, StreamHandle stream);
 // Of the device's memory, what nobody has.
 size_t FreeBytes();
 // Host memory that the device copies from and to by itself; null when there is not enough.

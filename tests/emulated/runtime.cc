@@ -73,6 +73,10 @@ void Free(void* memory) {
   for (const StreamHandle stream : streams) Synchronize(stream);
   std::free(memory);
 }
+void* AllocateInOrder(size_t bytes, StreamHandle) { return Allocate(bytes); }
+void FreeInOrder(void* memory, StreamHandle stream) {
+  emulated::Queue(stream, [memory] { std::free(memory); });
+}
 size_t FreeBytes() { return size_t{1} << 28; }
 void* AllocateHost(size_t bytes) { return Allocate(bytes); }
 void FreeHost(void* memory) { std::free(memory); }
