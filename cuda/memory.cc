@@ -57,7 +57,8 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
 std::unique_ptr<Backend> CudaBackend::MakeSideQueue() {
   const gpu::StreamHandle stream = gpu::OpenSideStream();
   TESSERA_CHECK_MSG(stream != nullptr, "no second stream");
-  return std::make_unique<CudaBackend>(activation_dtype(), format_, device_, stream);
+  return std::make_unique<CudaBackend>(activation_dtype(), WeightFormat::kActivations, device_,
+                                       stream);
 }
 
 void CudaBackend::set_share(double share) {

@@ -33,12 +33,12 @@ class Packer {
     weights.format = format_;
     weights.experts = experts;
     weights.out = out;
-    const int64_t size = ElementBytes();
-    const int64_t columns = quantized() ? cuda::kBlockCols : 16 / size;
-    weights.stride = (in + columns - 1) / columns * columns;
-    ASSIGN_OR_RETURN(weights.data, Zeros(experts * Rows(weights) * weights.stride * size));
+    const int64_t columns =
+        quantized() ? cuda::kBlockCols : 16 / static_cast<int64_t>(DTypeBytes(dtype_));
+    weights.stride = RoundUp(in, columns);
+    ASSIGN_OR_RETURN(weights.data, Zeros(experts * ExpertBytes(weights)));
     const auto row_floats = static_cast<int64_t>(sizeof(float)) * experts * out;
-    if (quantized()) {
+    if (quantized() && format_ != WeightFormat::kInt4) {
       ASSIGN_OR_RETURN(weights.scales, Zeros(row_floats));
     }
     if (biased) {
@@ -64,13 +64,12 @@ class Packer {
 
   absl::Status PutMatrix(const HostTensor& matrix, const Place& place, DeviceWeights& weights) {
     cuda::PackedRows target;
-    target.data = static_cast<char*>(weights.data.data()) +
-                  place.expert * Rows(weights) * weights.stride * ElementBytes();
+    target.data = static_cast<char*>(weights.data.data()) + place.expert * ExpertBytes(weights);
     target.dtype = dtype_;
     target.stride = weights.stride;
     target.first_col = place.first_col;
     target.format = format_;
-    if (quantized()) {
+    if (weights.scale() != nullptr) {
       target.scales = static_cast<float*>(weights.scales.data()) + place.expert * weights.out;
     }
     const bool transposed = matrix.column_stride != 0;
@@ -80,7 +79,7 @@ class Packer {
     const int64_t lines = transposed ? cols : rows;
     const int64_t length = transposed ? rows : cols;
     const auto stored = static_cast<int64_t>(DTypeBytes(matrix.dtype));
-    const bool whole = transposed && quantized();  // a scale needs all of its row
+    const bool whole = transposed && quantized();  // a scale needs all of its row or group
     const int64_t most =
         whole ? lines : std::clamp<int64_t>(kScratchBytes / (line * stored), 1, lines);
     RETURN_IF_ERROR(NeedScratch(((most - 1) * line + length) * stored));
@@ -104,13 +103,15 @@ class Packer {
 
  private:
   bool quantized() const { return format_ != WeightFormat::kActivations; }
-  int64_t ElementBytes() const {
-    return quantized() ? 1 : static_cast<int64_t>(DTypeBytes(dtype_));
-  }
-  // Of an expert, those of padding included.
-  int64_t Rows(const DeviceWeights& weights) const {
-    const int64_t block = quantized() ? cuda::kBlockRows : 1;
-    return (weights.out + block - 1) / block * block;
+  static int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+  // Padding included.
+  int64_t ExpertBytes(const DeviceWeights& weights) const {
+    if (format_ == WeightFormat::kInt4) {
+      return RoundUp(weights.out, cuda::kBoxRows) / cuda::kBoxRows *
+             (weights.stride / cuda::kBlockCols) * cuda::kFourBitBoxBytes;
+    }
+    if (quantized()) return RoundUp(weights.out, cuda::kBlockRows) * weights.stride;
+    return weights.out * weights.stride * static_cast<int64_t>(DTypeBytes(dtype_));
   }
 
   absl::StatusOr<DeviceMemory> Zeros(int64_t bytes) {
@@ -191,7 +192,9 @@ bool AnyBias(const std::vector<LinearWeights>& sources) {
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
     const LinearWeights& source) {
-  Packer packer(activation_dtype(), format_, uses_hopper(), stream_, staging_);
+  const WeightFormat format =
+      source.logits && format_ == WeightFormat::kInt4 ? WeightFormat::kInt8 : format_;
+  Packer packer(activation_dtype(), format, uses_hopper(), stream_, staging_);
   auto packed = std::make_unique<CudaLinear>();
   ASSIGN_OR_RETURN(packed->weights,
                    packer.New(1, OutOf(source), source.weights[0].dims[1], !source.biases.empty()));

@@ -88,10 +88,11 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
             "Of weights and activations: auto (default), float32, bfloat16 or float16", dtypes,
             options.dtype);
   const Choices<WeightFormat> weights = {{"fp8", WeightFormat::kFloat8},
-                                         {"int8", WeightFormat::kInt8}};
+                                         {"int8", WeightFormat::kInt8},
+                                         {"int4", WeightFormat::kInt4}};
   AddChoice(app, "--weights",
-            "Of matrices on a GPU, 8 bits with a scale per row: fp8 (E4M3) or int8; default: "
-            "in --dtype",
+            "Of the language model's matrices on a GPU: fp8 (E4M3) or int8 with a scale per row, "
+            "int4 with one per 64 columns; default: in --dtype",
             weights, options.weights);
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
@@ -169,7 +170,9 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
 
 absl::Status CheckWeights(const ServerOptions& options) {
   if (options.weights == WeightFormat::kActivations) return absl::OkStatus();
-  const char* const name = options.weights == WeightFormat::kFloat8 ? "fp8" : "int8";
+  const char* const name = options.weights == WeightFormat::kFloat8 ? "fp8"
+                           : options.weights == WeightFormat::kInt8 ? "int8"
+                                                                    : "int4";
   if (options.device != DeviceChoice::kCuda) {
     return absl::InvalidArgumentError(
         fmt::format("--weights {} is for the GPU only; add --device cuda or leave it out", name));

@@ -1,6 +1,6 @@
 // Weights on their way from a checkpoint into the layout of the kernels: conversion, transposition,
 // interleaving, quantisation.
-#include "cuda/kernels/eight_bit.h"
+#include "cuda/kernels/four_bit.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 
@@ -100,6 +100,53 @@ __global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {
   }
 }
 
+// A block quantises kTile rows of one group of 64 columns; a warp has rows warp, warp + kWarps, ….
+template <typename From, typename To>
+__global__ void QuantizeGroupsKernel(StoredMatrix source, PackedRows target) {
+  gpu::WaitForPrevious();
+  constexpr unsigned kWarps = kThreads / 32;
+  static_assert(kBlockCols == 2 * kTile);
+  __shared__ SharedTile<float> halves[2];
+  const int64_t first = int64_t{blockIdx.y} * kTile;
+  const int64_t col = int64_t{blockIdx.x} * kBlockCols;
+  LoadTile<From>(source, first, col, halves[0]);
+  LoadTile<From>(source, first, col + kTile, halves[1]);
+  const unsigned lane = threadIdx.x % 32;
+  for (unsigned row = threadIdx.x / 32; row < kTile && first + row < source.rows; row += kWarps) {
+    float most = fmaxf(Magnitude(halves[0][row][lane]), Magnitude(halves[1][row][lane]));
+    for (int mask = 16; mask > 0; mask /= 2) most = fmaxf(most, gpu::ShuffleXor(most, mask));
+    const float scale = FourBitScale(most);
+    const bool usable = scale > 0 && scale < INFINITY;
+    const int64_t packed = PackedRow(target, first + row);
+    const auto box_row = static_cast<int>(packed % kBoxRows);
+    auto* box = static_cast<unsigned char*>(target.data) + FourBitBox(packed, col, target.stride);
+    if (lane == 0) reinterpret_cast<To*>(box + kFourBitScales)[box_row] = Round<To>(scale);
+    if (lane >= 8) continue;
+    uint32_t word = 0;
+    for (int n = 0; n < 8; ++n) {
+      const int c = FourBitColumn(static_cast<int>(lane), static_cast<int>(lane) / 4, n);
+      const float x = usable ? halves[c / kTile][row][c % kTile] / scale : 0.0f;
+      const auto number = static_cast<int>(rintf(fminf(fmaxf(x, -kMostInt4), kMostInt4)));
+      word |= static_cast<uint32_t>(number + 8) << 4 * n;
+    }
+    const int owner = box_row % 8 * 4 + static_cast<int>(lane) % 4;
+    auto* words = reinterpret_cast<LaneBytes*>(box + box_row / kBlockRows * kFourBitBlockBytes);
+    words[owner].steps[box_row % kBlockRows / 8 * 2 + lane / 4] = word;
+  }
+}
+
+void QuantizeGroups(const StoredMatrix& source, const PackedRows& target, Stream stream) {
+  const gpu::Grid grid = {dim3(static_cast<unsigned>((source.cols + kBlockCols - 1) / kBlockCols),
+                               static_cast<unsigned>((source.rows + kTile - 1) / kTile)),
+                          kThreads};
+  ForDType(source.dtype, [&](auto from) {
+    using From = decltype(from);
+    const auto kernel = target.dtype == DType::kBFloat16 ? QuantizeGroupsKernel<From, BFloat16>
+                                                         : QuantizeGroupsKernel<From, Float16>;
+    gpu::Launch(kernel, grid, stream, source, target);
+  });
+}
+
 }  // namespace
 
 void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream) {
@@ -114,6 +161,7 @@ void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream str
 }
 
 void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream) {
+  if (target.format == WeightFormat::kInt4) return QuantizeGroups(source, target, stream);
   const gpu::Grid grid = {dim3(static_cast<unsigned>((source.rows + kTile - 1) / kTile)), kThreads};
   ForDType(source.dtype, [&](auto from) {
     using From = decltype(from);

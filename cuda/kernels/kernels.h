@@ -20,6 +20,9 @@ using Stream = gpu::StreamHandle;
 // 8-bit weights lie in blocks (eight_bit.h) of
 constexpr int kBlockRows = 16;
 constexpr int kBlockCols = 64;
+// and 4-bit ones in boxes (four_bit.h) of so many rows, the same columns and
+constexpr int kBoxRows = 64;
+constexpr int kFourBitBoxBytes = 2176;
 // A [rows, cols] part of host weights that lies on the device as it was stored.
 struct StoredMatrix {
   const void* data = nullptr;
@@ -30,12 +33,12 @@ struct StoredMatrix {
   int64_t column_stride = 0;
 };
 // Where it goes: row r to row `first_row` + r of [rows, stride] or, where `format` has 8 bits, of
-// the matrix of eight_bit.h, its scale to `scales`; or where `gated_half` ≥ 0 to row 16 · (r / 8) +
+// the matrix of eight_bit.h, its scale to `scales`, or that of four_bit.h; or where `gated_half` ≥ 0 to row 16 · (r / 8) +
 // 8 · gated_half + r % 8 (kernels of gated experts want eight gates, then the eight rows they
 // gate).
 struct PackedRows {
   void* data = nullptr;
-  DType dtype = DType::kFloat32;  // unless of 8 bits
+  DType dtype = DType::kFloat32;  // of 4 bits, the scales'; of 8 bits, none
   int64_t stride = 0;             // in elements
   int64_t first_row = 0;
   int64_t first_col = 0;
@@ -44,8 +47,9 @@ struct PackedRows {
   float* scales = nullptr;
 };
 void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
-// To 8 bits. `source` holds whole rows, first_col is 0. A row with a number that is not finite gets
-// an infinite scale and zeros, so that its products are NaN.
+// To 8 or 4 bits. `source` holds whole rows, first_col is 0, and of 4 bits what is not written is
+// zero. A row, or group, with a number that is not finite gets an infinite scale and zeros, so that
+// its products are NaN.
 void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
 
 // --- rows.cu ---
@@ -86,11 +90,11 @@ struct Product {
   const int32_t* starts = nullptr;  // [experts + 1]; null: one expert takes all places
   int64_t places = 0;
   int64_t experts = 1;
-  const void* weights = nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h
-  WeightFormat format = WeightFormat::kActivations;  // of 8 bits only where x is of 16
+  const void* weights = nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h or four_bit.h
+  WeightFormat format = WeightFormat::kActivations;  // quantised only where x is of 16 bits
   const float* scales = nullptr;                     // of 8-bit weights, [experts, out]
   int64_t out = 0;                                   // a multiple of 16 where gated
-  int64_t stride = 0;  // ≥ in, zero beyond it, a multiple of 16 bytes, of 8-bit weights 64
+  int64_t stride = 0;  // ≥ in, zero beyond it, a multiple of 16 bytes, of quantised ones 64 columns
   const float* bias = nullptr;  // [experts, out] or null
   Activation activation = Activation::kNone;
   bool gated = false;

@@ -104,6 +104,8 @@ void RunFloat32Product(const Product& product, Stream stream) {
 void RunProduct(const Product& product, Stream stream) {
   if (product.x.dtype == DType::kFloat32) {
     RunFloat32Product(product, stream);
+  } else if (product.format == WeightFormat::kInt4) {
+    RunFourBitProduct(product, stream);
   } else if (product.format != WeightFormat::kActivations) {
     RunQuantizedProduct(product, stream);
   } else {

@@ -11,8 +11,9 @@ namespace tessera::cuda {
 // On CUDA cores, float32; on tensor cores by mma.sync, bfloat16 and float16 (sm_80 and newer).
 void RunFloat32Product(const Product& product, Stream stream);
 void RunHalfProduct(const Product& product, Stream stream);
-// … with 8-bit weights.
+// … with 8-bit weights, and with 4-bit ones.
 void RunQuantizedProduct(const Product& product, Stream stream);
+void RunFourBitProduct(const Product& product, Stream stream);
 
 constexpr int kOutTile = 64;  // rows of W of one block
 

@@ -2,7 +2,7 @@
 // products fit and in which tiles.
 #include <cmath>
 
-#include "cuda/kernels/eight_bit.h"
+#include "cuda/kernels/four_bit.h"
 #include "cuda/kernels/product_hopper_kernel.h"
 
 namespace tessera::cuda {
@@ -15,6 +15,7 @@ template <typename T>
 struct HalfRows {
   using Number = T;
   static constexpr int kBoxBytes = kWarpgroupRows * kRowBytes;
+  static constexpr int kFetchedBytes = kBoxBytes;
 
   static __device__ __forceinline__ void Fetch(const gpu::TensorMap& map, gpu::Barrier* full,
                                                const HopperTask&, int expert, int first_row, int k,
@@ -72,13 +73,21 @@ bool HopperProductFits(const Product& product) {
          MostTiles(product.places, TilingOf(product, {1, kMinPlaces})) <= INT32_MAX;
 }
 
-// 8-bit weights as rows of 128 bytes, 64 of the engine's elements: a box is eight of them, a block,
-// of each of four blocks of rows.
+// Quantised weights as lines of 128 bytes, 64 of the engine's elements. 8 bits: a box is eight of
+// them, a block, of each of four blocks of rows; 4 bits: all the lines of one of theirs.
 bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
                       int64_t stride, gpu::TensorMap& map) {
   const auto size = [](int64_t n) { return static_cast<uint64_t>(n); };
   gpu::TensorBoxes boxes;
   boxes.data = weights;
+  if (format == WeightFormat::kInt4) {
+    constexpr int kLines = kFourBitBoxBytes / kRowBytes;
+    const uint64_t lines = size(stride / kBlockCols * kLines);
+    boxes.dims = {kRowBytes / 2, lines, size(experts * RowBoxes(out))};
+    boxes.strides = {kRowBytes, lines * kRowBytes};
+    boxes.box = {kRowBytes / 2, kLines, 1};
+    return gpu::MakeTensorMap(boxes, map);
+  }
   if (format != WeightFormat::kActivations) {
     boxes.dims = {kRowBytes / 2, size(stride / kBlockCols * kBlockBytes / kRowBytes),
                   size(experts * RowBlocks(out))};
@@ -112,7 +121,9 @@ HopperTile ChooseHopperTile(const Product& product, int multiprocessors) {
 
 void RunHopperProduct(const Product& product, const gpu::TensorMap& weights, const HopperTile& tile,
                       int multiprocessors, Stream stream) {
-  if (product.format != WeightFormat::kActivations) {
+  if (product.format == WeightFormat::kInt4) {
+    RunHopperFourBitProduct(product, weights, tile, multiprocessors, stream);
+  } else if (product.format != WeightFormat::kActivations) {
     RunHopperQuantizedProduct(product, weights, tile, multiprocessors, stream);
   } else if (product.x.dtype == DType::kBFloat16) {
     LaunchHopperProduct<HalfRows<BFloat16>>(product, weights, tile, multiprocessors, stream);

@@ -14,8 +14,8 @@ struct HopperTile {
 
 bool HopperProductFits(const Product& product);
 
-// What the kernel reads weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h,
-// through; kept beside them. False where there is no such engine.
+// What the kernel reads weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h
+// or four_bit.h, through; kept beside them. False where there is no such engine.
 bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
                       int64_t stride, gpu::TensorMap& map);
 
@@ -30,8 +30,10 @@ inline void RunHopperProduct(const Product& product, const gpu::TensorMap& weigh
   RunHopperProduct(product, weights, ChooseHopperTile(product, multiprocessors), multiprocessors,
                    stream);
 }
-// The same for 8-bit weights alone.
+// The same for 8-bit weights alone, and for 4-bit ones.
 void RunHopperQuantizedProduct(const Product& product, const gpu::TensorMap& weights,
                                const HopperTile& tile, int multiprocessors, Stream stream);
+void RunHopperFourBitProduct(const Product& product, const gpu::TensorMap& weights,
+                             const HopperTile& tile, int multiprocessors, Stream stream);
 
 }  // namespace tessera::cuda

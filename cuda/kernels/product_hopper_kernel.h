@@ -5,7 +5,8 @@
 //
 // How W is stored is a class Weights of
 //   Number, the type of x and of the tensor cores' operands;
-//   kBoxBytes, of 64 rows of W and the columns of a stage;
+//   kBoxBytes, of 64 rows of W and the columns of a stage, a multiple of 1024, and kFetchedBytes of
+//     them that are brought;
 //   Fetch(map, full, task, expert, first_row, k, box): lets the copy engine bring such a box;
 //   Sum(in, warpgroup, shared, turn, d): takes a tile's stages in turn and leaves its sums in d.
 #pragma once
@@ -157,7 +158,7 @@ __device__ __forceinline__ void Fetch(const gpu::TensorMap& weights, const Hoppe
       gpu::Barrier* full = &shared.full[filling.stage];
       gpu::WaitPhase(&shared.empty[filling.stage], filling.parity ^ 1);
       if (thread == 0) {
-        gpu::ArriveExpecting(full, S::kWeightBytes);
+        gpu::ArriveExpecting(full, Weights::kFetchedBytes * S::kConsumers);
 #pragma unroll
         for (int i = 0; i < S::kConsumers; ++i) {
           Weights::Fetch(weights, full, task, tile.expert,

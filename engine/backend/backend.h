@@ -63,6 +63,7 @@ class PackedLora {
 struct LinearWeights {
   std::vector<HostTensor> weights;  // each [out_i, in]
   std::vector<HostTensor> biases;   // none, or one [out_i] per piece
+  bool logits = false;              // y decides on tokens: where weights get few bits, these get more
 };
 
 // Expert e: down(act(up(x))), or with `gated` down(act(gate) ⊙ up) where up[e] stacks gate, then up.

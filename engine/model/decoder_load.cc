@@ -39,7 +39,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, 
       spec.tied_head && !loader.checkpoint().Contains(spec.names.head + ".weight")
           ? spec.names.embedding
           : spec.names.head;
-  ASSIGN_OR_RETURN(decoder->head_, loader.Linear({head}, {rows}, spec.hidden, Bias::kNone));
+  ASSIGN_OR_RETURN(decoder->head_, loader.Linear({head}, {rows}, spec.hidden, Bias::kNone, /*logits=*/true));
   return decoder;
 }
 

@@ -77,8 +77,9 @@ void WeightLoader::Release(const LinearWeights& weights) {
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> WeightLoader::Linear(
     const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
-    Bias bias) {
+    Bias bias, bool logits) {
   LinearWeights weights;
+  weights.logits = logits;
   RETURN_IF_ERROR(Gather(names, outs, in, bias, weights));
   ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, backend_->PackLinear(weights));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);

@@ -38,10 +38,10 @@ class WeightLoader {
   WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
                HeaderCheck* headers = nullptr);
 
-  // "<name>.weight" of each name stacked, each [outs[i], in].
+  // "<name>.weight" of each name stacked, each [outs[i], in]. `logits`: see LinearWeights.
   absl::StatusOr<std::unique_ptr<PackedLinear>> Linear(const std::vector<std::string>& names,
                                                        const std::vector<int64_t>& outs,
-                                                       int64_t in, Bias bias);
+                                                       int64_t in, Bias bias, bool logits = false);
   // Experts whose matrices are "<prefixes[e]><up>" and "<prefixes[e]><down>".
   absl::StatusOr<std::unique_ptr<PackedExperts>> Experts(const std::vector<std::string>& prefixes,
                                                          const std::vector<std::string>& up,

@@ -133,7 +133,24 @@ INSTANTIATE_TEST_SUITE_P(
                      .out = 100,
                      .gather = true,
                      .wide = true,
-                     .weights = WeightFormat::kInt8}),
+                     .weights = WeightFormat::kInt8},
+        ProductSetup{.name = "Int4WeightsGated",
+                     .counts = {7, 0, 9, 1, 130},
+                     .in = 80,
+                     .out = 208,
+                     .gated = true,
+                     .bias = true,
+                     .activation = Activation::kSilu,
+                     .gather = true,
+                     .weights = WeightFormat::kInt4},
+        ProductSetup{.name = "Int4WeightsDeepOddColumnsFloat16",
+                     .dtype = kF16,
+                     .counts = {9, 33},
+                     .in = 1032,
+                     .out = 137,
+                     .bias = true,
+                     .wide = true,
+                     .weights = WeightFormat::kInt4}),
     [](const auto& info) { return info.param.name; });
 
 // Whatever the tile and whoever is beside it, a place has the same bits.
@@ -189,6 +206,16 @@ TEST(HopperProductTilesTest, SameBitsInt8WeightsGatedFloat16) {
                   .weights = WeightFormat::kInt8});
 }
 
+TEST(HopperProductTilesTest, SameBitsInt4Weights) {
+  CheckEveryTile({.name = "",
+                  .counts = {7, 130},
+                  .in = 200,
+                  .out = 140,
+                  .bias = true,
+                  .gather = true,
+                  .weights = WeightFormat::kInt4});
+}
+
 // More steps than the deepest ring has stages, over several tiles of each block.
 TEST(HopperProductTilesTest, RingRunsThrough) {
   CheckEveryTile({.name = "", .counts = {9, 300}, .in = 1160, .out = 16});
@@ -197,6 +224,11 @@ TEST(HopperProductTilesTest, RingRunsThrough) {
 TEST(HopperProductTilesTest, RingRunsThroughInt8Weights) {
   CheckEveryTile(
       {.name = "", .counts = {9, 300}, .in = 1160, .out = 16, .weights = WeightFormat::kInt8});
+}
+
+TEST(HopperProductTilesTest, RingRunsThroughInt4Weights) {
+  CheckEveryTile(
+      {.name = "", .counts = {9, 300}, .in = 1160, .out = 16, .weights = WeightFormat::kInt4});
 }
 
 // Worked by hand from the PTX ISA: address 0x1400 / 16, leading offset 1, stride 1024 / 16,

@@ -70,7 +70,7 @@ class ProductProblem {
         cols_(setup.cols > 0 ? setup.cols : setup.out / (setup.gated ? 2 : 1)),
         x_(tokens_ * setup.in),
         weights_(experts_ * setup.out * stride_),
-        bytes_(experts_ * EightBitBytes()),
+        bytes_(experts_ * QuantizedBytes()),
         scales_(experts_ * setup.out),
         bias_(experts_ * setup.out),
         starts_(experts_ + 1),
@@ -102,8 +102,8 @@ class ProductProblem {
     product.stride = stride_;
     if (quantized()) {
       product.weights = bytes_.get();
-      product.stride = EightBitStride();
-      product.scales = scales_.get();
+      product.stride = QuantizedStride();
+      product.scales = setup_.weights == WeightFormat::kInt4 ? nullptr : scales_.get();
       product.format = setup_.weights;
     }
     product.out = setup_.out;
@@ -153,17 +153,23 @@ class ProductProblem {
   static constexpr int64_t kGuard = 256;  // elements of 16 bits, keeps y aligned
 
   bool quantized() const { return setup_.weights != WeightFormat::kActivations; }
-  int64_t EightBitStride() const { return (setup_.in + 63) / 64 * 64; }
+  int64_t QuantizedStride() const { return (setup_.in + 63) / 64 * 64; }
   // Of an expert.
-  int64_t EightBitBytes() const { return (setup_.out + 15) / 16 * 16 * EightBitStride(); }
+  int64_t QuantizedBytes() const {
+    if (setup_.weights == WeightFormat::kInt4) {
+      return (setup_.out + 63) / 64 * (QuantizedStride() / 64) * kFourBitBoxBytes;
+    }
+    return (setup_.out + 15) / 16 * 16 * QuantizedStride();
+  }
 
   // Fills bytes_ and scales_ from weights_, and kept_ with what they stand for.
   void Quantize() {
     std::memset(bytes_.get(), 0, static_cast<size_t>(bytes_.size()));
     for (int64_t e = 0; e < experts_; ++e) {
       PackedRows to;
-      to.data = bytes_.get() + e * EightBitBytes();
-      to.stride = EightBitStride();
+      to.data = bytes_.get() + e * QuantizedBytes();
+      to.dtype = setup_.dtype;
+      to.stride = QuantizedStride();
       to.format = setup_.weights;
       to.scales = scales_.get() + e * setup_.out;
       QuantizeMatrix({weights_.get() + e * setup_.out * stride_, setup_.dtype, setup_.out,

@@ -42,6 +42,7 @@ std::vector<BackendCase> ProductCases() {
     if (d.dtype == DType::kFloat32) continue;
     cases.push_back(CaseOf(d, "Fp8Weights", WeightFormat::kFloat8));
     cases.push_back(CaseOf(d, "Int8Weights", WeightFormat::kInt8));
+    cases.push_back(CaseOf(d, "Int4Weights", WeightFormat::kInt4));
   }
   return cases;
 }

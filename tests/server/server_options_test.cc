@@ -75,13 +75,16 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.log_level, "debug");
 }
 
-TEST(ServerOptionsTest, TakesEightBitWeightsOnTheGpu) {
+TEST(ServerOptionsTest, TakesQuantisedWeightsOnTheGpu) {
   const Parsed fp8 = Parse({"--model=/", "--device=cuda", "--weights=fp8"});
   ASSERT_TRUE(fp8.ok()) << fp8.err;
   EXPECT_EQ(fp8.options().weights, WeightFormat::kFloat8);
   const Parsed int8 = Parse({"--model=/", "--device=cuda", "--dtype=float16", "--weights=int8"});
   ASSERT_TRUE(int8.ok()) << int8.err;
   EXPECT_EQ(int8.options().weights, WeightFormat::kInt8);
+  const Parsed int4 = Parse({"--model=/", "--device=cuda", "--weights=int4"});
+  ASSERT_TRUE(int4.ok()) << int4.err;
+  EXPECT_EQ(int4.options().weights, WeightFormat::kInt4);
 }
 
 TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {

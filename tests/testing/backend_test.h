@@ -26,7 +26,7 @@ struct BackendCase {
 };
 // Each test executable says which devices it tests.
 std::vector<BackendCase> BackendCases();
-// … and with 8-bit weights, for operations that multiply with them.
+// … and with quantised weights, for operations that multiply with them.
 std::vector<BackendCase> ProductCases();
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info);
 

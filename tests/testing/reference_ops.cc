@@ -68,11 +68,37 @@ float Nearest(const std::vector<float>& numbers, float x) {
   return up < down || (up == down && even) ? *above : *(above - 1);
 }
 
+// The float nearest to x ≥ 0 with five significant bits, ties to even.
+float FiveBits(float x) {
+  if (x == 0) return 0;
+  const int exponent = std::ilogb(x) - 4;
+  return std::ldexp(std::nearbyint(std::ldexp(x, -exponent)), exponent);
+}
+
+// Groups of 64 columns.
+Values QuantizedTo4Bits(const std::vector<float>& weight, int64_t in) {
+  Values kept(weight.size());
+  for (size_t row = 0; row < weight.size(); row += in) {
+    for (int64_t begin = 0; begin < in; begin += 64) {
+      const auto group = std::span(weight).subspan(row + begin, std::min<int64_t>(64, in - begin));
+      float largest = 0;
+      for (const float x : group) largest = std::max(largest, std::abs(x));
+      const float scale = FiveBits(largest / 7);
+      for (size_t i = 0; i < group.size(); ++i) {
+        const float number = scale > 0 ? std::nearbyint(group[i] / scale) : 0.0f;
+        kept[row + begin + i] = double{scale} * std::clamp(number, -7.0f, 7.0f);
+      }
+    }
+  }
+  return kept;
+}
+
 }  // namespace
 
 Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format) {
   Values kept(weight.begin(), weight.end());
   if (format == WeightFormat::kActivations) return kept;
+  if (format == WeightFormat::kInt4) return QuantizedTo4Bits(weight, in);
   const std::vector<float> numbers = NumbersOf(format);
   for (size_t row = 0; row < weight.size(); row += in) {
     float largest = 0;

@@ -19,7 +19,7 @@ double Activate(Activation activation, double x);
 Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t in, int64_t out,
               Activation activation);
 
-// What a device keeps of weight [rows, in] in the format: each row's scale times its numbers.
+// What a device keeps of weight [rows, in] in the format: each row's, or group's, scale times its numbers.
 Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format);
 
 // x [rows, cols]; bias empty for none.

@@ -32,12 +32,15 @@ std::vector<BackendCase> ProductCases() {
   if (!MakeCudaBackend(DType::kFloat32).ok()) return cases;
   for (const BackendCase& c : BackendCases()) {
     if (!c.name.starts_with("Cuda") || c.dtype == DType::kFloat32) continue;
-    for (const WeightFormat format : {WeightFormat::kFloat8, WeightFormat::kInt8}) {
-      BackendCase eight = c;
-      eight.name += format == WeightFormat::kFloat8 ? "Fp8Weights" : "Int8Weights";
-      eight.weights = format;
-      eight.make = [dtype = c.dtype, format] { return MakeCudaBackend(dtype, format); };
-      cases.push_back(std::move(eight));
+    const std::pair<const char*, WeightFormat> formats[] = {{"Fp8Weights", WeightFormat::kFloat8},
+                                                            {"Int8Weights", WeightFormat::kInt8},
+                                                            {"Int4Weights", WeightFormat::kInt4}};
+    for (const auto& [name, format] : formats) {
+      BackendCase quantized = c;
+      quantized.name += name;
+      quantized.weights = format;
+      quantized.make = [dtype = c.dtype, format] { return MakeCudaBackend(dtype, format); };
+      cases.push_back(std::move(quantized));
     }
   }
   return cases;

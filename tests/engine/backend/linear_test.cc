@@ -110,6 +110,7 @@ TEST_P(LinearTest, StacksPieces) {
 }
 
 TEST_P(LinearTest, TakesSixteenBitWeights) {
+  if (GetParam().weights == WeightFormat::kInt4) GTEST_SKIP() << "a scale has five bits";
   // 1, -2, 0.5, the largest and the smallest float16.
   const std::vector<uint16_t> halves = {0x3C00, 0xC000, 0x3800, 0x7BFF, 0x0001};
   const std::vector<uint16_t> brains = {0x3F80, 0xC000, 0x3F00, 0x4780, 0x3380};
@@ -162,10 +163,31 @@ TEST_P(LinearTest, RowsOfZerosGiveTheBias) {
   }
 }
 
-TEST_P(LinearTest, EightBitWeightsTakeABytePerNumber) {
-  if (GetParam().weights == WeightFormat::kActivations) GTEST_SKIP() << "not of 8 bits";
+TEST_P(LinearTest, QuantisedWeightsTakeFewBytes) {
+  if (GetParam().weights == WeightFormat::kActivations) GTEST_SKIP() << "not quantised";
   const auto weight = Random(64 * 128, 1);
-  EXPECT_EQ(Pack(weight, {}, 128, 64)->bytes, 64 * 128 + 64 * sizeof(float));
+  const size_t bytes = Pack(weight, {}, 128, 64)->bytes;
+  if (GetParam().weights == WeightFormat::kInt4) {
+    EXPECT_EQ(bytes, 64 * 128 / 2 + 2 * 64 * 2);
+  } else {
+    EXPECT_EQ(bytes, 64 * 128 + 64 * sizeof(float));
+  }
+}
+
+// What gives logits keeps 8 bits where the others keep 4.
+TEST_P(LinearTest, LogitsGetAtLeastEightBits) {
+  if (GetParam().weights != WeightFormat::kInt4) GTEST_SKIP() << "not of 4 bits";
+  const auto weight = Random(64 * 128, 1);
+  const auto x = Random(128, 3);
+  LinearWeights source = {{Host(weight, {64, 128})}, {}};
+  source.logits = true;
+  const auto packed = *backend().PackLinear(source);
+  EXPECT_TRUE(Near(backend().DownloadFloats(backend().LinearFloat32(
+                       backend().UploadActivations(x, {1, 128}), *packed)),
+                   reference::Linear(Widen(x),
+                                     reference::Quantized(weight, 128, WeightFormat::kInt8), {},
+                                     128, 64, Activation::kNone),
+                   2e-6));
 }
 
 // A scale of infinity, rather than numbers that look like weights.
