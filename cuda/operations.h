@@ -34,6 +34,7 @@ class CudaBackend final : public Backend {
 
  private:
   int64_t MostHeadDim() const override { return cuda::kMostHeadDim; }
+  bool TakesFloat8Kv() const override { return true; }
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;

@@ -109,6 +109,9 @@ class Backend {
   // --- load time ---
   // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
   absl::Status CheckHeadDim(int64_t head_dim) const;
+  // Whether RopeWriteKv() and PagedAttention() take a cache of `dtype`: the activations' own, on some devices
+  // DType::kFloat8. INVALID_ARGUMENT, with a remedy, where they do not.
+  absl::Status CheckKvDType(DType dtype) const;
   // Zeroed memory that outlives steps. RESOURCE_EXHAUSTED when there is not enough.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(
       DType dtype, std::initializer_list<int64_t> dims) = 0;
@@ -207,6 +210,8 @@ class Backend {
 
  private:
   virtual int64_t MostHeadDim() const { return std::numeric_limits<int64_t>::max(); }
+  // Where activations have 16 bits.
+  virtual bool TakesFloat8Kv() const { return false; }
   virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
