@@ -94,7 +94,7 @@ class Layers {
     const AttentionShape shape = {kHeads, kHeads, kHeadDim,
                                   1.0f / std::sqrt(static_cast<float>(kHeadDim))};
     const Rope rope = {turns_->tensor(), turns_->tensor(), pair_axis_->tensor()};
-    const KvLayer kv = {keys_->tensor(), values_->tensor()};
+    const KvLayer kv = {keys_->tensor(), values_->tensor(), {}, {}};
     Tensor normed = backend_->Norm(x, norm);
     for (const Layer& layer : layers_) {
       const Tensor qkv = backend_->Linear(normed, *layer.qkv);

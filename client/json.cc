@@ -127,6 +127,8 @@ Json ModelJson(const v1::Model& model) {
           {"parameters", model.parameters()},
           {"active_parameters", model.active_parameters()},
           {"weight_bytes", model.weight_bytes()},
+          {"weight_dtype", model.weight_dtype()},
+          {"kv_dtype", model.kv_dtype()},
           {"kv_bytes_per_token", model.kv_bytes_per_token()},
           {"layers", model.layers()},
           {"moe_layers", model.moe_layers()},

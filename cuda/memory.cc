@@ -36,6 +36,11 @@ CudaBackend::~CudaBackend() {
   gpu::Close(stream_);
 }
 
+std::string CudaBackend::weight_dtype() const {
+  return format_ == WeightFormat::kActivations ? Backend::weight_dtype()
+                                               : WeightFormatName(format_);
+}
+
 int64_t CudaBackend::CacheBytes() const {
   return static_cast<int64_t>(gpu::FreeBytes() / 100 * 85);  // the rest is for the memory of steps
 }

@@ -22,6 +22,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   std::string name() const override { return "cuda"; }
+  std::string weight_dtype() const override;
   int64_t CacheBytes() const override;
   gpu::StreamHandle stream() const { return stream_; }
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
@@ -39,6 +40,7 @@ class CudaBackend final : public Backend {
 
  private:
   int64_t MostHeadDim() const override { return cuda::kMostHeadDim; }
+  bool TakesFloat8Kv() const override { return true; }
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;

@@ -15,4 +15,19 @@ enum class WeightFormat : uint8_t {
   kInt4,         // -7 … 7; weights that give logits are kInt8
 };
 
+// "fp8", "int8", "int4"; "" of kActivations.
+inline const char* WeightFormatName(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kActivations:
+      return "";
+    case WeightFormat::kFloat8:
+      return "fp8";
+    case WeightFormat::kInt8:
+      return "int8";
+    case WeightFormat::kInt4:
+      return "int4";
+  }
+  return "";
+}
+
 }  // namespace tessera

@@ -11,6 +11,7 @@
 #include "engine/inbox.h"
 #include "engine/input_pool.h"
 #include "engine/loaded_model.h"
+#include "engine/model/kv_cache.h"
 #include "engine/routing_counts.h"
 #include "engine/sampler.h"
 #include "engine/status.h"
@@ -166,6 +167,8 @@ void ModelEngine::Shutdown() {
 absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     std::unique_ptr<Backend> backend, const ModelOptions& model_options,
     const EngineOptions& options, const std::function<void(int64_t, int64_t)>& progress) {
+  const DType kv_dtype = options.kv_dtype.value_or(backend->activation_dtype());
+  RETURN_IF_ERROR(backend->CheckKvDType(kv_dtype));
   ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                    LoadModel(*backend, model_options, progress));
   EngineOptions resolved = options;
@@ -180,6 +183,8 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   model->info.max_images = options.max_images;
   if (resolved.block_size == 0) resolved.block_size = backend->BlockRows();
   model->info.kv_block_size = resolved.block_size;
+  model->info.kv_dtype = DTypeName(kv_dtype);
+  model->info.kv_bytes_per_token = KvCache::BlockBytes(model->spec.decoder, 1, kv_dtype);
   const int64_t context_bytes = model->info.kv_bytes_per_token * model->info.max_context;
   if (resolved.kv_cache_bytes == 0) {
     resolved.kv_cache_bytes = std::max(context_bytes, backend->CacheBytes());

@@ -37,6 +37,7 @@ struct ModelOptions {
 struct EngineOptions {
   int32_t block_size = 0;             // KV rows per block; 0: what the device reads best (Backend::BlockRows)
   int64_t kv_cache_bytes = 0;         // 0: what the device says (Backend::CacheBytes), at least one full context
+  std::optional<DType> kv_dtype;      // of keys and values; unset: the activations' (Backend::CheckKvDType)
   int32_t max_running = 64;           // sequences in a step
   int32_t max_waiting = 256;          // requests queued before RESOURCE_EXHAUSTED
   int64_t max_inflight_bytes = int64_t{512} << 20;  // of pictures of requests that wait
@@ -66,6 +67,8 @@ struct ModelInfo {
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // of the language model, used per token
   int64_t weight_bytes = 0;
+  std::string weight_dtype;  // of linear layers and experts of the language model
+  std::string kv_dtype;
   int64_t kv_bytes_per_token = 0;
   int32_t kv_block_size = 16;  // tokens per KV block
   int32_t max_images = 16;     // per request

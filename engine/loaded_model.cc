@@ -64,6 +64,7 @@ void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoad
   info.name = named.filename().string();
   info.architecture = model.spec.architecture;
   info.dtype = DTypeName(backend.activation_dtype());
+  info.weight_dtype = backend.weight_dtype();
   info.device = backend.name();
   info.max_context = model.spec.max_context;
   info.vocabulary = model.tokenizer->vocabulary();
@@ -71,7 +72,6 @@ void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoad
   info.parameters = loader.parameters();
   info.active_parameters = ActiveParameters(decoder, decoder_parameters);
   info.weight_bytes = loader.packed_bytes();
-  info.kv_bytes_per_token = KvCache::BlockBytes(decoder, 1, backend.activation_dtype());
   info.layers = decoder.layers;
   info.moe_layers = decoder.moe_layers();
   info.experts = decoder.max_experts();

@@ -7,6 +7,7 @@
 
 #include "engine/backend/header_backend.h"
 #include "engine/loaded_model.h"
+#include "engine/model/kv_cache.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -49,7 +50,9 @@ ModelCheck CheckModel(const ModelOptions& options) {
       return check;
     }
     const ModelInfo& info = (*model)->info;
-    check.memory.push_back({dtype, backend.bytes(), info.kv_bytes_per_token});
+    const DecoderSpec& decoder = (*model)->spec.decoder;
+    check.memory.push_back({dtype, backend.bytes(), KvCache::BlockBytes(decoder, 1, dtype)});
+    check.fp8_kv_bytes_per_token = KvCache::BlockBytes(decoder, 1, DType::kFloat8);
     check.info = info;
     check.unused = (*model)->unused_tensors;
     check.warnings = (*model)->spec.warnings;
@@ -69,6 +72,10 @@ std::string FormatCheck(const ModelCheck& check) {
   for (const ModelCheck::Memory& memory : check.memory) {
     text += fmt::format("kv_bytes_per_token_{}: {}\n", DTypeName(memory.dtype),
                         memory.kv_bytes_per_token);
+  }
+  if (!check.memory.empty()) {
+    text += fmt::format("kv_bytes_per_token_{}: {}\n", DTypeName(DType::kFloat8),
+                        check.fp8_kv_bytes_per_token);
   }
   text += fmt::format("unused_tensors: {}\n", check.unused.size());
   AppendAll("unused_tensor", check.unused, text);

@@ -23,6 +23,7 @@ struct ModelCheck {
   HeaderCheck headers;  // its faults are among `faults`
   std::optional<ModelInfo> info;  // of what config.json asks for; none when that could not be told
   std::vector<Memory> memory;     // one per dtype
+  int64_t fp8_kv_bytes_per_token = 0;
   std::vector<std::string> unused;  // tensors that nobody asked for
   std::vector<std::string> warnings;
   std::vector<std::string> faults;  // why it cannot be served

@@ -41,7 +41,8 @@ Outcome OutcomeOf(FinishReason reason, const absl::Status& status) {
 // Blocks for `kv_cache_bytes`, at most as many as `max_running` full contexts could use.
 int64_t CountBlocks(const DecoderSpec& decoder, const EngineOptions& options, DType dtype,
                            int32_t max_context) {
-  const int64_t block_bytes = KvCache::BlockBytes(decoder, options.block_size, dtype);
+  const int64_t block_bytes =
+      KvCache::BlockBytes(decoder, options.block_size, options.kv_dtype.value_or(dtype));
   const int64_t per_context = (max_context + options.block_size - 1) / options.block_size;
   const int64_t wanted = options.kv_cache_bytes / block_bytes;
   return std::max<int64_t>(1, std::min(wanted, per_context * options.max_running));
@@ -57,7 +58,8 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, Loa
   const int64_t blocks = CountBlocks(model.spec.decoder, options, backend.activation_dtype(),
                                      model.info.max_context);
   ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache,
-                   KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size));
+                   KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size,
+                                     options.kv_dtype));
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> drawn,
                    backend.Allocate(DType::kInt32, {options.max_running}));
   return std::unique_ptr<StepLoop>(new StepLoop(backend, model, model_options, options, gate,

@@ -327,6 +327,8 @@ v1::Model ToProto(const ModelInfo& model) {
   message.set_parameters(model.parameters);
   message.set_active_parameters(model.active_parameters);
   message.set_weight_bytes(model.weight_bytes);
+  message.set_weight_dtype(model.weight_dtype);
+  message.set_kv_dtype(model.kv_dtype);
   message.set_kv_bytes_per_token(model.kv_bytes_per_token);
   message.set_layers(model.layers);
   message.set_moe_layers(model.moe_layers);

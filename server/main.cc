@@ -71,9 +71,11 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
       StartEngine(std::move(backend), options.model, options.engine, LoadProgress(server)));
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   const ModelInfo& model = engine->model();
-  spdlog::info("ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights, context {}",
-               seconds.count(), model.name, model.architecture, model.dtype, model.device,
-               model.weight_bytes >> 20, model.max_context);
+  spdlog::info(
+      "ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights in {}, context {}, KV cache in {}, {} "
+      "bytes per token",
+      seconds.count(), model.name, model.architecture, model.dtype, model.device,
+      model.weight_bytes >> 20, model.weight_dtype, model.max_context, model.kv_dtype, model.kv_bytes_per_token);
   if (const GenerationDefaults& sampling = model.default_sampling;
       sampling != GenerationDefaults{}) {
     spdlog::info(

@@ -94,6 +94,11 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
             "Of the language model's matrices on a GPU: fp8 (E4M3) or int8 with a scale per row, "
             "int4 with one per 64 columns; default: in --dtype",
             weights, options.weights);
+  const Choices<DType> kv_dtypes = {{"fp8", DType::kFloat8}};
+  AddChoice(app, "--kv-dtype",
+            "Of keys and values in a GPU's KV cache: fp8, 8 bits (E4M3) with a scale per row and "
+            "head; default: --dtype",
+            kv_dtypes, options.engine.kv_dtype);
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
 }
@@ -168,20 +173,25 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status CheckWeights(const ServerOptions& options) {
-  if (options.weights == WeightFormat::kActivations) return absl::OkStatus();
-  const char* const name = options.weights == WeightFormat::kFloat8 ? "fp8"
-                           : options.weights == WeightFormat::kInt8 ? "int8"
-                                                                    : "int4";
+// `flag` with its value asks for fewer than 16 bits of something.
+absl::Status CheckNarrow(const ServerOptions& options, std::string_view flag) {
   if (options.device != DeviceChoice::kCuda) {
     return absl::InvalidArgumentError(
-        fmt::format("--weights {} is for the GPU only; add --device cuda or leave it out", name));
+        fmt::format("{} is for the GPU only; add --device cuda or leave it out", flag));
   }
   if (options.dtype == DTypeChoice::kFloat32) {
-    return absl::InvalidArgumentError(fmt::format(
-        "--weights {} does not go with --dtype float32; use bfloat16 or float16", name));
+    return absl::InvalidArgumentError(
+        fmt::format("{} does not go with --dtype float32; use bfloat16 or float16", flag));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckDeviceFlags(const ServerOptions& options) {
+  if (options.weights != WeightFormat::kActivations) {
+    RETURN_IF_ERROR(
+        CheckNarrow(options, fmt::format("--weights {}", WeightFormatName(options.weights))));
+  }
+  return options.engine.kv_dtype ? CheckNarrow(options, "--kv-dtype fp8") : absl::OkStatus();
 }
 
 }  // namespace
@@ -211,7 +221,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
     return 2;
   }
   absl::Status status = ReadTextFlags(text, options);
-  if (status.ok()) status = CheckWeights(options);
+  if (status.ok()) status = CheckDeviceFlags(options);
   if (!status.ok()) {
     err << "tessera-server: " << StatusMessage(status) << " (--help lists all flags)\n";
     return 2;

@@ -88,6 +88,8 @@ def check_served(name, server, directory):
         assert four_digits(number["active_parameters"] / 1e9) == QWEN3_VL_ACTIVE[name], number["active_parameters"]
     assert number["kv_bytes_per_token_float16"] == kv_bytes, number["kv_bytes_per_token_float16"]
     assert number["kv_bytes_per_token_float32"] == 2 * kv_bytes, number["kv_bytes_per_token_float32"]
+    scales = 2 * model.layers * model.kv_heads * 4
+    assert number["kv_bytes_per_token_fp8"] == kv_bytes / 2 + scales, number["kv_bytes_per_token_fp8"]
     assert number["weight_bytes_bfloat16"] == number["weight_bytes_float16"], number
     matrices = number["parameters"] + (model.vocabulary * model.hidden if model.tied else 0)  # kept twice, as two layouts
     for dtype, width in (("float16", 2), ("float32", 4)):

@@ -15,7 +15,8 @@ namespace {
 struct Pass {
   int64_t sequences;
   int64_t context;
-  int64_t rows;  // new ones of each sequence
+  int64_t rows;         // new ones of each sequence
+  bool float8 = false;  // the cache has 8 bits
 };
 struct AttentionGeometry {
   std::string name;
@@ -26,14 +27,26 @@ struct AttentionGeometry {
 std::vector<AttentionGeometry> Geometries(bool smoke) {
   if (smoke) {
     return {{"tiny-mha", {4, 4, 16, 0.25f}, {{3, 40, 1}, {2, 20, 20}}},
-            {"tiny-gqa", {8, 2, 16, 0.25f}, {{1, 100, 1}}}};
+            {"tiny-gqa", {8, 2, 16, 0.25f}, {{1, 100, 1}, {1, 100, 1, true}}}};
   }
   return {{"phi2-32x80",
            {32, 32, 80, 1 / std::sqrt(80.0f)},
-           {{1, 1024, 1}, {1, 4096, 1}, {32, 2048, 1}, {128, 1024, 1}, {4, 640, 640}}},
+           {{1, 1024, 1},
+            {1, 4096, 1},
+            {32, 2048, 1},
+            {128, 1024, 1},
+            {4, 640, 640},
+            {128, 1024, 1, true}}},
           {"qwen3-32q-4kv-x128",
            {32, 4, 128, 1 / std::sqrt(128.0f)},
-           {{1, 1024, 1}, {1, 32768, 1}, {64, 1024, 1}, {128, 2048, 1}, {4, 640, 640}}}};
+           {{1, 1024, 1},
+            {1, 32768, 1},
+            {64, 1024, 1},
+            {128, 2048, 1},
+            {4, 640, 640},
+            {1, 32768, 1, true},
+            {128, 2048, 1, true},
+            {4, 640, 640, true}}}};
 }
 
 std::vector<double> Reference(const FilledCache& cache, const AttentionShape& shape,
@@ -89,7 +102,7 @@ Work WorkOf(Bench& bench, const AttentionShape& shape, const Pass& pass, double 
 
 void RowOfPass(Bench& bench, const AttentionGeometry& geometry, const Pass& pass) {
   const AttentionShape& shape = geometry.shape;
-  FilledCache cache(bench, shape, pass.sequences, pass.context, pass.rows);
+  FilledCache cache(bench, shape, pass.sequences, pass.context, pass.rows, pass.float8);
   const int copies = bench.Copies(cache.bytes());
   std::vector<KvLayer> layers;
   for (int c = 0; c < copies; ++c) layers.push_back(cache.NewLayer());
@@ -99,7 +112,7 @@ void RowOfPass(Bench& bench, const AttentionGeometry& geometry, const Pass& pass
   const auto host_qkv = bench.activations().TakeFloats(rows * width, 33);
   const double error = Error(bench, cache, shape, pass, qkv, host_qkv, layers[0]);
   bench.Add({"attention",
-             pass.rows == 1 ? "decode" : "prefill",
+             std::string(pass.rows == 1 ? "decode" : "prefill") + (pass.float8 ? " fp8" : ""),
              geometry.name,
              rows,
              fmt::format("batch {} context {}", pass.sequences, pass.context),
@@ -117,7 +130,10 @@ void RowOfPass(Bench& bench, const AttentionGeometry& geometry, const Pass& pass
 
 void AttentionRows(Bench& bench) {
   for (const auto& geometry : Geometries(bench.options().smoke)) {
-    for (const Pass& pass : geometry.passes) RowOfPass(bench, geometry, pass);
+    for (const Pass& pass : geometry.passes) {
+      if (pass.float8 && !bench.backend().CheckKvDType(DType::kFloat8).ok()) continue;
+      RowOfPass(bench, geometry, pass);
+    }
   }
 }
 

@@ -1,20 +1,54 @@
 #include "bench/gpu/cache.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
+#include <type_traits>
 
 namespace tessera::bench {
+namespace {
+
+constexpr int kScaleExponent = -6;  // of all rows: numbers of activations of σ 1 are below 448
+
+// Brings bfloat16 activations to what a scale times E4M3 numbers can be, towards zero.
+void RoundToFloat8(std::vector<uint16_t>& values) {
+  constexpr int kLeastExponent = 127 - 6 + kScaleExponent;
+  for (uint16_t& value : values) {
+    const bool normal = (value >> 7 & 0xff) >= kLeastExponent;
+    value &= normal ? 0xfff0 : 0x8000;
+  }
+}
+
+// The numbers of such values, four in a word.
+std::vector<int32_t> Float8Words(const std::vector<uint16_t>& values) {
+  std::vector<int32_t> words(values.size() / 4);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint32_t magnitude = values[i] & 0x7fff;
+    const uint32_t number =
+        magnitude == 0 ? 0 : (magnitude >> 4) - ((127 - 7 + kScaleExponent) << 3);
+    const uint32_t byte = values[i] >> 8 & 0x80 | number;
+    words[i / 4] = static_cast<int32_t>(static_cast<uint32_t>(words[i / 4]) | byte << i % 4 * 8);
+  }
+  return words;
+}
+
+}  // namespace
 
 FilledCache::FilledCache(Bench& bench, const AttentionShape& shape, int64_t sequences,
-                         int64_t context, int64_t rows)
+                         int64_t context, int64_t rows, bool float8)
     : bench_(bench),
       shape_(shape),
       block_size_(bench.options().block_size),
       blocks_per_sequence_((context + block_size_ - 1) / block_size_),
-      blocks_(sequences * blocks_per_sequence_) {
+      blocks_(sequences * blocks_per_sequence_),
+      float8_(float8) {
   const int64_t block_elements = shape.kv_heads * block_size_ * shape.head_dim;
   keys_ = bench.activations().Take(kPattern * block_elements, 31);
   values_ = bench.activations().Take(kPattern * block_elements, 32);
+  if (float8) {
+    RoundToFloat8(keys_);
+    RoundToFloat8(values_);
+  }
   int64_t step = 7919;  // a prime; any step without a common divisor visits every block once
   while (std::gcd(step, blocks_) != 1) ++step;
   for (int64_t i = 0; i < blocks_; ++i) {
@@ -39,16 +73,23 @@ FilledCache::FilledCache(Bench& bench, const AttentionShape& shape, int64_t sequ
 }
 
 double FilledCache::bytes() const {
-  const int64_t elements = 2 * blocks_ * shape_.kv_heads * block_size_ * shape_.head_dim;
-  return static_cast<double>(elements) * bench_.element_bytes();
+  const auto rows = static_cast<double>(2 * blocks_ * shape_.kv_heads * block_size_);
+  return rows * (float8_ ? shape_.head_dim + 4.0 : shape_.head_dim * bench_.element_bytes());
 }
 
-Tensor FilledCache::Filled(const std::vector<uint16_t>& pattern) {
-  const int64_t elements = shape_.kv_heads * block_size_ * shape_.head_dim;
+template <typename T>
+Tensor FilledCache::Filled(DType dtype, const std::vector<T>& pattern) {
   const Tensor cache =
-      bench_.KeepZeros(bench_.dtype(), {blocks_, shape_.kv_heads, block_size_, shape_.head_dim});
-  const Tensor rows = cache.Reshape({blocks_, elements});
-  const Tensor source = bench_.Keep(pattern, {kPattern, elements});
+      bench_.KeepZeros(dtype, {blocks_, shape_.kv_heads, block_size_, shape_.head_dim});
+  const auto width = static_cast<int64_t>(pattern.size()) / kPattern;
+  Tensor source, rows;
+  if constexpr (std::is_same_v<T, int32_t>) {
+    source = bench_.KeepInts(pattern, {kPattern, width});
+    rows = Tensor(DType::kInt32, {blocks_, width}, cache.data);
+  } else {
+    source = bench_.Keep(pattern, {kPattern, width});
+    rows = cache.Reshape({blocks_, width});
+  }
   for (int64_t begin = 0; begin < blocks_; begin += kPattern) {
     const int64_t count = std::min(kPattern, blocks_ - begin);
     bench_.backend().Copy(source.Rows(0, count), rows.Rows(begin, count));
@@ -56,7 +97,16 @@ Tensor FilledCache::Filled(const std::vector<uint16_t>& pattern) {
   return cache;
 }
 
-KvLayer FilledCache::NewLayer() { return {Filled(keys_), Filled(values_)}; }
+KvLayer FilledCache::NewLayer() {
+  if (!float8_) return {Filled(bench_.dtype(), keys_), Filled(bench_.dtype(), values_), {}, {}};
+  const int64_t rows = blocks_ * shape_.kv_heads * block_size_;
+  const std::vector<float> scales(rows, std::ldexp(1.0f, kScaleExponent));
+  const auto keep = [&] {
+    return bench_.KeepFloats(scales, {blocks_, shape_.kv_heads, block_size_});
+  };
+  return {Filled(DType::kFloat8, Float8Words(keys_)), Filled(DType::kFloat8, Float8Words(values_)),
+          keep(), keep()};
+}
 
 int64_t FilledCache::Place(int64_t block, int64_t position, int kv_head) const {
   const int64_t row =

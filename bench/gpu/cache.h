@@ -10,11 +10,12 @@ namespace tessera::bench {
 // `sequences` of `context` keys each, the last `rows` of them new, in blocks that lie scattered.
 class FilledCache {
  public:
+  // Of 8 bits where `float8`.
   FilledCache(Bench& bench, const AttentionShape& shape, int64_t sequences, int64_t context,
-              int64_t rows);
+              int64_t rows, bool float8 = false);
 
   const PagedBatch& batch() const { return batch_; }
-  double bytes() const;  // of keys and values
+  double bytes() const;  // of keys and values, and of their scales
   // Another layer's cache with the same contents.
   KvLayer NewLayer();
   // Head `kv_head` of the key or value at `position` of a sequence, [head_dim].
@@ -28,13 +29,16 @@ class FilledCache {
     return tables_[sequence * blocks_per_sequence_ + position / block_size_];
   }
   int64_t Place(int64_t block, int64_t position, int kv_head) const;
-  Tensor Filled(const std::vector<uint16_t>& pattern);
+  // A tensor of blocks that repeats `pattern`, kPattern blocks.
+  template <typename T>
+  Tensor Filled(DType dtype, const std::vector<T>& pattern);
 
   Bench& bench_;
   const AttentionShape shape_;
   const int64_t block_size_;
   const int64_t blocks_per_sequence_;
   const int64_t blocks_;
+  const bool float8_;
   std::vector<int32_t> tables_;
   std::vector<uint16_t> keys_;  // kPattern blocks
   std::vector<uint16_t> values_;

@@ -104,8 +104,8 @@ if command -v nvidia-smi >/dev/null; then nvidia-smi --query-gpu=name,driver_ver
 stage "operations on the GPU" 120 bash -c 'set -o pipefail; tests "Devices/*Cuda*"'
 stage "rows keep their bits whatever rows are beside them" 40 bash -c 'set -o pipefail; tests "Devices/*DoNotDepend*Cuda*:Devices/*DoNotMatter*Cuda*:Devices/*HaveTheBits*Cuda*"'
 if command -v compute-sanitizer >/dev/null; then
-  stage "memcheck" 70 bash -c 'set -o pipefail; sanitize memcheck 40 "Devices/*CudaBFloat16:Devices/*CudaBFloat16Fp8Weights"'
-  stage "racecheck" 70 bash -c 'set -o pipefail; sanitize racecheck 40 "Devices/ExpertsTest*CudaBFloat16:Devices/ExpertsTest*CudaBFloat16Fp8Weights:Devices/AttentionTest*CudaBFloat16:Devices/DrawTest*CudaBFloat16"'
+  stage "memcheck" 70 bash -c 'set -o pipefail; sanitize memcheck 40 "Devices/*CudaBFloat16:Devices/*CudaBFloat16Fp8*"'
+  stage "racecheck" 70 bash -c 'set -o pipefail; sanitize racecheck 40 "Devices/ExpertsTest*CudaBFloat16:Devices/ExpertsTest*CudaBFloat16Fp8Weights:Devices/*AttentionTest*CudaBFloat16:Devices/AttentionTest*CudaBFloat16Fp8Kv:Devices/DrawTest*CudaBFloat16"'
 else
   skip "memcheck, racecheck" "compute-sanitizer is not here"
 fi

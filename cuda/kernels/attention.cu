@@ -2,6 +2,7 @@
 // splits that blocks took one by one. The work itself is AttendKernel (attention_kernel.h).
 #include <algorithm>
 #include <climits>
+#include <type_traits>
 
 #include "cuda/kernels/attention_kernel.h"
 #include "cuda/kernels/kernels.h"
@@ -119,8 +120,10 @@ void CheckShape(const AttentionShape& shape) {
   TESSERA_CHECK(shape.scale > 0);  // the largest score is sought before it is scaled
 }
 
-// Whether the rows of every head begin at multiples of 16 bytes whatever the type.
-bool AlignedHeads(const AttentionShape& shape) { return shape.head_dim % 8 == 0; }
+// Whether the rows of every head begin at multiples of 16 bytes, keys' and values' of `dtype`.
+bool AlignedHeads(const AttentionShape& shape, DType dtype) {
+  return shape.head_dim % (dtype == DType::kFloat8 ? 16 : 8) == 0;
+}
 
 // What both operations say of their queries and results.
 template <typename T>
@@ -146,8 +149,13 @@ template <typename T>
 AttentionTask<T> PagedTask(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                            const KvLayer& kv, Tensor y) {
   AttentionTask<T> task = TaskOf<T>(qkv, shape, batch.query_starts, 0, y);
-  task.keys = kv.keys.as<T>();
-  task.values = kv.values.as<T>();
+  if (kv.keys.dtype == DType::kFloat8) {
+    task.float8_keys = {kv.keys.as<Float8>(), kv.key_scales.as<float>()};
+    task.float8_values = {kv.values.as<Float8>(), kv.value_scales.as<float>()};
+  } else {
+    task.keys = kv.keys.as<T>();
+    task.values = kv.values.as<T>();
+  }
   task.block_size = static_cast<int>(kv.keys.dims[2]);
   task.key_stride = shape.head_dim;
   task.head_stride = task.block_size * task.key_stride;
@@ -181,7 +189,12 @@ void Attend(AttentionTask<T> task, const LaunchPlan& launch, int64_t rows, int k
             std::min<int64_t>(task.sequences, rows / launch.min_queries);
   }
   const dim3 blocks(static_cast<unsigned>(tiles * launch.parts), static_cast<unsigned>(kv_heads));
-  LaunchAttend(task, blocks, launch.few, totals && launch.parts == 1, stream);
+  const bool joins = totals && launch.parts == 1;
+  if (task.keys != nullptr) {
+    LaunchAttend(task, blocks, launch.few, joins, stream);
+  } else if constexpr (!std::is_same_v<T, float>) {
+    LaunchAttendFloat8(task, blocks, launch.few, joins, stream);
+  }
   if (launch.parts == 1) return;
   const int64_t results = task.sequences * launch.max_queries * task.heads;
   gpu::Launch(JoinKernel<T>,
@@ -205,7 +218,9 @@ void PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& b
   ForDType(qkv.dtype, [&](auto element) {
     using T = decltype(element);
     const AttentionTask<T> task = PagedTask<T>(qkv, shape, batch, kv, y);
-    if (!AlignedHeads(shape)) return LaunchAny(task, y.rows(), shape.kv_heads, stream);
+    if (!AlignedHeads(shape, kv.keys.dtype)) {
+      return LaunchAny(task, y.rows(), shape.kv_heads, stream);
+    }
     for (const LaunchPlan* launch : {&plan.few, &plan.many}) {
       // The longest sequence is one of many, and may be the only one.
       if (launch->few ? many && plan.sequences == 1 : !many) continue;
@@ -227,7 +242,9 @@ void FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64
     task.values = task.keys + int64_t{shape.kv_heads} * shape.head_dim;
     task.key_stride = qkv.cols();
     task.head_stride = shape.head_dim;
-    if (!AlignedHeads(shape)) return LaunchAny(task, y.rows(), shape.kv_heads, stream);
+    if (!AlignedHeads(shape, qkv.dtype)) {
+      return LaunchAny(task, y.rows(), shape.kv_heads, stream);
+    }
     Attend(task, launch, y.rows(), shape.kv_heads, /*totals=*/false, /*scratch=*/nullptr, stream);
   });
 }

@@ -189,11 +189,11 @@ void LaunchAttend(const AttentionTask<float>& task, const dim3& blocks, bool few
                   gpu::Stream stream) {
   TESSERA_CHECK(task.head_dim <= 256);
   if (task.head_dim <= 64) {
-    LaunchWarps<FloatWarp<64>>(task, blocks, few, totals, stream);
+    LaunchWarps<FloatWarp<64>, StoredTiles>(task, blocks, few, totals, stream);
   } else if (task.head_dim <= 128) {
-    LaunchWarps<FloatWarp<128>>(task, blocks, few, totals, stream);
+    LaunchWarps<FloatWarp<128>, StoredTiles>(task, blocks, few, totals, stream);
   } else {
-    LaunchWarps<FloatWarp<256>>(task, blocks, few, totals, stream);
+    LaunchWarps<FloatWarp<256>, StoredTiles>(task, blocks, few, totals, stream);
   }
 }
 

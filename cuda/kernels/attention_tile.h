@@ -15,6 +15,12 @@ namespace tessera::cuda {
 
 constexpr int kKeyTile = 64;
 
+// Keys or values of 8 bits, rows as in KvLayer.
+struct Float8Rows {
+  const Float8* numbers = nullptr;
+  const float* scales = nullptr;
+};
+
 // One launch. Keys are paged where `tables` is not null, and else lie in the rows of the queries.
 template <typename T>
 struct AttentionTask {
@@ -23,8 +29,10 @@ struct AttentionTask {
   // Key j of key head h of sequence s, and its value, at h · head_stride plus
   //   paged: tables[s, j / block_size] · block_stride + j % block_size · key_stride
   //   else:  (starts[s] + j) · key_stride
-  const T* keys = nullptr;
+  const T* keys = nullptr;  // null where they have 8 bits
   const T* values = nullptr;
+  Float8Rows float8_keys;  // of a paged cache
+  Float8Rows float8_values;
   int64_t key_stride = 0;
   int64_t head_stride = 0;
   int64_t block_stride = 0;

@@ -51,11 +51,6 @@ __global__ void CopyMatrixKernel(StoredMatrix source, PackedRows target) {
   }
 }
 
-// |x|, infinite where x is not finite.
-__device__ __forceinline__ float Magnitude(float x) {
-  return fabsf(x) < INFINITY ? fabsf(x) : INFINITY;
-}
-
 // A block quantises kTile rows; a warp has rows warp, warp + kWarps, … of them.
 template <typename From, WeightFormat kFormat>
 __global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {

@@ -29,6 +29,11 @@ __device__ __forceinline__ int64_t EightBitPlace(int64_t row, int64_t col, int64
   return block * kBlockBytes + (r / 8 * 32 + lane) * 16 + step * 4 + c % 2 * 2 + c / 8;
 }
 
+// |x|, infinite where x is not finite.
+__device__ __forceinline__ float Magnitude(float x) {
+  return fabsf(x) < INFINITY ? fabsf(x) : INFINITY;
+}
+
 constexpr float kMostFloat8 = 448.0f;
 constexpr float kMostInt8 = 127.0f;
 

@@ -111,7 +111,7 @@ void JoinLowRank(Tensor x, Tensor low, const Routing& routing, int64_t rank, flo
 
 // --- rope.cu ---
 // Norms and turns queries and keys of qkv in place; where kv.keys is not empty also writes keys and
-// values to their slots.
+// values to their slots, as the cache stores them.
 void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
                Tensor positions, Tensor slots, const KvLayer& kv, Stream stream);
 

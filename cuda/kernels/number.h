@@ -12,10 +12,18 @@ struct BFloat16 {
 struct Float16 {
   uint16_t bits;
 };
+// E4M3.
+struct Float8 {
+  uint8_t bits;
+};
 
 __device__ __forceinline__ float ToFloat(float x) { return x; }
 __device__ __forceinline__ float ToFloat(BFloat16 x) { return gpu::BFloat16ToFloat(x.bits); }
 __device__ __forceinline__ float ToFloat(Float16 x) { return gpu::Float16ToFloat(x.bits); }
+__device__ __forceinline__ float ToFloat(Float8 x) {
+  const uint32_t bits = x.bits;  // 2^120: the exponents' biases apart
+  return gpu::BitsFloat((bits & 0x80) << 24 | (bits & 0x7f) << 20) * 0x1p120f;
+}
 
 // The nearest number of type T, ties to even.
 template <typename T>

@@ -1,5 +1,8 @@
 // Queries and keys on their way into attention: norms of heads, rotary positions (Su et al. 2021,
 // arXiv 2104.09864), and the paged cache.
+#include <type_traits>
+
+#include "cuda/kernels/float8_rows.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/kernels/number.h"
 #include "cuda/kernels/reduce.h"
@@ -92,10 +95,42 @@ __device__ void TurnHead(const TurnTask& task, const HeadNorm& norm, int64_t row
   gpu::SyncWarp();
 }
 
-// A block for each row; its warps take the heads in turn.
+// Where keys and values go: a cache of the activations' type, or none.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    TurnHeadsKernel(TurnTask task, T* qkv, T* keys, T* values) {
+struct PlainCache {
+  T* keys;
+  T* values;
+
+  // A warp stores one head in row `row` of the keys or values.
+  __device__ __forceinline__ void Store(bool key, int64_t row, const T* head, int dim,
+                                        int lane) const {
+    T* const to = (key ? keys : values) + row * dim;
+    for (int d = lane; d < dim; d += 32) to[d] = head[d];
+  }
+};
+
+// … of 8 bits.
+struct Float8Cache {
+  Float8* keys;
+  Float8* values;
+  float* key_scales;
+  float* value_scales;
+
+  template <typename T>
+  __device__ __forceinline__ void Store(bool key, int64_t row, const T* head, int dim,
+                                        int lane) const {
+    float most = 0;
+    for (int d = lane; d < dim; d += 32) most = fmaxf(most, Magnitude(ToFloat(head[d])));
+    const float scale = RowScale<T>(WarpMax(most));
+    if (lane == 0) (key ? key_scales : value_scales)[row] = scale;
+    Float8* const to = (key ? keys : values) + row * dim;
+    for (int d = lane; d < dim; d += 32) to[d] = RowNumber(ToFloat(head[d]), scale);
+  }
+};
+
+// A block for each row; its warps take the heads in turn.
+template <typename T, typename Cache>
+__global__ void __launch_bounds__(kThreads) TurnHeadsKernel(TurnTask task, T* qkv, Cache cache) {
   gpu::WaitForPrevious();
   __shared__ float scratch[kWarps][32 * kMostPerLane];
   const int warp = static_cast<int>(threadIdx.x) / 32;
@@ -103,20 +138,20 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t row = blockIdx.x;
   const int all = task.heads + 2 * task.kv_heads;
   T* heads = qkv + row * all * task.head_dim;
-  const int64_t slot = keys == nullptr ? 0 : task.slots[row];
-  gpu::Require(slot >= 0 && (keys == nullptr || slot < task.slot_count));
+  const bool writes = cache.keys != nullptr;
+  const int64_t slot = writes ? task.slots[row] : 0;
+  gpu::Require(slot >= 0 && (!writes || slot < task.slot_count));
   for (int h = warp; h < all; h += kWarps) {
     T* head = heads + h * task.head_dim;
     const int kv_head = h - task.heads;
     if (kv_head < task.kv_heads) {
       TurnHead(task, kv_head < 0 ? task.query : task.key, row, head, scratch[warp]);
     }
-    if (kv_head < 0 || keys == nullptr) continue;
-    T* cache = kv_head < task.kv_heads ? keys : values;
+    if (kv_head < 0 || !writes) continue;
     const int64_t place =
         (slot / task.block_size * task.kv_heads + kv_head % task.kv_heads) * task.block_size +
         slot % task.block_size;
-    for (int d = lane; d < task.head_dim; d += 32) cache[place * task.head_dim + d] = head[d];
+    cache.Store(kv_head < task.kv_heads, place, head, task.head_dim, lane);
   }
 }
 
@@ -149,8 +184,16 @@ void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, 
   }
   ForDType(qkv.dtype, [&](auto element) {
     using T = decltype(element);
-    gpu::Launch(TurnHeadsKernel<T>, {dim3(static_cast<unsigned>(qkv.rows())), kThreads}, stream,
-                task, qkv.as<T>(), kv.keys.as<T>(), kv.values.as<T>());
+    const gpu::Grid grid = {dim3(static_cast<unsigned>(qkv.rows())), kThreads};
+    if constexpr (!std::is_same_v<T, float>) {
+      if (kv.keys.dtype == DType::kFloat8) {
+        const Float8Cache cache = {kv.keys.as<Float8>(), kv.values.as<Float8>(),
+                                   kv.key_scales.as<float>(), kv.value_scales.as<float>()};
+        return gpu::Launch(TurnHeadsKernel<T, Float8Cache>, grid, stream, task, qkv.as<T>(), cache);
+      }
+    }
+    const PlainCache<T> cache = {kv.keys.as<T>(), kv.values.as<T>()};
+    gpu::Launch(TurnHeadsKernel<T, PlainCache<T>>, grid, stream, task, qkv.as<T>(), cache);
   });
 }
 

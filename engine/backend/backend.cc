@@ -83,8 +83,15 @@ void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLaye
   TESSERA_CHECK(shape.heads > 0 && shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   CheckTensor(qkv, dtype, {qkv.rows(), int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim});
   TESSERA_CHECK(kv.keys.rank == 4 && kv.values.rank == 4);
-  CheckTensor(kv.keys, dtype, {kv.keys.dims[0], shape.kv_heads, kv.keys.dims[2], shape.head_dim});
-  CheckTensor(kv.values, dtype, {kv.keys.dims[0], shape.kv_heads, kv.keys.dims[2], shape.head_dim});
+  const int64_t blocks = kv.keys.dims[0];
+  const int64_t block_size = kv.keys.dims[2];
+  for (const Tensor& rows : {kv.keys, kv.values}) {
+    CheckTensor(rows, kv.keys.dtype, {blocks, shape.kv_heads, block_size, shape.head_dim});
+  }
+  if (kv.keys.dtype != DType::kFloat8) return;
+  for (const Tensor& scales : {kv.key_scales, kv.value_scales}) {
+    CheckTensor(scales, DType::kFloat32, {blocks, shape.kv_heads, block_size});
+  }
 }
 
 }  // namespace
@@ -94,6 +101,21 @@ absl::Status Backend::CheckHeadDim(int64_t head_dim) const {
   return absl::FailedPreconditionError(
       fmt::format("heads of attention have {} dims, {} takes {} at most; use --device cpu",
                   head_dim, name(), MostHeadDim()));
+}
+
+absl::Status Backend::CheckKvDType(DType dtype) const {
+  if (dtype == activation_dtype_) return absl::OkStatus();
+  if (dtype != DType::kFloat8 || !TakesFloat8Kv()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{} keeps the KV cache in {}, not in {}; use --device cuda or leave --kv-dtype out", name(),
+        DTypeName(activation_dtype_), DTypeName(dtype)));
+  }
+  if (activation_dtype_ == DType::kFloat32) {
+    return absl::InvalidArgumentError(
+        "a KV cache in fp8 needs activations in bfloat16 or float16, not float32; use --dtype "
+        "bfloat16");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<Buffer>> Backend::Load(const HostTensor& source, DType dtype) {
@@ -341,6 +363,7 @@ Tensor Backend::GatedActivate(Tensor x, Activation activation) {
 void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                           const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
   CheckAttention(qkv, shape, kv, activation_dtype_);
+  TESSERA_CHECK(CheckKvDType(kv.keys.dtype).ok());
   CheckBatch(batch, qkv.rows());
   CheckHeadNorm(norms.query, shape);
   CheckHeadNorm(norms.key, shape);
@@ -360,6 +383,7 @@ void Backend::ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rop
 Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                                const KvLayer& kv) {
   CheckAttention(qkv, shape, kv, activation_dtype_);
+  TESSERA_CHECK(CheckKvDType(kv.keys.dtype).ok());
   CheckBatch(batch, qkv.rows());
   Tensor y = New(activation_dtype_, {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
   DoPagedAttention(qkv, shape, batch, kv, y);

@@ -118,6 +118,8 @@ class Backend {
 
   virtual std::string name() const = 0;  // "cpu", "cuda"
   DType activation_dtype() const { return activation_dtype_; }
+  // How linear layers and experts are kept: the activations' dtype, or what else the device makes of them.
+  virtual std::string weight_dtype() const { return std::string(DTypeName(activation_dtype_)); }
 
   // What a KV cache may take of the device's memory where the user names no size; meant after the weights are loaded.
   virtual int64_t CacheBytes() const = 0;
@@ -137,6 +139,9 @@ class Backend {
   // --- load time ---
   // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
   absl::Status CheckHeadDim(int64_t head_dim) const;
+  // Whether RopeWriteKv() and PagedAttention() take a cache of `dtype`: the activations' own, on some devices
+  // DType::kFloat8. INVALID_ARGUMENT, with a remedy, where they do not.
+  absl::Status CheckKvDType(DType dtype) const;
   // Zeroed memory that outlives steps. RESOURCE_EXHAUSTED when there is not enough.
   virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(
       DType dtype, std::initializer_list<int64_t> dims) = 0;
@@ -231,6 +236,8 @@ class Backend {
 
  private:
   virtual int64_t MostHeadDim() const { return std::numeric_limits<int64_t>::max(); }
+  // Where activations have 16 bits.
+  virtual bool TakesFloat8Kv() const { return false; }
   virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
   virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;

@@ -14,6 +14,8 @@ size_t DTypeBytes(DType dtype) {
     case DType::kBFloat16:
     case DType::kFloat16:
       return 2;
+    case DType::kFloat8:
+      return 1;
     case DType::kInt64:
       return 8;
   }
@@ -28,6 +30,8 @@ std::string_view DTypeName(DType dtype) {
       return "bfloat16";
     case DType::kFloat16:
       return "float16";
+    case DType::kFloat8:
+      return "fp8";
     case DType::kInt32:
       return "int32";
     case DType::kInt64:

@@ -13,7 +13,14 @@
 
 namespace tessera {
 
-enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt32, kInt64 };
+enum class DType : uint8_t {
+  kFloat32,
+  kBFloat16,
+  kFloat16,
+  kFloat8,  // E4M3 (OCP OFP8: no infinities), at most 448: of KV caches only
+  kInt32,
+  kInt64,
+};
 
 size_t DTypeBytes(DType dtype);
 std::string_view DTypeName(DType dtype);  // "float32", "bfloat16", …

@@ -1,8 +1,9 @@
-// The device memory behind KV blocks: for each layer keys and values [blocks, kv_heads, block_size, head_dim]. No policy: which
-// block belongs to whom is the block pool's business.
+// The device memory behind KV blocks: for each layer keys and values [blocks, kv_heads, block_size, head_dim] and, of 8 bits, their
+// scales. No policy: which block belongs to whom is the block pool's business.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -13,9 +14,10 @@ namespace tessera {
 
 class KvCache {
  public:
-  static absl::StatusOr<std::unique_ptr<KvCache>> Allocate(Backend& backend,
-                                                           const DecoderSpec& decoder,
-                                                           int64_t blocks, int64_t block_size);
+  // Keys and values in the activations' dtype, or in `dtype` (Backend::CheckKvDType).
+  static absl::StatusOr<std::unique_ptr<KvCache>> Allocate(
+      Backend& backend, const DecoderSpec& decoder, int64_t blocks, int64_t block_size,
+      std::optional<DType> dtype = std::nullopt);
 
   const KvLayer& layer(int index) const { return layers_[static_cast<size_t>(index)]; }
   // Copies the rows of one block over all layers; before the step's own writes.
@@ -25,7 +27,7 @@ class KvCache {
   int64_t blocks() const { return blocks_; }
   int64_t block_size() const { return block_size_; }
 
-  // Of one block over all layers, keys and values.
+  // Of one block over all layers, keys and values with their scales.
   static int64_t BlockBytes(const DecoderSpec& decoder, int64_t block_size, DType dtype);
 
  private:

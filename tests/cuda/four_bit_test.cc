@@ -6,6 +6,8 @@
 #include <cmath>
 #include <set>
 
+#include "cuda/cuda_backend.h"
+
 namespace tessera::cuda {
 namespace {
 
@@ -38,6 +40,11 @@ TEST(FourBitTest, ScalesHaveFiveSignificantBits) {
   EXPECT_EQ(FourBitScale(7.0f * 33), 32.0f) << "ties to even";
   EXPECT_EQ(FourBitScale(7.0f * 35), 36.0f);
   EXPECT_EQ(FourBitScale(INFINITY), INFINITY);
+}
+
+TEST(FourBitTest, TheBackendSaysHowItKeepsWeights) {
+  EXPECT_EQ(MakeCudaBackend(DType::kFloat16, WeightFormat::kInt4).value()->weight_dtype(), "int4");
+  EXPECT_EQ(MakeCudaBackend(DType::kFloat16).value()->weight_dtype(), "float16");
 }
 
 TEST(FourBitTest, EveryColumnIsTakenOnce) {

@@ -34,6 +34,7 @@ struct Meeting {
 struct Copy {
   void* shared;
   const void* global;  // null: zeros
+  size_t bytes;
 };
 
 struct Thread {

@@ -47,4 +47,15 @@ std::vector<BackendCase> ProductCases() {
   return cases;
 }
 
+// Attention is the same on both GPUs.
+std::vector<BackendCase> PagedCases() {
+  std::vector<BackendCase> cases = BackendCases();
+  for (const EmulatedDevice& d : kDevices) {
+    if (d.dtype == DType::kFloat32 || d.major != 9) continue;
+    cases.push_back(CaseOf(d, "Fp8Kv", WeightFormat::kActivations));
+    cases.back().float8_kv = true;
+  }
+  return cases;
+}
+
 }  // namespace tessera::testing

@@ -13,9 +13,9 @@ void Arrive(std::vector<emulated::Copy>& group) {
   for (const emulated::Copy& copy : group) {
     if (hopper != nullptr) hopper->CopyArrived(copy.shared);
     if (copy.global == nullptr) {
-      std::memset(copy.shared, 0, 16);
+      std::memset(copy.shared, 0, copy.bytes);
     } else {
-      std::memcpy(copy.shared, copy.global, 16);
+      std::memcpy(copy.shared, copy.global, copy.bytes);
     }
   }
   group.clear();
@@ -80,17 +80,22 @@ void Multiply(void** all) {
   }
 }
 
-}  // namespace
-
-void CopyAsync16(void* shared, const void* global, bool valid) {
-  TESSERA_CHECK(reinterpret_cast<uintptr_t>(shared) % 16 == 0);
-  TESSERA_CHECK(!valid || reinterpret_cast<uintptr_t>(global) % 16 == 0);
-  std::memset(shared, 0xff, 16);
+template <size_t kBytes>
+void Copy(void* shared, const void* global, bool valid) {
+  TESSERA_CHECK(reinterpret_cast<uintptr_t>(shared) % kBytes == 0);
+  TESSERA_CHECK(!valid || reinterpret_cast<uintptr_t>(global) % kBytes == 0);
+  std::memset(shared, 0xff, kBytes);
   if (emulated::Hopper* hopper = emulated::Block::Current().hopper.get(); hopper != nullptr) {
     hopper->CopyStarted(shared);
   }
-  emulated::Block::Current().thread().copies.back().push_back({shared, valid ? global : nullptr});
+  emulated::Block::Current().thread().copies.back().push_back(
+      {shared, valid ? global : nullptr, kBytes});
 }
+
+}  // namespace
+
+void CopyAsync16(void* shared, const void* global, bool valid) { Copy<16>(shared, global, valid); }
+void CopyAsync4(void* shared, const void* global, bool valid) { Copy<4>(shared, global, valid); }
 
 void CommitCopies() { emulated::Block::Current().thread().copies.emplace_back(); }
 

@@ -75,8 +75,11 @@ TEST_F(ModelCheckTest, SaysWhatLoadingSays) {
   EXPECT_LT(info.active_parameters, info.parameters);
   ASSERT_EQ(check.memory.size(), 3u);
   EXPECT_EQ(check.memory[0].dtype, DType::kFloat32);
-  EXPECT_EQ(check.memory[0].kv_bytes_per_token, info.kv_bytes_per_token);
-  EXPECT_EQ(check.memory[2].kv_bytes_per_token, info.kv_bytes_per_token / 2);
+  const DecoderSpec& decoder = (*loaded)->spec.decoder;
+  const int64_t rows = 2 * int64_t{decoder.layers} * decoder.kv_heads;
+  EXPECT_EQ(check.memory[0].kv_bytes_per_token, rows * decoder.head_dim * 4);
+  EXPECT_EQ(check.memory[2].kv_bytes_per_token, rows * decoder.head_dim * 2);
+  EXPECT_EQ(check.fp8_kv_bytes_per_token, rows * (decoder.head_dim + 4));
   EXPECT_GE(check.memory[0].weight_bytes, 4 * info.parameters);
   EXPECT_EQ(check.memory[1].weight_bytes, check.memory[2].weight_bytes);
   EXPECT_LT(check.memory[1].weight_bytes, check.memory[0].weight_bytes);

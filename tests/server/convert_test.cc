@@ -285,6 +285,8 @@ TEST(ConvertTest, TellsEveryFactOfTheModel) {
   model.parameters = 10;
   model.active_parameters = 5;
   model.weight_bytes = 20;
+  model.weight_dtype = "int4";
+  model.kv_dtype = "fp8";
   model.kv_bytes_per_token = 30;
   model.layers = 4;
   model.moe_layers = 2;
@@ -302,7 +304,7 @@ TEST(ConvertTest, TellsEveryFactOfTheModel) {
             "weight_bytes: 20 kv_bytes_per_token: 30 layers: 4 moe_layers: 2 experts: 8 "
             "experts_per_token: 2 eos_token_ids: 1 eos_token_ids: 2 max_images: 2 "
             "default_sampling { temperature: 0.7 top_k: 20 top_p: 0.8 min_p: 0 "
-            "repetition_penalty: 1.05 }");
+            "repetition_penalty: 1.05 } kv_dtype: \"fp8\" weight_dtype: \"int4\"");
 }
 
 TEST(ConvertTest, TellsEveryFigureOfTheUsage) {

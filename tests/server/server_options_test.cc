@@ -87,6 +87,13 @@ TEST(ServerOptionsTest, TakesQuantisedWeightsOnTheGpu) {
   EXPECT_EQ(int4.options().weights, WeightFormat::kInt4);
 }
 
+TEST(ServerOptionsTest, TakesAnEightBitKvCacheOnTheGpu) {
+  EXPECT_FALSE(Parse({"--model=/", "--device=cuda"}).options().engine.kv_dtype.has_value());
+  const Parsed parsed = Parse({"--model=/", "--device=cuda", "--dtype=float16", "--kv-dtype=fp8"});
+  ASSERT_TRUE(parsed.ok()) << parsed.err;
+  EXPECT_EQ(parsed.options().engine.kv_dtype, DType::kFloat8);
+}
+
 TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
   const std::vector<std::pair<std::vector<const char*>, std::string>> cases = {
       {{}, "--model"},
@@ -104,6 +111,13 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--device", "cpu", "--weights", "int8"}, "add --device cuda"},
       {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--weights", "int8"},
        "--weights int8 does not go with --dtype float32; use bfloat16 or float16"},
+      {{"--model", "/", "--device", "cuda", "--kv-dtype", "int8"},
+       "--kv-dtype: \"int8\" is not one of fp8"},
+      {{"--model", "/", "--kv-dtype", "fp8"},
+       "--kv-dtype fp8 is for the GPU only; add --device cuda or leave it out"},
+      {{"--model", "/", "--device", "cpu", "--kv-dtype", "fp8"}, "add --device cuda"},
+      {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--kv-dtype", "fp8"},
+       "--kv-dtype fp8 does not go with --dtype float32; use bfloat16 or float16"},
       {{"--model", "/", "--router", "random"}, "random"},
       {{"--model", "/", "--drain-timeout", "soon"}, "soon"},
       {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},

@@ -23,11 +23,14 @@ struct BackendCase {
   std::function<absl::StatusOr<std::unique_ptr<Backend>>()> make;
   bool emulated = false;  // thousands of times slower: tests take their smaller sizes
   WeightFormat weights = WeightFormat::kActivations;  // of linear layers and experts
+  bool float8_kv = false;                             // KV caches have 8 bits
 };
 // Each test executable says which devices it tests.
 std::vector<BackendCase> BackendCases();
 // … and with quantised weights, for operations that multiply with them.
 std::vector<BackendCase> ProductCases();
+// … and with KV caches of 8 bits, for operations on those.
+std::vector<BackendCase> PagedCases();
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info);
 
 // Host values that a device of dtype `dtype` holds exactly.

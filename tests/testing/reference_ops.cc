@@ -112,6 +112,29 @@ Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat form
   return kept;
 }
 
+std::vector<float> Float8Rows(const std::vector<float>& rows, int64_t dim) {
+  const std::vector<float> numbers = NumbersOf(WeightFormat::kFloat8);
+  std::vector<float> kept(rows.size());
+  for (size_t row = 0; row < rows.size(); row += dim) {
+    float largest = 0;
+    for (int64_t i = 0; i < dim; ++i) largest = std::max(largest, std::abs(rows[row + i]));
+    float scale = 1;
+    while (largest > scale * numbers.back()) scale *= 2;
+    while (largest > 0 && largest <= scale / 2 * numbers.back()) scale /= 2;
+    for (int64_t i = 0; i < dim; ++i) {
+      const float x = rows[row + i];
+      kept[row + i] = std::copysign(scale * Nearest(numbers, std::abs(x) / scale), x);
+    }
+  }
+  return kept;
+}
+
+float Float8Number(uint8_t bits) {
+  if ((bits & 0x7f) == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  const float magnitude = NumbersOf(WeightFormat::kFloat8)[bits & 0x7f];
+  return bits < 0x80 ? magnitude : -magnitude;
+}
+
 Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,
             double epsilon) {
   const size_t cols = weight.size();

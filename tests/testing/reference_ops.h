@@ -22,6 +22,13 @@ Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t
 // What a device keeps of weight [rows, in] in the format: each row's, or group's, scale times its numbers.
 Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format);
 
+// What a KV cache of 8 bits keeps of rows of `dim` numbers: each row's scale times its numbers. Of
+// magnitudes within what every 16-bit type holds of 448 times a scale.
+std::vector<float> Float8Rows(const std::vector<float>& rows, int64_t dim);
+
+// The number that E4M3 bits stand for.
+float Float8Number(uint8_t bits);
+
 // x [rows, cols]; bias empty for none.
 Values Norm(const Values& x, const Values& weight, const Values& bias, NormKind kind,
             double epsilon);

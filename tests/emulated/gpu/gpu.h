@@ -155,6 +155,7 @@ inline void SyncBlock() { emulated::Block::Current().SyncBlock(); }
 
 // --- asynchronous copies ---
 void CopyAsync16(void* shared, const void* global, bool valid);
+void CopyAsync4(void* shared, const void* global, bool valid);
 void CommitCopies();
 void WaitCopiesBut(size_t pending);
 template <int kPending>

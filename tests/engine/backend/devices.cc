@@ -46,4 +46,15 @@ std::vector<BackendCase> ProductCases() {
   return cases;
 }
 
+std::vector<BackendCase> PagedCases() {
+  std::vector<BackendCase> cases = BackendCases();
+  for (const BackendCase& c : BackendCases()) {
+    if (!c.name.starts_with("Cuda") || c.dtype == DType::kFloat32) continue;
+    cases.push_back(c);
+    cases.back().name += "Fp8Kv";
+    cases.back().float8_kv = true;
+  }
+  return cases;
+}
+
 }  // namespace tessera::testing

@@ -1,0 +1,136 @@
+// A small model whose KV cache has 8 bits through the whole engine, on the CUDA backend: what a
+// request gets does not depend on how it is run.
+#include <gtest/gtest.h>
+
+#include "cuda/cuda_backend.h"
+#include "engine/engine.h"
+#include "engine/model/architectures.h"
+#include "tests/testing/collecting_sink.h"
+#include "tests/testing/temporary_directory.h"
+#include "tests/testing/tiny_decoder.h"
+#include "tests/testing/tokenizer_files.h"
+
+namespace tessera {
+namespace {
+
+using nlohmann::json;
+
+constexpr int32_t kBlock = 16;
+constexpr int32_t kTokens = 6;
+
+// Every token of an answer with its log-probability: equal only where the logits are.
+using Answer = std::vector<std::pair<int32_t, float>>;
+using Sink = std::shared_ptr<testing::CollectingSink>;
+
+class Float8EngineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const json config = {{"model_type", "moe_llava_stablelm"},
+                         {"hidden_size", 32},
+                         {"num_hidden_layers", 2},
+                         {"num_attention_heads", 2},
+                         {"intermediate_size", 32},
+                         {"max_position_embeddings", 128},
+                         {"eos_token_id", 256},
+                         {"moe", {{"moe_layers_idx", {0}}, {"num_experts", {2}}}}};
+    testing::WriteFile(directory_.path() / "config.json", config.dump());
+    testing::TokenizerFiles tokenizer = testing::TokenizerFiles::Make("CodeGenTokenizer", {});
+    tokenizer.AddToken("<|endoftext|>", true);
+    tokenizer.WriteSlow(directory_.path());
+    const auto spec = ReadModelSpec({directory_.path()});
+    ASSERT_TRUE(spec.ok()) << spec.status();
+    testing::TinyDecoder(spec->decoder, 260).Write(directory_.path());
+    for (int32_t p = 0; p < 3; ++p) {
+      prompts_.emplace_back();
+      for (int32_t i = 0; i < 30 + 2 * p; ++i) prompts_[p].push_back((i * i * 5 + i * p + p) % 256);
+    }
+  }
+
+  std::unique_ptr<Engine> Start(EngineOptions options, std::optional<DType> kv = DType::kFloat8) {
+    ModelOptions model;
+    model.model_dir = directory_.path();
+    options.block_size = kBlock;
+    options.kv_dtype = kv;
+    auto engine = StartEngine(MakeCudaBackend(DType::kBFloat16).value(), model, options);
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return *std::move(engine);
+  }
+
+  static Sink Submit(Engine& engine, const std::vector<int32_t>& ids) {
+    Request request;
+    request.input = TokenPrompt{ids, {}};
+    request.sampling.max_tokens = kTokens;
+    request.sampling.ignore_eos = true;
+    request.sampling.logprobs = 0;
+    auto sink = std::make_shared<testing::CollectingSink>();
+    EXPECT_TRUE(engine.Submit(request, sink).ok());
+    return sink;
+  }
+
+  static Answer AnswerOf(testing::CollectingSink& sink) {
+    sink.Wait();
+    EXPECT_TRUE(sink.completion().status.ok()) << sink.completion().status;
+    Answer answer;
+    for (const Chunk& chunk : sink.chunks()) {
+      for (const TokenLogprob& token : chunk.logprobs) answer.emplace_back(token.id, token.logprob);
+    }
+    return answer;
+  }
+
+  std::vector<Answer> Together(Engine& engine) {
+    std::vector<Sink> sinks;
+    for (const auto& prompt : prompts_) sinks.push_back(Submit(engine, prompt));
+    std::vector<Answer> answers;
+    for (const Sink& sink : sinks) answers.push_back(AnswerOf(*sink));
+    return answers;
+  }
+
+  testing::TemporaryDirectory directory_;
+  std::vector<std::vector<int32_t>> prompts_;
+};
+
+TEST_F(Float8EngineTest, AnswersDoNotDependOnHowRequestsAreRun) {
+  const auto engine = Start({});
+  EXPECT_EQ(engine->model().kv_dtype, "fp8");
+  EXPECT_EQ(engine->model().kv_bytes_per_token, 2 * 2 * 2 * (16 + 4));
+  std::vector<Answer> alone;
+  for (const auto& prompt : prompts_) alone.push_back(AnswerOf(*Submit(*engine, prompt)));
+  const Sink again = Submit(*engine, prompts_[1]);
+  EXPECT_EQ(AnswerOf(*again), alone[1]);
+  EXPECT_GT(again->completion().usage.cached_tokens, 0);
+
+  EngineOptions chunked;
+  chunked.step_tokens = 12;
+  EXPECT_EQ(Together(*Start(chunked)), alone);
+  EngineOptions tight;
+  tight.prefix_cache = false;
+  tight.kv_cache_bytes = 7 * kBlock * engine->model().kv_bytes_per_token;
+  const auto preempting = Start(tight);
+  EXPECT_EQ(Together(*preempting), alone);
+  EXPECT_GT(preempting->Stats().preemptions, 0u);
+}
+
+TEST_F(Float8EngineTest, AnswersAreCloseToThoseOfA16BitCache) {
+  const auto wide = Start({}, std::nullopt);
+  EXPECT_EQ(wide->model().kv_dtype, "bfloat16");
+  EXPECT_EQ(wide->model().kv_bytes_per_token, 2 * 2 * 2 * 16 * 2);
+  const Answer expected = AnswerOf(*Submit(*wide, prompts_[0]));
+  const Answer got = AnswerOf(*Submit(*Start({}), prompts_[0]));
+  EXPECT_EQ(got[0].first, expected[0].first);
+  EXPECT_NEAR(got[0].second, expected[0].second, 0.1);
+}
+
+TEST_F(Float8EngineTest, Float32ActivationsRefuseIt) {
+  ModelOptions model;
+  model.model_dir = directory_.path();
+  EngineOptions options;
+  options.kv_dtype = DType::kFloat8;
+  const auto engine = StartEngine(MakeCudaBackend(DType::kFloat32).value(), model, options);
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine.status().message(),
+            "a KV cache in fp8 needs activations in bfloat16 or float16, not float32; use --dtype "
+            "bfloat16");
+}
+
+}  // namespace
+}  // namespace tessera
