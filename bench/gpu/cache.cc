@@ -26,7 +26,7 @@ std::vector<int32_t> Float8Words(const std::vector<uint16_t>& values) {
     const uint32_t magnitude = values[i] & 0x7fff;
     const uint32_t number =
         magnitude == 0 ? 0 : (magnitude >> 4) - ((127 - 7 + kScaleExponent) << 3);
-    const uint32_t byte = values[i] >> 8 & 0x80 | number;
+    const uint32_t byte = (values[i] >> 8 & 0x80) | number;
     words[i / 4] = static_cast<int32_t>(static_cast<uint32_t>(words[i / 4]) | byte << i % 4 * 8);
   }
   return words;
