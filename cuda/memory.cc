@@ -31,12 +31,15 @@ void WidenInPlace(DType dtype, int64_t count, float* values) {
 }  // namespace
 
 CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
-                         gpu::StreamHandle stream)
+                         gpu::StreamHandle stream,
+                         const std::optional<std::filesystem::path>& tile_cache,
+                         const TuningOptions& tuning)
     : Backend(dtype),
       format_(format),
       device_(std::move(device)),
       stream_(stream),
-      staging_(stream) {}
+      staging_(stream),
+      tiles_(device_, dtype, uses_hopper() ? tile_cache : std::nullopt, tuning) {}
 
 CudaBackend::~CudaBackend() {
   gpu::Synchronize(stream_);

@@ -33,6 +33,7 @@ class Packer {
     weights.format = format_;
     weights.experts = experts;
     weights.out = out;
+    weights.in = in;
     const int64_t size = ElementBytes();
     const int64_t columns = quantized() ? cuda::kBlockCols : 16 / size;
     weights.stride = (in + columns - 1) / columns * columns;
@@ -197,6 +198,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
                    packer.New(1, OutOf(source), source.weights[0].dims[1], !source.biases.empty()));
   RETURN_IF_ERROR(packer.Put(source, {}, packed->weights));
   gpu::Synchronize(stream_);
+  Expect(packed->weights);
   packed->bytes = packed->weights.bytes();
   return packed;
 }
@@ -219,6 +221,8 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
     RETURN_IF_ERROR(packer.Put(source.down[e], {.expert = e}, packed->down));
   }
   gpu::Synchronize(stream_);
+  Expect(packed->up, packed->gated, true);
+  Expect(packed->down);
   packed->bytes = packed->up.bytes() + packed->down.bytes();
   return packed;
 }
@@ -248,6 +252,8 @@ absl::StatusOr<std::unique_ptr<PackedLora>> CudaBackend::DoPackLora(const LoraWe
     first_row += source.base.weights[piece].dims[0];
   }
   gpu::Synchronize(stream_);
+  Expect(packed->a);
+  Expect(packed->base_and_b);
   packed->bytes = packed->a.bytes() + packed->base_and_b.bytes();
   return packed;
 }

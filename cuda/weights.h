@@ -18,6 +18,7 @@ struct DeviceWeights {
   WeightFormat format = WeightFormat::kActivations;
   int64_t experts = 1;
   int64_t out = 0;     // rows of an expert; where gated 16 for every eight columns of the result
+  int64_t in = 0;      // columns; zeros from there to stride
   int64_t stride = 0;  // elements of a row
   std::optional<gpu::TensorMap> map;  // where Hopper's copy engine brings them
 

@@ -168,6 +168,7 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     const EngineOptions& options, const std::function<void(int64_t, int64_t)>& progress) {
   ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                    LoadModel(*backend, model_options, progress));
+  backend->Prepare();
   EngineOptions resolved = options;
   if (options.max_context > 0) {
     if (options.max_context > model->info.max_context) {

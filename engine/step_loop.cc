@@ -373,6 +373,7 @@ void StepLoop::PublishGauges() {
     stats.images_encoded = pictures_.counts().encoded;
     stats.image_cache_hits = pictures_.counts().hits;
     stats.image_cache_misses = pictures_.counts().misses;
+    stats.kernel_fallbacks = backend_.fallbacks();
   });
 }
 

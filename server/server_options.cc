@@ -93,6 +93,11 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
             "Of matrices on a GPU, 8 bits with a scale per row: fp8 (E4M3) or int8; default: "
             "in --dtype",
             weights, options.weights);
+  app.add_option_function<std::string>(
+         "--tile-cache", [&options](const std::string& given) { options.tile_cache = given; },
+         "Directory where a GPU keeps which tiles of matrix products it measured to be fastest; "
+         "default: $XDG_CACHE_HOME/tessera or ~/.cache/tessera; \"\": nothing is measured")
+      ->type_name("DIR");
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
 }
@@ -181,6 +186,26 @@ absl::Status CheckWeights(const ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckTileCache(const ServerOptions& options) {
+  if (!options.tile_cache || options.tile_cache->empty()) return absl::OkStatus();
+  if (options.device == DeviceChoice::kCpu) {
+    return absl::InvalidArgumentError(
+        "--tile-cache is for the GPU only; leave it out with --device cpu");
+  }
+  if (options.tile_cache->native().starts_with('-')) {  // CLI11 gives it to a flag that ends in =
+    return absl::InvalidArgumentError(
+        fmt::format("--tile-cache: \"{}\" is a flag; nothing is measured with --tile-cache \"\"",
+                    options.tile_cache->string()));
+  }
+  std::error_code error;
+  if (std::filesystem::exists(*options.tile_cache, error) &&
+      !std::filesystem::is_directory(*options.tile_cache, error)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--tile-cache: \"{}\" is no directory", options.tile_cache->string()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* argv,
@@ -209,6 +234,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
   }
   absl::Status status = ReadTextFlags(text, options);
   if (status.ok()) status = CheckWeights(options);
+  if (status.ok()) status = CheckTileCache(options);
   if (!status.ok()) {
     err << "tessera-server: " << StatusMessage(status) << " (--help lists all flags)\n";
     return 2;

@@ -111,6 +111,24 @@ void Replay(GraphHandle graph, StreamHandle stream) {
 
 void FreeGraph(GraphHandle graph) { Check(cudaGraphExecDestroy(graph), "graph"); }
 
+EventHandle MakeEvent() {
+  cudaEvent_t event = nullptr;
+  Check(cudaEventCreate(&event), "event");
+  return event;
+}
+
+void FreeEvent(EventHandle event) { Check(cudaEventDestroy(event), "event"); }
+
+void RecordEvent(EventHandle event, StreamHandle stream) {
+  Check(cudaEventRecord(event, stream), "event");
+}
+
+double SecondsBetween(EventHandle begin, EventHandle end) {
+  float milliseconds = 0;
+  Check(cudaEventElapsedTime(&milliseconds, begin, end), "event");
+  return milliseconds / 1e3;
+}
+
 bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map) {
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap));
   // Asked for at run time, so that the binary starts where there is no driver.

@@ -8,6 +8,7 @@
 #include <string>
 
 struct CUstream_st;
+struct CUevent_st;
 struct CUgraphExec_st;
 
 namespace tessera::gpu {
@@ -54,6 +55,15 @@ GraphHandle EndRecording(StreamHandle stream);
 void Replay(GraphHandle graph, StreamHandle stream);
 // Not while it is being replayed.
 void FreeGraph(GraphHandle graph);
+
+// A moment in a stream's work.
+using EventHandle = CUevent_st*;
+EventHandle MakeEvent();
+void FreeEvent(EventHandle event);
+// It comes when the stream has done all that is queued so far.
+void RecordEvent(EventHandle event, StreamHandle stream);
+// Between two that have come (Synchronize()).
+double SecondsBetween(EventHandle begin, EventHandle end);
 
 // How the copy engine of Hopper reads a tensor of 16-bit elements box by box (gpu/hopper.h,
 // LoadTile()); the innermost dimension first, which is gapless.

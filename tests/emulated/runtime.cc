@@ -8,7 +8,12 @@
 #include <vector>
 
 #include "engine/check.h"
+#include "tests/emulated/clock.h"
 #include "tests/emulated/recording.h"
+
+struct CUevent_st {
+  double seconds = 0;
+};
 
 struct CUgraphExec_st {
   std::vector<std::function<void()>> operations;
@@ -76,6 +81,13 @@ void Replay(GraphHandle graph, StreamHandle) {
   for (const auto& operation : graph->operations) operation();
 }
 void FreeGraph(GraphHandle graph) { delete graph; }
+
+EventHandle MakeEvent() { return new CUevent_st; }
+void FreeEvent(EventHandle event) { delete event; }
+void RecordEvent(EventHandle event, StreamHandle) {
+  emulated::Queue([=] { event->seconds = emulated::Now(); });
+}
+double SecondsBetween(EventHandle begin, EventHandle end) { return end->seconds - begin->seconds; }
 
 // The map is the boxes themselves.
 bool MakeTensorMap(const TensorBoxes& boxes, TensorMap& map) {
