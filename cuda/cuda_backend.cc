@@ -6,8 +6,9 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype,
-                                                         WeightFormat weights) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
+    DType activation_dtype, WeightFormat weights,
+    const std::optional<std::filesystem::path>& tile_cache) {
   if (activation_dtype != DType::kFloat32 && activation_dtype != DType::kBFloat16 &&
       activation_dtype != DType::kFloat16) {
     return absl::InvalidArgumentError(
@@ -22,7 +23,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType activation_dtype,
   gpu::StreamHandle stream = nullptr;
   const std::string fault = gpu::Open(device, stream);
   if (!fault.empty()) return absl::FailedPreconditionError(fault + "; use --device cpu");
-  return std::make_unique<CudaBackend>(activation_dtype, weights, std::move(device), stream);
+  return std::make_unique<CudaBackend>(activation_dtype, weights, std::move(device), stream,
+                                       tile_cache);
 }
 
 CUstream_st* CudaStream(const Backend& backend) {

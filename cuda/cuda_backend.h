@@ -1,7 +1,9 @@
 // The CUDA backend, or the stand-in of a build without one; no CUDA types here.
 #pragma once
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "cuda/weight_format.h"
@@ -15,8 +17,13 @@ namespace tessera {
 // routers and low-rank experts with their dense layer in the activations' dtype. UNIMPLEMENTED in a
 // build without CUDA, FAILED_PRECONDITION where there is no usable GPU, INVALID_ARGUMENT for what a
 // GPU does not compute in: 8-bit weights with float32.
+//
+// `tile_cache`: the directory where Prepare() keeps which tiles of matrix products it measured to
+// be best; empty: nowhere; nullopt: a rule chooses tiles and nothing is measured. Results are the
+// same.
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
-    DType activation_dtype, WeightFormat weights = WeightFormat::kActivations);
+    DType activation_dtype, WeightFormat weights = WeightFormat::kActivations,
+    const std::optional<std::filesystem::path>& tile_cache = std::nullopt);
 
 // The stream on which a backend that MakeCudaBackend() made queues its operations: for measuring.
 CUstream_st* CudaStream(const Backend& backend);

@@ -22,14 +22,18 @@ class DeviceBuffer : public Buffer {
 }  // namespace
 
 CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
-                         gpu::StreamHandle stream)
+                         gpu::StreamHandle stream,
+                         const std::optional<std::filesystem::path>& tile_cache,
+                         const TuningOptions& tuning)
     : Backend(dtype),
       format_(format),
       device_(std::move(device)),
       stream_(stream),
       multiprocessors_(device_.multiprocessors),
       staging_(stream),
-      landings_(stream) {}
+      landings_(stream),
+      tile_cache_(uses_hopper() ? tile_cache : std::nullopt),
+      tiles_(device_, dtype, tile_cache_, tuning) {}
 
 CudaBackend::~CudaBackend() {
   gpu::Synchronize(stream_);
@@ -63,7 +67,7 @@ std::unique_ptr<Backend> CudaBackend::MakeSideQueue() {
   const gpu::StreamHandle stream = gpu::OpenSideStream();
   TESSERA_CHECK_MSG(stream != nullptr, "no second stream");
   return std::make_unique<CudaBackend>(activation_dtype(), WeightFormat::kActivations, device_,
-                                       stream);
+                                       stream, tile_cache_);
 }
 
 void CudaBackend::set_share(double share) {

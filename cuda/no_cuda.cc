@@ -3,7 +3,8 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(DType, WeightFormat) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
+    DType, WeightFormat, const std::optional<std::filesystem::path>&) {
   return absl::UnimplementedError("this build has no CUDA backend; use --device cpu");
 }
 

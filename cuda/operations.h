@@ -5,10 +5,12 @@
 #include <memory>
 
 #include "cuda/device_arena.h"
+#include "cuda/fallback_log.h"
 #include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/landings.h"
 #include "cuda/staging.h"
+#include "cuda/tile_choice.h"
 #include "cuda/weight_format.h"
 #include "cuda/weights.h"
 #include "engine/backend/backend.h"
@@ -17,8 +19,11 @@ namespace tessera {
 
 class CudaBackend final : public Backend {
  public:
-  // `format` of linear layers and experts; of 8 bits only with 16-bit activations.
-  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream);
+  // `format` of linear layers and experts; of 8 bits only with 16-bit activations. `tile_cache` as
+  // TileChoice has it.
+  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream,
+              const std::optional<std::filesystem::path>& tile_cache = std::nullopt,
+              const TuningOptions& tuning = {});
   ~CudaBackend() override;
 
   std::string name() const override { return "cuda"; }
@@ -28,6 +33,8 @@ class CudaBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype,
                                                    std::initializer_list<int64_t> dims) override;
   int32_t BlockRows() const override { return 64; }
+  Fallbacks fallbacks() const override { return fallbacks_.counts(); }
+  void Prepare() override { tiles_.Tune(staging_, stream_); }
   std::unique_ptr<Repeater> MakeRepeater() override {
     return std::make_unique<Graphs>(arena_, staging_, stream_);
   }
@@ -81,6 +88,8 @@ class CudaBackend final : public Backend {
                const Routing& result) override;
   void DoCombine(Tensor y, const Routing& routing, Tensor result) override;
 
+  // Products with these weights will come.
+  void Expect(const DeviceWeights& weights, bool gated = false, bool gathered = false);
   void Run(const cuda::Product& product, const DeviceWeights& weights);
   // Whether products of 16-bit types take the kernels of sm_90a.
   bool uses_hopper() const { return device_.major == 9 && activation_dtype() != DType::kFloat32; }
@@ -92,6 +101,9 @@ class CudaBackend final : public Backend {
   DeviceArena arena_;
   Staging staging_;
   Landings landings_;
+  const std::optional<std::filesystem::path> tile_cache_;
+  TileChoice tiles_;
+  FallbackLog fallbacks_;
 };
 
 }  // namespace tessera

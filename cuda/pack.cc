@@ -33,6 +33,7 @@ class Packer {
     weights.format = format_;
     weights.experts = experts;
     weights.out = out;
+    weights.in = in;
     const int64_t columns =
         quantized() ? cuda::kBlockCols : 16 / static_cast<int64_t>(DTypeBytes(dtype_));
     weights.stride = RoundUp(in, columns);
@@ -104,14 +105,8 @@ class Packer {
  private:
   bool quantized() const { return format_ != WeightFormat::kActivations; }
   static int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-  // Padding included.
   int64_t ExpertBytes(const DeviceWeights& weights) const {
-    if (format_ == WeightFormat::kInt4) {
-      return RoundUp(weights.out, cuda::kBoxRows) / cuda::kBoxRows *
-             (weights.stride / cuda::kBlockCols) * cuda::kFourBitBoxBytes;
-    }
-    if (quantized()) return RoundUp(weights.out, cuda::kBlockRows) * weights.stride;
-    return weights.out * weights.stride * static_cast<int64_t>(DTypeBytes(dtype_));
+    return MatrixBytes(format_, dtype_, weights.out, weights.stride);
   }
 
   absl::StatusOr<DeviceMemory> Zeros(int64_t bytes) {
@@ -200,6 +195,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
                    packer.New(1, OutOf(source), source.weights[0].dims[1], !source.biases.empty()));
   RETURN_IF_ERROR(packer.Put(source, {}, packed->weights));
   gpu::Synchronize(stream_);
+  Expect(packed->weights);
   packed->bytes = packed->weights.bytes();
   return packed;
 }
@@ -222,6 +218,8 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
     RETURN_IF_ERROR(packer.Put(source.down[e], {.expert = e}, packed->down));
   }
   gpu::Synchronize(stream_);
+  Expect(packed->up, packed->gated, true);
+  Expect(packed->down);
   packed->bytes = packed->up.bytes() + packed->down.bytes();
   return packed;
 }
@@ -251,6 +249,8 @@ absl::StatusOr<std::unique_ptr<PackedLora>> CudaBackend::DoPackLora(const LoraWe
     first_row += source.base.weights[piece].dims[0];
   }
   gpu::Synchronize(stream_);
+  Expect(packed->a);
+  Expect(packed->base_and_b);
   packed->bytes = packed->a.bytes() + packed->base_and_b.bytes();
   return packed;
 }

@@ -1,15 +1,33 @@
 // Weights as the product kernels like them: [experts, out, stride] of the activations' dtype, K
-// contiguous, rows padded with zeros to 16 bytes; or 8-bit numbers as in kernels/eight_bit.h.
+// contiguous, rows padded with zeros to 16 bytes; or quantised as in kernels/eight_bit.h or
+// four_bit.h.
 #pragma once
 
 #include <optional>
 
 #include "cuda/device_arena.h"
+#include "cuda/kernels/kernels.h"
 #include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 #include "gpu/runtime.h"
 
 namespace tessera {
+
+// Of an expert's matrix of `out` rows of `stride` columns, padding included.
+inline int64_t MatrixBytes(WeightFormat format, DType dtype, int64_t out, int64_t stride) {
+  const auto up = [](int64_t n, int64_t to) { return (n + to - 1) / to * to; };
+  switch (format) {
+    case WeightFormat::kInt4:
+      return up(out, cuda::kBoxRows) / cuda::kBoxRows * (stride / cuda::kBlockCols) *
+             cuda::kFourBitBoxBytes;
+    case WeightFormat::kFloat8:
+    case WeightFormat::kInt8:
+      return up(out, cuda::kBlockRows) * stride;
+    case WeightFormat::kActivations:
+      break;
+  }
+  return out * stride * static_cast<int64_t>(DTypeBytes(dtype));
+}
 
 struct DeviceWeights {
   DeviceMemory data;
@@ -18,6 +36,7 @@ struct DeviceWeights {
   WeightFormat format = WeightFormat::kActivations;
   int64_t experts = 1;
   int64_t out = 0;     // rows of an expert; where gated 16 for every eight columns of the result
+  int64_t in = 0;      // columns; zeros from there to stride
   int64_t stride = 0;  // elements of a row
   std::optional<gpu::TensorMap> map;  // where Hopper's copy engine brings them
 

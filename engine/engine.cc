@@ -171,6 +171,8 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   RETURN_IF_ERROR(backend->CheckKvDType(kv_dtype));
   ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
                    LoadModel(*backend, model_options, progress));
+  backend->Prepare();
+  if (model->side_queue != nullptr) model->side_queue->Prepare();
   EngineOptions resolved = options;
   if (options.max_context > 0) {
     if (options.max_context > model->info.max_context) {

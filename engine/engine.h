@@ -105,7 +105,7 @@ class Engine {
   virtual void Shutdown() = 0;
 };
 
-// Reads the model, allocates the KV cache and runs one warm-up step. `progress` is called with (done, total) bytes of weights.
+// Reads the model, lets the backend prepare for it, allocates the KV cache and runs one warm-up step. `progress` is called with (done, total) bytes of weights.
 absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     std::unique_ptr<Backend> backend, const ModelOptions& model, const EngineOptions& options,
     const std::function<void(int64_t, int64_t)>& progress = nullptr);

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/backend/fallback.h"
+
 namespace tessera {
 
 // Cumulative-on-read histogram: counts[i] observations were <= bounds[i] and > bounds[i-1]; one more for the rest.
@@ -61,6 +63,7 @@ struct EngineStats {
   double step_seconds_total = 0;
   double backend_seconds_total = 0;  // of them, inside backend operations
   std::array<uint64_t, kOutcomes> outcomes = {};
+  Fallbacks kernel_fallbacks = {};
   // Choices of the routers, by routed layer: a token counts once for each expert that it chooses. All are empty when that is off.
   std::vector<int32_t> moe_layer_index;   // [layers] of the layer in the model
   std::vector<int32_t> layer_experts;     // [layers] that it has

@@ -293,6 +293,10 @@ void StepLoop::PublishGauges() {
     stats.images_encoded = pictures_.counts().encoded;
     stats.image_cache_hits = pictures_.counts().hits;
     stats.image_cache_misses = pictures_.counts().misses;
+    stats.kernel_fallbacks = backend_.fallbacks();
+    if (!vision_beside_) return;
+    const Fallbacks beside = model_.vision->backend().fallbacks();
+    for (size_t i = 0; i < beside.size(); ++i) stats.kernel_fallbacks[i] += beside[i];
   });
 }
 

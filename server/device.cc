@@ -25,13 +25,14 @@ DType ChooseDType(DTypeChoice choice, bool native_bfloat16) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(DeviceChoice device, DTypeChoice dtype,
-                                                     WeightFormat weights, int threads) {
+absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
+    DeviceChoice device, DTypeChoice dtype, WeightFormat weights,
+    const std::optional<std::filesystem::path>& tile_cache, int threads) {
   if (weights != WeightFormat::kActivations && device != DeviceChoice::kCuda) {
     return absl::InvalidArgumentError("8-bit weights are for the GPU; use --device cuda");
   }
   if (device != DeviceChoice::kCpu) {
-    auto cuda = MakeCudaBackend(ChooseDType(dtype, true), weights);
+    auto cuda = MakeCudaBackend(ChooseDType(dtype, true), weights, tile_cache);
     if (cuda.ok() || device == DeviceChoice::kCuda) return cuda;
     spdlog::debug("no cuda: {}", std::string(StatusMessage(cuda.status())));
   }

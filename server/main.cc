@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -61,11 +63,24 @@ class LoadProgress {
   int64_t tenth_ = 0;
 };
 
+// As MakeBackend() takes it. Without an own directory and a home nothing is kept.
+std::optional<std::filesystem::path> TileCache(const ServerOptions& options) {
+  if (options.tile_cache) {
+    return options.tile_cache->empty() ? std::nullopt : options.tile_cache;
+  }
+  const char* const caches = std::getenv("XDG_CACHE_HOME");
+  if (caches != nullptr && *caches == '/') return std::filesystem::path(caches) / "tessera";
+  const char* const home = std::getenv("HOME");
+  if (home != nullptr && *home == '/') return std::filesystem::path(home) / ".cache/tessera";
+  return std::filesystem::path();
+}
+
 absl::Status LoadModel(const ServerOptions& options, Server& server) {
   const auto start = std::chrono::steady_clock::now();
   spdlog::info("loading {}", options.model.model_dir.string());
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
-                   MakeBackend(options.device, options.dtype, options.weights, options.threads));
+                   MakeBackend(options.device, options.dtype, options.weights, TileCache(options),
+                               options.threads));
   ASSIGN_OR_RETURN(
       std::unique_ptr<Engine> engine,
       StartEngine(std::move(backend), options.model, options.engine, LoadProgress(server)));

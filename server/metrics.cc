@@ -69,6 +69,12 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
         {{"result", "hit"}});
   count("tessera_image_cache_lookups_total", kLookupHelp, stats.image_cache_misses,
         {{"result", "miss"}});
+  for (int i = 0; i < kFallbackReasons; ++i) {
+    count("tessera_kernel_fallbacks_total",
+          "Shapes of matrix products that do not run as the device does them best, by why.",
+          stats.kernel_fallbacks[i],
+          {{"reason", std::string(FallbackReasonName(static_cast<FallbackReason>(i)))}});
+  }
   count("tessera_steps_total", "Steps of the engine.", stats.steps);
   set.Counter("tessera_backend_seconds_total", "Seconds of the steps spent in the device's work.",
               stats.backend_seconds_total);

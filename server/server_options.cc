@@ -99,6 +99,11 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
             "Of keys and values in a GPU's KV cache: fp8, 8 bits (E4M3) with a scale per row and "
             "head; default: --dtype",
             kv_dtypes, options.engine.kv_dtype);
+  app.add_option_function<std::string>(
+         "--tile-cache", [&options](const std::string& given) { options.tile_cache = given; },
+         "Directory where a GPU keeps which tiles of matrix products it measured to be fastest; "
+         "default: $XDG_CACHE_HOME/tessera or ~/.cache/tessera; \"\": nothing is measured")
+      ->type_name("DIR");
   app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
       ->check(CLI::Range(0, 1024));
 }
@@ -194,6 +199,26 @@ absl::Status CheckDeviceFlags(const ServerOptions& options) {
   return options.engine.kv_dtype ? CheckNarrow(options, "--kv-dtype fp8") : absl::OkStatus();
 }
 
+absl::Status CheckTileCache(const ServerOptions& options) {
+  if (!options.tile_cache || options.tile_cache->empty()) return absl::OkStatus();
+  if (options.device == DeviceChoice::kCpu) {
+    return absl::InvalidArgumentError(
+        "--tile-cache is for the GPU only; leave it out with --device cpu");
+  }
+  if (options.tile_cache->native().starts_with('-')) {  // CLI11 gives it to a flag that ends in =
+    return absl::InvalidArgumentError(
+        fmt::format("--tile-cache: \"{}\" is a flag; nothing is measured with --tile-cache \"\"",
+                    options.tile_cache->string()));
+  }
+  std::error_code error;
+  if (std::filesystem::exists(*options.tile_cache, error) &&
+      !std::filesystem::is_directory(*options.tile_cache, error)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--tile-cache: \"{}\" is no directory", options.tile_cache->string()));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* argv,
@@ -222,6 +247,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
   }
   absl::Status status = ReadTextFlags(text, options);
   if (status.ok()) status = CheckDeviceFlags(options);
+  if (status.ok()) status = CheckTileCache(options);
   if (!status.ok()) {
     err << "tessera-server: " << StatusMessage(status) << " (--help lists all flags)\n";
     return 2;

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -18,6 +20,9 @@ struct ServerOptions {
   DeviceChoice device = DeviceChoice::kAuto;
   DTypeChoice dtype = DTypeChoice::kAuto;
   WeightFormat weights = WeightFormat::kActivations;
+  // Where the GPU's measured tiles are kept; unset: where the user's caches are; empty: nothing is
+  // measured.
+  std::optional<std::filesystem::path> tile_cache;
   int threads = 0;  // 0: one per core
   bool check = false;  // only say whether the model could be served
   ListenAddress grpc{.host = "127.0.0.1", .port = 50051};

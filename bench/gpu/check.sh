@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks and times everything of the CUDA backend on this machine's GPU. Stages have time limits and go on after failures; the summary is
-# last, and the exit status 1 when a stage failed.
+# Checks and times everything of the CUDA backend on this machine's GPU and leaves the tiles that it measured, DIR/tiles-GPU.json. Stages
+# have time limits and go on after failures; the summary is last, and the exit status 1 when a stage failed.
 #   bench/gpu/check.sh [--out DIR] [--seconds N]        default: $OUT or a new directory under /tmp; 520 s in all
 # Runs from a bundle (deploy/bundle.sh) on a machine that has a driver and, for peers and reports, python3 with torch; or in the build tree.
 set -euo pipefail
@@ -78,7 +78,7 @@ sanitize() {
 demonstrate() {
   local log=$logs/server.log address='' server_pid
   "$bin/tessera-server" --device cuda --model "$data/models/demo/checkpoint" --vision-tower "$data/models/demo/vision_tower" \
-    --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 >"$log" 2>&1 &
+    --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --tile-cache "$tiles" >"$log" 2>&1 &
   server_pid=$!
   for _ in $(seq 300); do
     address=$(sed -n 's/.*serving grpc on \([^ ,]*\),.*/\1/p' "$log")
@@ -97,7 +97,8 @@ demonstrate() {
 }
 
 export -f tests sanitize demonstrate
-export bin data logs
+tiles=$out # with run.sh's
+export bin data logs tiles
 
 echo "# $(date -u +'%F %R') UTC, bench/gpu/check.sh, $bin"
 if command -v nvidia-smi >/dev/null; then nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader || true; fi
@@ -134,5 +135,6 @@ done >"$out/stages.log"
 {
   echo "== summary, $SECONDS s; files in $out"
   printf '%s\n' "${summary[@]}"
+  find "$out" -maxdepth 1 -name 'tiles-*.json' -printf 'tiles     %p: belongs in cuda/tiles/\n'
 } | tee "$out/summary.txt"
 ((failed == 0))

@@ -2,14 +2,17 @@
 // and each result's sampled rows against double precision. Exits 1 when a result was wrong.
 //   gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] [--section
 //   moe,attention,dense,vision,step,sampling]
-//                 [--timing graph|stream] [--csv FILE] [--routing DIR] [--samples N] [--block-size
-//                 N] [--smoke]
+//                 [--timing graph|stream] [--csv FILE] [--routing DIR] [--tile-cache DIR]
+//                 [--samples N] [--block-size N] [--smoke]
+// --tile-cache: as the server does, time the tiles of products that the tables there lack, and keep
+// them; without it a rule chooses tiles.
 // --smoke: tiny shapes and, without --ceilings, ceilings of the host; it tests this program and
 // measures nothing of worth.
 #include <fmt/format.h>
 
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -28,6 +31,7 @@ struct Flags {
   std::string sections = "moe,attention,dense,vision,step,sampling";
   bool graph = true;
   std::string csv = "/dev/null";
+  std::optional<std::filesystem::path> tile_cache;
   Bench::Options options;
 };
 
@@ -56,6 +60,8 @@ std::optional<Flags> Parse(int argc, char** argv) {
       flags.csv = value;
     } else if (name == "--routing") {
       flags.options.routing_folder = value;
+    } else if (name == "--tile-cache") {
+      flags.tile_cache = value;
     } else if (name == "--samples") {
       flags.options.samples = std::max(1, std::atoi(value.c_str()));
     } else if (name == "--block-size") {
@@ -136,11 +142,12 @@ int Main(int argc, char** argv) {
         stderr,
         "usage: gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] "
         "[--section moe,attention,dense,vision,step,sampling] [--timing graph|stream] [--csv FILE] "
-        "[--routing DIR] [--samples N] [--block-size N] [--smoke]\n");
+        "[--routing DIR] [--tile-cache DIR] [--samples N] [--block-size N] [--smoke]\n");
     return 2;
   }
-  auto backend = flags->device == "cuda" ? MakeCudaBackend(flags->dtype)
-                                         : MakeCpuBackend({.dtype = flags->dtype});
+  auto backend = flags->device == "cuda"
+                     ? MakeCudaBackend(flags->dtype, WeightFormat::kActivations, flags->tile_cache)
+                     : MakeCpuBackend({.dtype = flags->dtype});
   if (!backend.ok()) {
     fmt::print(stderr, "{}\n", std::string(backend.status().message()));
     return 2;

@@ -74,6 +74,7 @@ void MoeLayer::Pack(int copies) {
     TESSERA_CHECK_MSG(packed.ok(), packed.status().ToString());
     packed_.push_back(*std::move(packed));
   }
+  bench_.backend().Prepare();
 }
 
 RouterConfig MoeLayer::config() const {

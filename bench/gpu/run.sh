@@ -2,8 +2,8 @@
 # Measures the CUDA backend on this machine's GPU, in less than ten minutes: ceilings, operations against them, peers in Python where
 # torch is there, the dense ceiling again. Every part has its time limit and what is missing is reported, not fatal.
 #   bench/gpu/run.sh [--out DIR] [--bin DIR] [--seconds N]
-# Writes ceilings.csv, rows.csv, report.md, report.png and log.txt to DIR (default: $OUT, else bench/results/gpu-DATE). The binaries are
-# those beside this folder in a bundle (deploy/bundle.sh), else build/cuda/bin.
+# Writes ceilings.csv, rows.csv, report.md, report.png, log.txt and, of a Hopper GPU, tiles-GPU.json (for cuda/tiles/) to DIR (default: $OUT,
+# else bench/results/gpu-DATE). The binaries are those beside this folder in a bundle (deploy/bundle.sh), else build/cuda/bin.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -71,11 +71,12 @@ has_torch() { command -v python3 >/dev/null && python3 -c 'import torch; assert 
 # operations SECTION LIMIT: replayed as graphs; where that fails, launched one by one.
 operations() {
   local status=0
-  part "operations: $1" "$2" "$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --routing "$routing" --section "$1" || status=$?
+  part "operations: $1" "$2" "$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --routing "$routing" --tile-cache "$out" \
+    --section "$1" || status=$?
   # 1: rows are there and some were wrong; 124: out of time.
   if ((status > 1 && status != 124)); then
     part "operations: $1, without graphs" "$2" "$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --routing "$routing" \
-      --section "$1" --timing stream || status=$?
+      --tile-cache "$out" --section "$1" --timing stream || status=$?
   fi
   return "$status"
 }

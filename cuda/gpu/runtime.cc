@@ -141,7 +141,7 @@ bool Done(StreamHandle stream) {
 
 EventHandle MakeEvent() {
   EventHandle event = nullptr;
-  Check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
+  Check(cudaEventCreate(&event), "event");
   return event;
 }
 
@@ -150,6 +150,12 @@ void Record(EventHandle event, StreamHandle stream) {
 }
 
 void WaitFor(EventHandle event) { Check(cudaEventSynchronize(event), "step"); }
+
+double SecondsBetween(EventHandle begin, EventHandle end) {
+  float milliseconds = 0;
+  Check(cudaEventElapsedTime(&milliseconds, begin, end), "event");
+  return milliseconds / 1e3;
+}
 
 void FreeEvent(EventHandle event) { Check(cudaEventDestroy(event), "event"); }
 

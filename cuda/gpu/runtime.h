@@ -60,6 +60,8 @@ EventHandle MakeEvent();
 void Record(EventHandle event, StreamHandle stream);
 // Until all that was queued before Record() is done.
 void WaitFor(EventHandle event);
+// Between two places that the stream has passed.
+double SecondsBetween(EventHandle begin, EventHandle end);
 void FreeEvent(EventHandle event);
 
 // Between the two what is queued on the stream is not done but kept as a graph; nothing that waits

@@ -8,8 +8,8 @@
 namespace tessera::cuda {
 namespace {
 
-constexpr int kMinPlaces = 8;
-constexpr int kMaxPlaces = 256;
+constexpr int kMinPlaces = kTilePlaces[0];
+constexpr int kMaxPlaces = kTilePlaces[kTilePlaces.size() - 1];
 
 template <typename T>
 struct HalfRows {

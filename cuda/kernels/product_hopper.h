@@ -1,16 +1,10 @@
 // RunProduct() (kernels.h) on Hopper's copy engine and tensor cores, for 16-bit types.
 #pragma once
 
+#include "cuda/kernels/hopper_tile.h"
 #include "cuda/kernels/kernels.h"
 
 namespace tessera::cuda {
-
-// A block computes 64 · consumers rows of W (1 or 2 warpgroups of 64) for `places` places of one
-// expert at a time.
-struct HopperTile {
-  int consumers = 2;
-  int places = 256;  // 8, 16, 32, 64, 128 or 256
-};
 
 bool HopperProductFits(const Product& product);
 

@@ -21,6 +21,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/backend/draw.h"
+#include "engine/backend/fallback.h"
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
 
@@ -125,6 +126,8 @@ class Backend {
   virtual int64_t CacheBytes() const = 0;
   // The rows of a KV block that the device's attention reads best.
   virtual int32_t BlockRows() const { return 16; }
+  // Since the backend was made.
+  virtual Fallbacks fallbacks() const { return {}; }
 
   // Whether operations are queued and the device does them, in their order, beside the host. Else they are done when they return.
   virtual bool queues() const { return false; }
@@ -151,6 +154,9 @@ class Backend {
   absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(const LinearWeights& source);
   absl::StatusOr<std::unique_ptr<PackedExperts>> PackExperts(const ExpertWeights& source);
   absl::StatusOr<std::unique_ptr<PackedLora>> PackLora(const LoraWeights& source);
+
+  // Called once when all weights are packed, before the first step: time to measure what is best for them.
+  virtual void Prepare() {}
 
   virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
 

@@ -11,8 +11,6 @@
 namespace tessera::cuda {
 namespace {
 
-constexpr int kPlaceTiles[] = {8, 16, 32, 64, 128, 256};
-
 class HopperProductTest : public ::testing::TestWithParam<ProductSetup> {};
 
 TEST_P(HopperProductTest, MatchesLoops) {
@@ -159,7 +157,7 @@ void CheckEveryTile(const ProductSetup& setup) {
   const std::vector<uint16_t> expected = problem.Run({1, 8});
   problem.CheckAgainstLoops();
   for (const int consumers : {1, 2}) {
-    for (const int places : kPlaceTiles) {
+    for (const int places : kTilePlaces) {
       EXPECT_EQ(problem.Run({consumers, places}), expected)
           << consumers << " consumers, " << places << " places";
     }

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "engine/check.h"
+#include "tests/emulated/clock.h"
 
 namespace tessera::gpu::emulated {
 
@@ -117,6 +118,7 @@ void RunGrid(dim3 blocks, unsigned threads, size_t shared_bytes,
   const Order order = {launches % 3 == 1,
                        launches % 3 == 0 ? launches / 3 % (threads / kWarp) : kNoWarp};
   const int64_t count = int64_t{blocks.x} * blocks.y * blocks.z;
+  PassTime({count, threads, shared_bytes});
 #pragma omp parallel for schedule(dynamic)
   for (int64_t i = 0; i < count; ++i) {
     Block block;

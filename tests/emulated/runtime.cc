@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/check.h"
+#include "tests/emulated/clock.h"
 #include "tests/emulated/streams.h"
 
 struct CUgraphExec_st {
@@ -24,6 +25,7 @@ struct CUstream_st {
 struct CUevent_st {
   tessera::gpu::StreamHandle stream = nullptr;
   std::shared_ptr<bool> reached = std::make_shared<bool>(true);
+  double seconds = 0;  // when it was
 };
 
 namespace tessera::gpu {
@@ -111,10 +113,17 @@ void Record(EventHandle event, StreamHandle stream) {
   TESSERA_CHECK(stream->recorded == nullptr);
   event->stream = stream;
   event->reached = std::make_shared<bool>(false);
-  emulated::Queue(stream, [reached = event->reached] { *reached = true; });
+  emulated::Queue(stream, [event, reached = event->reached] {
+    *reached = true;
+    event->seconds = emulated::Now();
+  });
 }
 void WaitFor(EventHandle event) {
   while (!*event->reached) DoNext(event->stream);
+}
+double SecondsBetween(EventHandle begin, EventHandle end) {
+  TESSERA_CHECK(*begin->reached && *end->reached);
+  return end->seconds - begin->seconds;
 }
 void FreeEvent(EventHandle event) { delete event; }
 

@@ -71,7 +71,7 @@ void CheckModel(const fs::path& directory, DeviceChoice device, RoundingCost& co
     return;
   }
   golden->make_backend = [device](DType dtype) {
-    return MakeBackend(device, ChoiceOf(dtype), WeightFormat::kActivations, 0);
+    return MakeBackend(device, ChoiceOf(dtype), WeightFormat::kActivations, std::nullopt, 0);
   };
   CheckTensors(*golden, report);
   MeasureRounding(*golden, cost, report);

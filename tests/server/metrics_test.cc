@@ -49,6 +49,9 @@ TEST(EngineMetricsTest, EveryCombinationIsThereFromTheStart) {
   for (const char* stage : {"queue", "preprocess", "encode", "prefill", "decode"}) {
     ExpectLine(text, "tessera_request_stage_seconds_sum" + model + ",stage=\"" + stage + "\"} 0");
   }
+  for (const char* reason : {"shape", "tensor_map", "untuned"}) {
+    ExpectLine(text, "tessera_kernel_fallbacks_total" + model + ",reason=\"" + reason + "\"} 0");
+  }
   ExpectLine(text, "tessera_prompt_tokens_total" + model + ",kind=\"image\"} 0");
   ExpectLine(text, "tessera_image_cache_lookups_total" + model + ",result=\"miss\"} 0");
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"free\"} 128");
@@ -70,6 +73,7 @@ TEST(EngineMetricsTest, TellsTheStats) {
   stats.kv_blocks_used = 32;
   stats.kv_blocks_cached = 16;
   stats.outcomes[static_cast<size_t>(Outcome::kDeadline)] = 7;
+  stats.kernel_fallbacks[static_cast<size_t>(FallbackReason::kUntuned)] = 2;
   stats.expert_tokens[(1 * 4 + 2) * 2 + 0] = 99;  // second layer, third expert, text
   stats.layer_tokens = {1, 2, 3, 4};
   stats.busiest_tokens = {5, 6};
@@ -84,6 +88,7 @@ TEST(EngineMetricsTest, TellsTheStats) {
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"cached\"} 16");
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"free\"} 80");
   ExpectLine(text, "tessera_requests_total" + model + ",outcome=\"deadline\"} 7");
+  ExpectLine(text, "tessera_kernel_fallbacks_total" + model + ",reason=\"untuned\"} 2");
   ExpectLine(text, "tessera_moe_expert_tokens_total" + model +
                        ",layer=\"3\",expert=\"2\",modality=\"text\"} 99");
   ExpectLine(text, "tessera_moe_layer_tokens_total" + model + ",layer=\"1\",modality=\"image\"} 2");

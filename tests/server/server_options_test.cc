@@ -43,6 +43,7 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_EQ(parsed.options().engine.max_running, EngineOptions().max_running);
   EXPECT_EQ(parsed.options().engine.max_image_tokens, 4096);
   EXPECT_FALSE(parsed.options().engine.routing_telemetry.has_value());
+  EXPECT_FALSE(parsed.options().tile_cache.has_value());
 }
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
@@ -94,6 +95,15 @@ TEST(ServerOptionsTest, TakesAnEightBitKvCacheOnTheGpu) {
   EXPECT_EQ(parsed.options().engine.kv_dtype, DType::kFloat8);
 }
 
+TEST(ServerOptionsTest, TakesTheDirectoryOfMeasuredTiles) {
+  const Parsed named = Parse({"--model=/", "--tile-cache=/does/not/exist/yet"});
+  ASSERT_TRUE(named.ok()) << named.err;
+  EXPECT_EQ(named.options().tile_cache, "/does/not/exist/yet");
+  const Parsed off = Parse({"--model=/", "--device=cpu", "--tile-cache", ""});
+  ASSERT_TRUE(off.ok()) << off.err;
+  EXPECT_EQ(off.options().tile_cache, "");
+}
+
 TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
   const std::vector<std::pair<std::vector<const char*>, std::string>> cases = {
       {{}, "--model"},
@@ -106,7 +116,7 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--device", "tpu"}, "tpu"},
       {{"--model", "/", "--dtype", "float8"},
        "--dtype: \"float8\" is not one of auto, float32, bfloat16, float16"},
-      {{"--model", "/", "--device", "cuda", "--weights", "int4"}, "\"int4\" is not one of fp8, int8"},
+      {{"--model", "/", "--device", "cuda", "--weights", "int3"}, "\"int3\" is not one of fp8, int8, int4"},
       {{"--model", "/", "--weights", "fp8"}, "--weights fp8 is for the GPU only; add --device cuda"},
       {{"--model", "/", "--device", "cpu", "--weights", "int8"}, "add --device cuda"},
       {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--weights", "int8"},
@@ -118,6 +128,12 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--device", "cpu", "--kv-dtype", "fp8"}, "add --device cuda"},
       {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--kv-dtype", "fp8"},
        "--kv-dtype fp8 does not go with --dtype float32; use bfloat16 or float16"},
+      {{"--model", "/", "--tile-cache", "/proc/self/status"},
+       "--tile-cache: \"/proc/self/status\" is no directory"},
+      {{"--model", "/", "--device", "cpu", "--tile-cache", "/tmp"},
+       "--tile-cache is for the GPU only"},
+      {{"--model", "/", "--tile-cache"}, "--tile-cache"},
+      {{"--model", "/", "--tile-cache=", "--check"}, "--tile-cache: \"--check\" is a flag"},
       {{"--model", "/", "--router", "random"}, "random"},
       {{"--model", "/", "--drain-timeout", "soon"}, "soon"},
       {{"--model", "/", "--drain-timeout", "-1s"}, "-1s"},
