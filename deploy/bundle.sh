@@ -27,7 +27,7 @@ marker=.tessera-bundle
 programs=(operations_test gpu_ops_bench gpu_ceilings)
 limit=20000000
 if ! $engine_only; then
-  programs+=(engine_test tessera-server tessera tessera-golden)
+  programs+=(tessera-server tessera tessera-golden)
   limit=60000000
 fi
 # Not taken along: the system's, and whatever belongs to CUDA or its driver.
