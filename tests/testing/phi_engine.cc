@@ -31,18 +31,23 @@ Request Ask(const std::string& text, const std::string& picture, int32_t max_tok
   return request;
 }
 
+std::unique_ptr<Engine> StartPhi(std::unique_ptr<Backend> backend, const EngineOptions& options,
+                                 RouterMode router) {
+  ModelOptions model;
+  model.model_dir = DataPath("golden/models/moe_llava_phi/model");
+  model.vision_tower_dir = DataPath("golden/models/moe_llava_phi/vision_tower");
+  model.router = router;
+  auto engine = StartEngine(std::move(backend), model, options);
+  EXPECT_TRUE(engine.ok()) << engine.status();
+  return *std::move(engine);
+}
+
 std::unique_ptr<Engine> StartPhi(const EngineOptions& options, RouterMode router, DType dtype) {
   CpuOptions cpu;
   cpu.dtype = dtype;
   auto backend = MakeCpuBackend(cpu);
   EXPECT_TRUE(backend.ok());
-  ModelOptions model;
-  model.model_dir = DataPath("golden/models/moe_llava_phi/model");
-  model.vision_tower_dir = DataPath("golden/models/moe_llava_phi/vision_tower");
-  model.router = router;
-  auto engine = StartEngine(*std::move(backend), model, options);
-  EXPECT_TRUE(engine.ok()) << engine.status();
-  return *std::move(engine);
+  return StartPhi(*std::move(backend), options, router);
 }
 
 std::shared_ptr<CollectingSink> Submit(Engine& engine, const Request& request, Ticket* ticket) {
