@@ -17,7 +17,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
   }
   if (weights != WeightFormat::kActivations && activation_dtype == DType::kFloat32) {
     return absl::InvalidArgumentError(
-        "quantised weights need activations in bfloat16 or float16, not float32; use --dtype bfloat16");
+        "quantised weights need activations in bfloat16 or float16, not float32; use --dtype "
+        "bfloat16");
   }
   gpu::Device device;
   gpu::StreamHandle stream = nullptr;

@@ -14,9 +14,10 @@ struct CUstream_st;
 namespace tessera {
 
 // Linear layers, the logits' included, and experts are kept in `weights`; embeddings, norms,
-// routers and low-rank experts with their dense layer in the activations' dtype. UNIMPLEMENTED in a
+// routers, low-rank experts with their dense layer, and all of a side queue in the activations'
+// dtype. UNIMPLEMENTED in a
 // build without CUDA, FAILED_PRECONDITION where there is no usable GPU, INVALID_ARGUMENT for what a
-// GPU does not compute in: 8-bit weights with float32.
+// GPU does not compute in: quantised weights with float32.
 //
 // `tile_cache`: the directory where Prepare() keeps which tiles of matrix products it measured to
 // be best; empty: nowhere; nullopt: a rule chooses tiles and nothing is measured. Results are the

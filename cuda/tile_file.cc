@@ -23,7 +23,12 @@ constexpr int kFormat = 1;
 constexpr size_t kMostBytes = size_t{1} << 20;
 constexpr int64_t kMostExperts = 1 << 16;
 constexpr int64_t kMostSize = int64_t{1} << 31;
-constexpr std::array<const char*, 4> kWeights = {"activations", "fp8", "int8", "int4"};
+constexpr std::array kFormats = {WeightFormat::kActivations, WeightFormat::kFloat8,
+                                 WeightFormat::kInt8, WeightFormat::kInt4};
+
+std::string_view NameOf(WeightFormat format) {
+  return format == WeightFormat::kActivations ? "activations" : WeightFormatName(format);
+}
 
 // Reads fields of one object; what is wrong is remembered, first come.
 class Fields {
@@ -75,8 +80,8 @@ class Fields {
 
 WeightFormat ReadFormat(Fields& fields) {
   const std::string name = fields.String("weights");
-  for (size_t i = 0; i < kWeights.size(); ++i) {
-    if (name == kWeights[i]) return static_cast<WeightFormat>(i);
+  for (const WeightFormat format : kFormats) {
+    if (name == NameOf(format)) return format;
   }
   return fields.Refuse("weights", WeightFormat::kActivations);
 }
@@ -164,8 +169,8 @@ std::string FormatTiles(const TileFile& file) {
     text += fmt::format(
         "{} {{\"experts\": {}, \"in\": {}, \"out\": {}, \"weights\": \"{}\", \"gated\": {}, "
         "\"gathered\": {}, \"tiles\": {}}}",
-        separator, shape.experts, shape.in, shape.out,
-        kWeights.at(static_cast<size_t>(shape.format)), shape.gated, shape.gathered, pairs.dump());
+        separator, shape.experts, shape.in, shape.out, NameOf(shape.format), shape.gated,
+        shape.gathered, pairs.dump());
     separator = ",\n";
   }
   return text + "\n]}\n";

@@ -8,10 +8,10 @@
 namespace tessera {
 
 std::string ToString(const ProductShape& shape) {
-  constexpr const char* kFormats[] = {"", ", fp8", ", int8", ", int4"};
-  return fmt::format("{} x {} -> {}{}{}{}", shape.experts, shape.in, shape.out,
-                     kFormats[static_cast<size_t>(shape.format)], shape.gated ? ", gated" : "",
-                     shape.gathered ? ", gathered" : "");
+  const bool quantised = shape.format != WeightFormat::kActivations;
+  return fmt::format("{} x {} -> {}{}{}{}{}", shape.experts, shape.in, shape.out,
+                     quantised ? ", " : "", WeightFormatName(shape.format),
+                     shape.gated ? ", gated" : "", shape.gathered ? ", gathered" : "");
 }
 
 int PlaceBucket(int64_t places) {

@@ -121,7 +121,7 @@ int32_t Scheduler::ReadyRows(const Sequence& sequence) const {
 }
 
 int32_t Scheduler::PlanSequence(Sequence* sequence, int32_t limit, StepPlan& plan) {
-  if (sequence->unknown > 0 && sequence->full()) return 0;
+  if (sequence->full()) return 0;
   const int32_t prompt = sequence->prompt_rows() - sequence->computed;
   const int32_t least = options_.whole_prompts ? std::max(1, prompt) : 1;
   const int32_t wanted = std::min(std::max(limit, least), ReadyRows(*sequence));

@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
     DeviceChoice device, DTypeChoice dtype, WeightFormat weights,
     const std::optional<std::filesystem::path>& tile_cache, int threads) {
   if (weights != WeightFormat::kActivations && device != DeviceChoice::kCuda) {
-    return absl::InvalidArgumentError("8-bit weights are for the GPU; use --device cuda");
+    return absl::InvalidArgumentError("quantised weights are for the GPU; use --device cuda");
   }
   if (device != DeviceChoice::kCpu) {
     auto cuda = MakeCudaBackend(ChooseDType(dtype, true), weights, tile_cache);

@@ -16,7 +16,7 @@ enum class DeviceChoice : uint8_t { kAuto, kCpu, kCuda };
 enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16, kFloat16 };
 
 // kAuto: CUDA where the build and the machine have it, else the CPU; bfloat16 where the device
-// computes it natively, else float32. 8-bit `weights` only with kCuda. `tile_cache` as
+// computes it natively, else float32. quantised `weights` only with kCuda. `tile_cache` as
 // MakeCudaBackend() has it. `threads` of the CPU, 0 for all. An explicit choice that cannot be had
 // is an error.
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(

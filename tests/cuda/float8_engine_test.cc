@@ -70,11 +70,7 @@ class Float8EngineTest : public ::testing::Test {
   static Answer AnswerOf(testing::CollectingSink& sink) {
     sink.Wait();
     EXPECT_TRUE(sink.completion().status.ok()) << sink.completion().status;
-    Answer answer;
-    for (const Chunk& chunk : sink.chunks()) {
-      for (const TokenLogprob& token : chunk.logprobs) answer.emplace_back(token.id, token.logprob);
-    }
-    return answer;
+    return sink.token_logprobs();
   }
 
   std::vector<Answer> Together(Engine& engine) {

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/request.h"
@@ -45,6 +46,14 @@ class CollectingSink final : public OutputSink {
   std::string text() const { return Get(text_); }
   std::vector<int32_t> token_ids() const { return Get(token_ids_); }
   std::vector<Chunk> chunks() const { return Get(chunks_); }
+  // Every token with its log-probability, where those were asked for.
+  std::vector<std::pair<int32_t, float>> token_logprobs() const {
+    std::vector<std::pair<int32_t, float>> tokens;
+    for (const Chunk& chunk : chunks()) {
+      for (const TokenLogprob& token : chunk.logprobs) tokens.emplace_back(token.id, token.logprob);
+    }
+    return tokens;
+  }
   Completion completion() const { return Get(completion_); }
   PromptInfo prompt() const { return Get(prompt_); }
   int finishes() const { return Get(finishes_); }

@@ -75,7 +75,9 @@ TEST_P(MemoryTest, TheSideQueueWorksBesideThisOne) {
   const auto buffer = *side->Allocate(DType::kInt32, {1000});
   side->Copy(side->Upload(Numbers(1000, 9), {1000}), buffer->tensor());
   const Tensor own = backend().Upload(Numbers(1000, 3), {1000});
-  EXPECT_FALSE(side->Idle());
+  if (emulated()) {
+    EXPECT_FALSE(side->Idle()) << "nobody has waited";  // a real GPU may be as quick as the question
+  }
   while (!side->Idle()) {
   }
   EXPECT_EQ(backend().DownloadInts(buffer->tensor()), Numbers(1000, 9));
