@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cuda/device_arena.h"
+#include "cuda/device_memory.h"
 #include "cuda/staging.h"
 #include "engine/backend/backend.h"
 

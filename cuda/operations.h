@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "cuda/device_arena.h"
+#include "cuda/device_memory.h"
 #include "cuda/fallback_log.h"
 #include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"

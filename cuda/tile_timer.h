@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "cuda/device_arena.h"
+#include "cuda/device_memory.h"
 #include "cuda/kernels/product_hopper.h"
 #include "cuda/staging.h"
 #include "cuda/tile_table.h"

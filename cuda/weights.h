@@ -5,7 +5,7 @@
 
 #include <optional>
 
-#include "cuda/device_arena.h"
+#include "cuda/device_memory.h"
 #include "cuda/kernels/kernels.h"
 #include "cuda/weight_format.h"
 #include "engine/backend/backend.h"

@@ -12,7 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
-#include "engine/cpu/arena.h"
+#include "engine/cpu/aligned_memory.h"
 
 namespace tessera {
 

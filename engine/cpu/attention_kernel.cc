@@ -4,7 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/backend/half.h"
 #include "engine/check.h"
 #include "engine/cpu/block_multiply.h"
 
@@ -15,6 +14,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
+#include "engine/cpu/vectors-inl.h"
 // clang-format on
 
 // This file is compiled once per instruction set (foreach_target); HWY_DYNAMIC_DISPATCH at its end
@@ -22,33 +22,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace tessera::attention::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::CappedTag<float, 16>;
-using Vec = hn::Vec<Floats>;
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
-
-void WidenBFloat16(const uint16_t* x, int64_t n, float* y) {
-  const Floats d;
-  const hn::Rebind<uint16_t, Floats> d16;
-  const hn::Rebind<uint32_t, Floats> d32;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, x + i));
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, y + i);
-  }
-  for (; i < n; ++i) y[i] = BFloat16ToFloat(x[i]);
-}
-
-void WidenFloat16(const uint16_t* x, int64_t n, float* y) {
-  const Floats d;
-  const hn::Rebind<hwy::float16_t, Floats> d16;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto half = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(x + i));
-    hn::StoreU(hn::PromoteTo(d, half), d, y + i);
-  }
-  for (; i < n; ++i) y[i] = Float16ToFloat(x[i]);
-}
+using namespace vectors::HWY_NAMESPACE;
 
 void WidenRow(const void* x, DType dtype, int64_t n, float* y) {
   if (x == nullptr) {

@@ -10,7 +10,7 @@
 #include <cstdint>
 
 #include "engine/backend/tensor.h"
-#include "engine/cpu/arena.h"
+#include "engine/cpu/aligned_memory.h"
 
 namespace tessera {
 

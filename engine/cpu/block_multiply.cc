@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "engine/cpu/block_multiply.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "engine/cpu/vectors-inl.h"
 // clang-format on
 
 // This file is compiled once per instruction set (foreach_target); HWY_DYNAMIC_DISPATCH at its end
@@ -18,10 +19,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace tessera::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::CappedTag<float, 16>;
-using Vec = hn::Vec<Floats>;
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
+using namespace vectors::HWY_NAMESPACE;
 constexpr int64_t kLine = 64;    // bytes of a line of the caches
 constexpr int kSecondLevel = 2;  // of the caches: there what is fetched displaces nothing in use
 

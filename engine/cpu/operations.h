@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "engine/backend/backend.h"
-#include "engine/cpu/arena.h"
+#include "engine/cpu/aligned_memory.h"
 #include "engine/cpu/matrix.h"
 
 namespace tessera {

@@ -1,36 +1,23 @@
 #include "engine/cpu/router_logits.h"
 
-#include <cstring>
-
 // The order of these includes is Highway's.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "engine/cpu/router_logits.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
+#include "engine/cpu/vectors-inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace tessera::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::CappedTag<float, 16>;
-using Vec = hn::Vec<Floats>;
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
+using namespace vectors::HWY_NAMESPACE;
 // Each sum runs as two, of even and of odd vectors, so that a tile of four rows and two experts
 // hides the latency of its additions and loads less than it multiplies. Where registers are 16 it
 // is half as large.
 constexpr int kRows = kLanes >= 16 ? 4 : 2;
 constexpr int kExperts = 2;
-
-// The first `count` elements from memory; other lanes are 0.
-Vec LoadFirst(const float* x, int64_t count) {
-  const Floats d;
-  if (count >= kLanes) return hn::LoadU(d, x);
-  HWY_ALIGN float lanes[kLanes] = {};
-  std::memcpy(lanes, x, count * sizeof(float));
-  return hn::Load(d, lanes);
-}
 
 // Adds the products of vector i / kLanes to the sums of its parity.
 template <int R, int E, typename LoadVector>

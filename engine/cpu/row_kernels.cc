@@ -13,6 +13,7 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 #include <hwy/contrib/math/math-inl.h>
+#include "engine/cpu/vectors-inl.h"
 // clang-format on
 
 // This file is compiled once per instruction set (foreach_target); HWY_DYNAMIC_DISPATCH at its end
@@ -20,47 +21,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace tessera::rows::HWY_NAMESPACE {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using Floats = hn::CappedTag<float, 16>;
-using Vec = hn::Vec<Floats>;
-constexpr int64_t kLanes = hn::MaxLanes(Floats());
-
-// The first `count` lanes from or to memory; other lanes are 0.
-Vec LoadFirst(const float* x, int64_t count) {
-  const Floats d;
-  if (count >= kLanes) return hn::LoadU(d, x);
-  HWY_ALIGN float lanes[kLanes] = {};
-  std::memcpy(lanes, x, count * sizeof(float));
-  return hn::Load(d, lanes);
-}
-
-void StoreFirst(Vec v, float* x, int64_t count) {
-  const Floats d;
-  if (count >= kLanes) return hn::StoreU(v, d, x);
-  HWY_ALIGN float lanes[kLanes];
-  hn::Store(v, d, lanes);
-  std::memcpy(x, lanes, count * sizeof(float));
-}
+using namespace vectors::HWY_NAMESPACE;
 
 // x[i] = f(x[i], i) in place, f of a vector and the place of its first lane.
 template <typename Function>
 void Map(float* x, int64_t n, const Function& f) {
   for (int64_t i = 0; i < n; i += kLanes) StoreFirst(f(LoadFirst(x + i, n - i), i), x + i, n - i);
-}
-
-void WidenBFloat16(const uint16_t* x, int64_t n, float* y) {
-  const Floats d;
-  const hn::Rebind<uint16_t, Floats> d16;
-  const hn::Rebind<uint32_t, Floats> d32;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, x + i));
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, y + i);
-  }
-  for (; i < n; ++i) {
-    const uint32_t bits = uint32_t{x[i]} << 16;
-    std::memcpy(y + i, &bits, sizeof(bits));
-  }
 }
 
 void NarrowBFloat16(const float* x, int64_t n, uint16_t* y) {
@@ -87,21 +53,6 @@ void NarrowBFloat16(const float* x, int64_t n, uint16_t* y) {
 void NarrowEachBFloat16(const float* x, int64_t x_stride, int64_t count, int64_t n,
                         int64_t y_stride, uint16_t* y) {
   for (int64_t r = 0; r < count; ++r) NarrowBFloat16(x + r * x_stride, n, y + r * y_stride);
-}
-
-void WidenFloat16(const uint16_t* x, int64_t n, float* y) {
-  const Floats d;
-  const hn::Rebind<hwy::float16_t, Floats> d16;
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const auto half = hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(x + i));
-    hn::StoreU(hn::PromoteTo(d, half), d, y + i);
-  }
-  if (i == n) return;
-  HWY_ALIGN uint16_t lanes[kLanes] = {};
-  std::memcpy(lanes, x + i, (n - i) * sizeof(uint16_t));
-  const auto half = hn::Load(d16, reinterpret_cast<const hwy::float16_t*>(lanes));
-  StoreFirst(hn::PromoteTo(d, half), y + i, n - i);
 }
 
 void NarrowFloat16(const float* x, int64_t n, uint16_t* y) {

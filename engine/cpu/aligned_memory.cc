@@ -1,4 +1,4 @@
-#include "engine/cpu/arena.h"
+#include "engine/cpu/aligned_memory.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -9,12 +9,9 @@
 #include <limits>
 #include <utility>
 
-#include "engine/check.h"
-
 namespace tessera {
 namespace {
 
-constexpr size_t kMinChunkBytes = size_t{1} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t RoundUp(size_t bytes) {
@@ -56,38 +53,6 @@ absl::StatusOr<AlignedMemory> AlignedMemory::AllocateZeroed(size_t bytes) {
   const bool fresh = memory.ok() && memory->data_.get_deleter().mapped > 0;
   if (memory.ok() && !fresh) std::memset(memory->data(), 0, bytes);
   return memory;
-}
-
-void* Arena::Allocate(size_t bytes) {
-  bytes = RoundUp(std::max(bytes, size_t{1}));
-  if (chunks_.empty() || chunks_.back().bytes() - offset_ < bytes) {
-    absl::StatusOr<AlignedMemory> chunk =
-        AlignedMemory::Allocate(std::max({bytes, kMinChunkBytes, used_}));
-    TESSERA_CHECK_MSG(chunk.ok(), chunk.status().ToString());
-    chunks_.push_back(*std::move(chunk));
-    offset_ = 0;
-  }
-  void* data = static_cast<char*>(chunks_.back().data()) + offset_;
-  offset_ += bytes;
-  used_ += bytes;
-  high_water_ = std::max(high_water_, used_);
-  return data;
-}
-
-void Arena::Reset() {
-  if (chunks_.size() > 1) {
-    chunks_.clear();
-    absl::StatusOr<AlignedMemory> chunk = AlignedMemory::Allocate(high_water_);
-    if (chunk.ok()) chunks_.push_back(*std::move(chunk));
-  }
-  offset_ = 0;
-  used_ = 0;
-}
-
-size_t Arena::capacity_bytes() const {
-  size_t bytes = 0;
-  for (const AlignedMemory& chunk : chunks_) bytes += chunk.bytes();
-  return bytes;
 }
 
 }  // namespace tessera

@@ -1,4 +1,4 @@
-#include "engine/cpu/arena.h"
+#include "engine/cpu/aligned_memory.h"
 
 #include <gtest/gtest.h>
 
