@@ -45,10 +45,10 @@ class Packer {
     if (biased) {
       ASSIGN_OR_RETURN(weights.biases, Zeros(row_floats));
     }
-    gpu::TensorMap map;
+    cuda::HopperMaps maps;
     if (hopper_ &&
-        cuda::MapHopperWeights(weights.data.data(), format_, experts, out, weights.stride, map)) {
-      weights.map = map;
+        cuda::MapHopperWeights(weights.data.data(), format_, experts, out, weights.stride, maps)) {
+      weights.maps = maps;
     }
     return weights;
   }

@@ -24,20 +24,20 @@ cuda::Product MakeProduct(Tensor x, const DeviceWeights& weights, Tensor y) {
 }  // namespace
 
 void CudaBackend::Expect(const DeviceWeights& weights, bool gated, bool gathered) {
-  const bool fits = weights.map && weights.in % 8 == 0;  // HopperProductFits()
+  const bool fits = weights.maps && weights.in % 8 == 0;  // HopperProductFits()
   if (!fits) return;
   tiles_.Expect({weights.experts, weights.in, weights.out, weights.format, gated, gathered});
 }
 
 void CudaBackend::Run(const cuda::Product& product, const DeviceWeights& weights) {
   if (product.places == 0) return;
-  if (weights.map && cuda::HopperProductFits(product)) {
-    cuda::RunHopperProduct(product, *weights.map, tiles_.Choose(product, fallbacks_),
+  if (weights.maps && cuda::HopperProductFits(product)) {
+    cuda::RunHopperProduct(product, *weights.maps, tiles_.Choose(product, fallbacks_),
                            multiprocessors_, stream_);
     return;
   }
   if (uses_hopper()) {
-    fallbacks_.Note(weights.map ? FallbackReason::kShape : FallbackReason::kTensorMap,
+    fallbacks_.Note(weights.maps ? FallbackReason::kShape : FallbackReason::kTensorMap,
                     ShapeOf(product));
   }
   cuda::RunProduct(product, stream_);

@@ -86,7 +86,7 @@ WeightFormat ReadFormat(Fields& fields) {
   return fields.Refuse("weights", WeightFormat::kActivations);
 }
 
-TileTable::Tiles ReadTileList(Fields& fields) {
+TileTable::Tiles ReadTileList(Fields& fields, WeightFormat format) {
   TileTable::Tiles tiles;
   const json& list = fields.Array("tiles");
   if (list.empty() || list.size() > kPlaceBuckets) return fields.Refuse("tiles", tiles);
@@ -98,7 +98,7 @@ TileTable::Tiles ReadTileList(Fields& fields) {
       return static_cast<int>(std::clamp<int64_t>(pair[i].get<int64_t>(), 0, 1 << 16));
     };
     const cuda::HopperTile tile = {number(0), number(1)};
-    if (!cuda::IsHopperTile(tile)) return fields.Refuse("tiles", tiles);
+    if (!cuda::IsHopperTile(tile, format)) return fields.Refuse("tiles", tiles);
     tiles.push_back(tile);
   }
   return tiles;
@@ -113,7 +113,7 @@ absl::Status ReadProduct(const json& object, TileTable& table) {
   shape.format = ReadFormat(fields);
   shape.gated = fields.Bool("gated");
   shape.gathered = fields.Bool("gathered");
-  TileTable::Tiles tiles = ReadTileList(fields);
+  TileTable::Tiles tiles = ReadTileList(fields, shape.format);
   RETURN_IF_ERROR(fields.status());
   table.Set(shape, std::move(tiles));
   return absl::OkStatus();
@@ -165,7 +165,7 @@ std::string FormatTiles(const TileFile& file) {
   const char* separator = "\n";
   for (const auto& [shape, tiles] : file.table.shapes()) {
     json pairs = json::array();
-    for (const cuda::HopperTile& tile : tiles) pairs.push_back({tile.consumers, tile.places});
+    for (const cuda::HopperTile& tile : tiles) pairs.push_back({tile.rows, tile.places});
     text += fmt::format(
         "{} {{\"experts\": {}, \"in\": {}, \"out\": {}, \"weights\": \"{}\", \"gated\": {}, "
         "\"gathered\": {}, \"tiles\": {}}}",

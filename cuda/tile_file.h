@@ -1,7 +1,7 @@
 // Tile tables as JSON:
-//   {"format": 1, "kernels": 1, "gpu": "…", "multiprocessors": 132, "products": [
-//     {"experts": 128, "in": 2048, "out": 1536, "weights": "activations" | "fp8" | "int8",
-//      "gated": true, "gathered": true, "tiles": [[consumers, places], …]}, …]}
+//   {"format": 1, "kernels": 2, "gpu": "…", "multiprocessors": 132, "products": [
+//     {"experts": 128, "in": 2048, "out": 1536, "gated": true, "gathered": true,
+//      "weights": "activations" | "fp8" | "int8" | "int4", "tiles": [[rows, places], …]}, …]}
 // Nothing in a file is trusted. Tests: tests/cuda/tile_table_test.cc.
 #pragma once
 

@@ -26,8 +26,7 @@ int64_t StrideOf(const ProductShape& shape) {
 
 // Of one copy.
 int64_t WeightBytes(const ProductShape& shape) {
-  return shape.experts *
-         MatrixBytes(shape.format, DType::kBFloat16, shape.out, StrideOf(shape));
+  return shape.experts * MatrixBytes(shape.format, DType::kBFloat16, shape.out, StrideOf(shape));
 }
 
 int64_t Columns(const ProductShape& shape) { return shape.gated ? shape.out / 2 : shape.out; }
@@ -77,14 +76,14 @@ absl::Status TileTimer::Allocate() {
   const int copies = static_cast<int>(std::clamp(wanted, 1.0, double{kMostCopies}));
   for (int i = 0; i < copies; ++i) {
     ASSIGN_OR_RETURN(DeviceMemory copy, DeviceMemory::Allocate(static_cast<size_t>(bytes)));
-    gpu::TensorMap map;
+    cuda::HopperMaps maps;
     if (!cuda::MapHopperWeights(copy.data(), shape_.format, shape_.experts, shape_.out,
-                                StrideOf(shape_), map)) {
+                                StrideOf(shape_), maps)) {
       return absl::FailedPreconditionError("its weights have no tensor map");
     }
     FillRandomly(copy);
     weights_.push_back(std::move(copy));
-    maps_.push_back(map);
+    maps_.push_back(maps);
   }
   const auto size = [](int64_t elements, int64_t each) {
     return static_cast<size_t>(elements * each);

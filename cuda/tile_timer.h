@@ -32,6 +32,7 @@ class TileTimer {
 
   // What its memory is for, at most options.most_places.
   int64_t most_places() const { return most_places_; }
+  int multiprocessors() const { return multiprocessors_; }
   // From now on products are of so many places, at most most_places().
   void SetPlaces(int64_t places);
   // Seconds of one product.
@@ -60,8 +61,8 @@ class TileTimer {
   const gpu::StreamHandle stream_;
   int64_t most_places_ = 0;
   int64_t places_ = 0;
-  std::vector<DeviceMemory> weights_;  // copies
-  std::vector<gpu::TensorMap> maps_;   // of each
+  std::vector<DeviceMemory> weights_;   // copies
+  std::vector<cuda::HopperMaps> maps_;  // of each
   DeviceMemory scales_, x_, y_, rows_, starts_;
   Event begin_, end_;
 };

@@ -15,8 +15,10 @@ struct TuningOptions {
   std::chrono::duration<double> most = std::chrono::seconds(60);  // of all shapes together
 };
 
-// Those worth timing: no tile where half of it holds all places, nor rows that the weights lack.
-std::vector<cuda::HopperTile> CandidateTiles(const ProductShape& shape, int64_t places);
+// Those worth timing: no tile where half of it holds all places, nor rows that the weights lack,
+// nor narrow ones where whole ones keep all `multiprocessors` busy twice over.
+std::vector<cuda::HopperTile> CandidateTiles(const ProductShape& shape, int64_t places,
+                                             int multiprocessors);
 
 // For all buckets that the timer has memory for, timed at their most places; nullopt where
 // `deadline` came before.

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "cuda/device_memory.h"
-#include "cuda/kernels/kernels.h"
+#include "cuda/kernels/product_hopper.h"
 #include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 #include "gpu/runtime.h"
@@ -38,7 +38,7 @@ struct DeviceWeights {
   int64_t out = 0;     // rows of an expert; where gated 16 for every eight columns of the result
   int64_t in = 0;      // columns; zeros from there to stride
   int64_t stride = 0;  // elements of a row
-  std::optional<gpu::TensorMap> map;  // where Hopper's copy engine brings them
+  std::optional<cuda::HopperMaps> maps;  // where Hopper's copy engine brings them
 
   const float* scale() const { return Floats(scales); }
   const float* bias() const { return Floats(biases); }

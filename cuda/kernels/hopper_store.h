@@ -44,11 +44,12 @@ __device__ __forceinline__ void ActivateEight(Activation activation, float (&val
   for (float& value : values) value = Activate(activation, value);
 }
 
-// y of the staged places [place, place + count), columns from `first_col` on.
-template <typename T>
+// y of the staged places [place, place + count), of the first kRows rows of W, columns from
+// `first_col` on.
+template <typename T, int kRows>
 __device__ __forceinline__ void StoreStaged(const HopperOutput& output, const float* staged,
                                             int64_t place, int count, int64_t first_col) {
-  const int pieces = output.gated ? 4 : 8;  // of eight columns, in a row
+  const int pieces = kRows / (output.gated ? 16 : 8);  // of eight columns, in a row
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
   const int piece = thread % pieces;
   const int64_t col = first_col + 8 * piece;
@@ -73,9 +74,9 @@ __device__ __forceinline__ void StoreStaged(const HopperOutput& output, const fl
   }
 }
 
-// Stores the warpgroup's part of a tile: d, unchanged, as MultiplyTile() leaves it, rows of W from
-// `first_row` on. `barrier` is the warpgroup's own.
-template <typename T, int kCount>
+// Stores the warpgroup's part of a tile: d, unchanged, as MultiplyTile() leaves it, kRows rows of W
+// from `first_row` on. `barrier` is the warpgroup's own.
+template <typename T, int kRows, int kCount>
 __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile& tile,
                                           int first_row, float (&d)[kCount], float* staged,
                                           int barrier) {
@@ -108,9 +109,9 @@ __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile
       }
     }
     gpu::SyncThreads(barrier, kWarpgroup);
-    StoreStaged<T>(output, staged, tile.first_place + first,
-                   tile.places - first < kStagedPlaces ? tile.places - first : kStagedPlaces,
-                   output.gated ? first_row / 2 : first_row);
+    StoreStaged<T, kRows>(output, staged, tile.first_place + first,
+                          tile.places - first < kStagedPlaces ? tile.places - first : kStagedPlaces,
+                          output.gated ? first_row / 2 : first_row);
     gpu::SyncThreads(barrier, kWarpgroup);
   }
 }

@@ -4,26 +4,43 @@
 #include <algorithm>
 #include <array>
 
+#include "cuda/weight_format.h"
+
 namespace tessera::cuda {
 
 // Raised when a change to the kernels may change which tile is best: what was measured before is
 // then void.
-constexpr int kHopperKernels = 1;
+constexpr int kHopperKernels = 2;
 
-// A block computes 64 · consumers rows of W (1 or 2 warpgroups of 64) for `places` places of one
-// expert at a time.
+// A block computes `rows` rows of W for `places` places of one expert at a time.
 struct HopperTile {
-  int consumers = 2;
+  int rows = 128;    // one of kTileRows
   int places = 256;  // one of kTilePlaces
   bool operator==(const HopperTile&) const = default;
 };
 
+constexpr std::array<int, 4> kTileRows = {16, 32, 64, 128};
 constexpr std::array<int, 6> kTilePlaces = {8, 16, 32, 64, 128, 256};
 
+// Fewer rows of W than the tensor cores take at a time waste most of their work, so that W is read
+// by more multiprocessors: worth it where few places leave that work idle.
+constexpr int kWholeRows = 64;
+constexpr int kMostNarrowPlaces = 32;
+constexpr bool IsNarrow(const HopperTile& tile) { return tile.rows < kWholeRows; }
+
+// 4-bit weights come 64 rows at a time (four_bit.h).
+constexpr int LeastTileRows(WeightFormat format) {
+  return format == WeightFormat::kInt4 ? kWholeRows : kTileRows[0];
+}
+
 // Whether there is a kernel for it.
-constexpr bool IsHopperTile(const HopperTile& tile) {
-  return (tile.consumers == 1 || tile.consumers == 2) &&
-         std::find(kTilePlaces.begin(), kTilePlaces.end(), tile.places) != kTilePlaces.end();
+constexpr bool IsHopperTile(const HopperTile& tile, WeightFormat format) {
+  const auto is_in = [](const auto& values, int value) {
+    return std::find(values.begin(), values.end(), value) != values.end();
+  };
+  return is_in(kTileRows, tile.rows) && is_in(kTilePlaces, tile.places) &&
+         tile.rows >= LeastTileRows(format) &&
+         (!IsNarrow(tile) || tile.places <= kMostNarrowPlaces);
 }
 
 }  // namespace tessera::cuda

@@ -9,6 +9,7 @@ namespace {
 template <typename T>
 struct FourBitRows {
   using Number = T;
+  static constexpr WeightFormat kFormat = WeightFormat::kInt4;
   static constexpr int kFetchedBytes = kFourBitBoxBytes;
   static constexpr int kBoxBytes = (kFetchedBytes + 1023) / 1024 * 1024;
   static constexpr int kLines = kFetchedBytes / kRowBytes;
@@ -40,7 +41,7 @@ struct FourBitRows {
 
 }  // namespace
 
-void RunHopperFourBitProduct(const Product& product, const gpu::TensorMap& weights,
+void RunHopperFourBitProduct(const Product& product, const HopperMaps& weights,
                              const HopperTile& tile, int multiprocessors, Stream stream) {
   if (product.x.dtype == DType::kBFloat16) {
     LaunchHopperProduct<FourBitRows<BFloat16>>(product, weights, tile, multiprocessors, stream);

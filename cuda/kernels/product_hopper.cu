@@ -14,6 +14,7 @@ constexpr int kMaxPlaces = kTilePlaces[kTilePlaces.size() - 1];
 template <typename T>
 struct HalfRows {
   using Number = T;
+  static constexpr WeightFormat kFormat = WeightFormat::kActivations;
   static constexpr int kBoxBytes = kWarpgroupRows * kRowBytes;
   static constexpr int kFetchedBytes = kBoxBytes;
 
@@ -70,13 +71,16 @@ bool HopperProductFits(const Product& product) {
          aligned(product.x.data) && aligned(product.weights) &&
          product.x.elements() / kElementsPerChunk <= INT32_MAX &&
          product.experts <= kMostTiledExperts && (!product.gated || product.out % 16 == 0) &&
-         MostTiles(product.places, TilingOf(product, {1, kMinPlaces})) <= INT32_MAX;
+         MostTiles(product.places, TilingOf(product, {kTileRows[0], kMinPlaces})) <= INT32_MAX;
 }
 
-// Quantised weights as lines of 128 bytes, 64 of the engine's elements. 8 bits: a box is eight of
-// them, a block, of each of four blocks of rows; 4 bits: all the lines of one of theirs.
-bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
-                      int64_t stride, gpu::TensorMap& map) {
+namespace {
+
+// Boxes of `box_rows` rows. Quantised weights as lines of 128 bytes, 64 of the engine's elements. 8
+// bits: a box is eight of them, a block, of each of the blocks of its rows; 4 bits: all the lines
+// of one of theirs.
+bool MapRows(const void* weights, WeightFormat format, int64_t experts, int64_t out, int64_t stride,
+             int box_rows, gpu::TensorMap& map) {
   const auto size = [](int64_t n) { return static_cast<uint64_t>(n); };
   gpu::TensorBoxes boxes;
   boxes.data = weights;
@@ -92,13 +96,24 @@ bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts,
     boxes.dims = {kRowBytes / 2, size(stride / kBlockCols * kBlockBytes / kRowBytes),
                   size(experts * RowBlocks(out))};
     boxes.strides = {kRowBytes, size(stride * kBlockRows)};
-    boxes.box = {kRowBytes / 2, kBlockBytes / kRowBytes, kWarpgroupRows / kBlockRows};
+    boxes.box = {kRowBytes / 2, kBlockBytes / kRowBytes,
+                 static_cast<unsigned>(box_rows / kBlockRows)};
     return gpu::MakeTensorMap(boxes, map);
   }
   boxes.dims = {size(stride), size(out), size(experts)};
   boxes.strides = {size(stride * 2), size(out * stride * 2)};
-  boxes.box = {kStageK, kWarpgroupRows, 1};
+  boxes.box = {kStageK, static_cast<unsigned>(box_rows), 1};
   return gpu::MakeTensorMap(boxes, map);
+}
+
+}  // namespace
+
+bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
+                      int64_t stride, HopperMaps& maps) {
+  const auto map = [&](int rows, gpu::TensorMap& to) {
+    return LeastTileRows(format) > rows || MapRows(weights, format, experts, out, stride, rows, to);
+  };
+  return map(kWholeRows, maps.whole) && map(kNarrowBoxRows, maps.narrow);
 }
 
 // The smallest tile that holds most experts' places, when those that have any have about as many
@@ -108,18 +123,20 @@ HopperTile ChooseHopperTile(const Product& product, int multiprocessors) {
   const int64_t used = std::max<int64_t>(1, std::min(product.experts, product.places));
   const double mean = static_cast<double>(product.places) / static_cast<double>(used);
   const double usual = used == 1 ? mean : mean + std::sqrt(mean);
-  HopperTile tile = {product.out > kWarpgroupRows ? 2 : 1, kMinPlaces};
+  HopperTile tile = {product.out > kWholeRows ? 2 * kWholeRows : kWholeRows, kMinPlaces};
   while (tile.places < kMaxPlaces && tile.places < usual) tile.places *= 2;
-  constexpr int kFewPlaces = 32;  // below, more tiles only read more
   const auto idle = [&] {
     return MostTiles(product.places, TilingOf(product, tile)) * 2 <= multiprocessors;
   };
-  if (tile.consumers == 2 && idle()) tile.consumers = 1;
-  while (tile.places > kFewPlaces && idle()) tile.places /= 2;
+  if (tile.rows > kWholeRows && idle()) tile.rows = kWholeRows;
+  // With fewer places than that more tiles would only read more of W.
+  while (tile.places > kMostNarrowPlaces && idle()) tile.places /= 2;
+  const bool few = usual <= kMostNarrowPlaces;
+  while (few && tile.rows > LeastTileRows(product.format) && idle()) tile.rows /= 2;
   return tile;
 }
 
-void RunHopperProduct(const Product& product, const gpu::TensorMap& weights, const HopperTile& tile,
+void RunHopperProduct(const Product& product, const HopperMaps& weights, const HopperTile& tile,
                       int multiprocessors, Stream stream) {
   if (product.format == WeightFormat::kInt4) {
     RunHopperFourBitProduct(product, weights, tile, multiprocessors, stream);

@@ -8,26 +8,31 @@ namespace tessera::cuda {
 
 bool HopperProductFits(const Product& product);
 
-// What the kernel reads weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h
-// or four_bit.h, through; kept beside them. False where there is no such engine.
+// What the kernel reads weights through; kept beside them.
+struct HopperMaps {
+  gpu::TensorMap whole;   // 64 rows at a time
+  gpu::TensorMap narrow;  // … 16, for narrow tiles; not of 4-bit weights
+};
+// Of weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h or four_bit.h.
+// False where there is no such engine.
 bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
-                      int64_t stride, gpu::TensorMap& map);
+                      int64_t stride, HopperMaps& maps);
 
 HopperTile ChooseHopperTile(const Product& product, int multiprocessors);
 
-// `weights` is the map of product.weights. Whatever the tile, results have the same bits: each is
+// `weights` are the maps of product.weights. Whatever the tile, results have the same bits: each is
 // one sum over all of K in ascending order.
-void RunHopperProduct(const Product& product, const gpu::TensorMap& weights, const HopperTile& tile,
+void RunHopperProduct(const Product& product, const HopperMaps& weights, const HopperTile& tile,
                       int multiprocessors, Stream stream);
-inline void RunHopperProduct(const Product& product, const gpu::TensorMap& weights,
-                             int multiprocessors, Stream stream) {
+inline void RunHopperProduct(const Product& product, const HopperMaps& weights, int multiprocessors,
+                             Stream stream) {
   RunHopperProduct(product, weights, ChooseHopperTile(product, multiprocessors), multiprocessors,
                    stream);
 }
 // The same for 8-bit weights alone, and for 4-bit ones.
-void RunHopperQuantizedProduct(const Product& product, const gpu::TensorMap& weights,
+void RunHopperQuantizedProduct(const Product& product, const HopperMaps& weights,
                                const HopperTile& tile, int multiprocessors, Stream stream);
-void RunHopperFourBitProduct(const Product& product, const gpu::TensorMap& weights,
+void RunHopperFourBitProduct(const Product& product, const HopperMaps& weights,
                              const HopperTile& tile, int multiprocessors, Stream stream);
 
 }  // namespace tessera::cuda

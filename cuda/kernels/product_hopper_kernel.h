@@ -3,11 +3,15 @@
 // tiles of W, its threads gather rows of x, both into a ring of stages of 64 elements of K; the
 // others multiply. Each element of y is one float32 accumulator over all of K, stage by stage.
 //
+// A narrow tile has fewer rows of W than a warpgroup multiplies. The others of a stage are never
+// brought: what the tensor cores make of what lies there is not stored. So few places keep more
+// multiprocessors reading, which a split over K would do at the price of other sums.
+//
 // How W is stored is a class Weights of
-//   Number, the type of x and of the tensor cores' operands;
-//   kBoxBytes, of 64 rows of W and the columns of a stage, a multiple of 1024, and kFetchedBytes of
-//     them that are brought;
-//   Fetch(map, full, task, expert, first_row, k, box): lets the copy engine bring such a box;
+//   Number, the type of x and of the tensor cores' operands; kFormat;
+//   kBoxBytes, of 64 rows of W and the columns of a stage, a multiple of 1024 (where there are
+//     narrow tiles, for 16 rows), and kFetchedBytes of them that are brought;
+//   Fetch(map, full, task, expert, first_row, k, box): lets the copy engine bring a box of the map;
 //   Sum(in, warpgroup, shared, turn, d): takes a tile's stages in turn and leaves its sums in d.
 #pragma once
 
@@ -28,6 +32,7 @@ constexpr int kRowBytes = 128;  // of a row of a stage, swizzled as LoadTile() d
 constexpr int kRingBytes = 200 * 1024;
 constexpr int kMostStages = 16;
 constexpr int kElementsPerChunk = 8;  // 16 bytes
+constexpr int kNarrowBoxRows = 16;    // of W, of a box of HopperMaps::narrow
 
 template <typename T>
 constexpr auto kHalfType =
@@ -53,14 +58,17 @@ struct HopperTask {
   HopperOutput output;
 };
 
-template <typename W, int kC, int kP>
+template <typename W, int kR, int kP>
 struct Shape {
   using Weights = W;
-  static constexpr int kConsumers = kC;
+  static constexpr int kRowsOfW = kR;
   static constexpr int kPlaces = kP;
+  static constexpr int kConsumers = std::max(1, kRowsOfW / kWarpgroupRows);
   static constexpr int kThreads = kWarpgroup * (kConsumers + 1);
-  static constexpr int kRowsOfW = kWarpgroupRows * kConsumers;
+  static constexpr int kStoredRows = std::min(kRowsOfW, kWarpgroupRows);  // of a warpgroup
+  static constexpr int kBoxRows = kRowsOfW < kWarpgroupRows ? kNarrowBoxRows : kWarpgroupRows;
   static constexpr int kWeightBytes = Weights::kBoxBytes * kConsumers;
+  static constexpr int kFetchedBytes = Weights::kFetchedBytes * kRowsOfW / kWarpgroupRows;
   static constexpr int kStageBytes = kWeightBytes + kPlaces * kRowBytes;
   static constexpr int kStages = std::min(kMostStages, kRingBytes / kStageBytes);
   // Stages whose rows of x are on their way at a time.
@@ -71,7 +79,7 @@ struct Shape {
 template <typename S>
 struct Shared {
   unsigned char stages[S::kStages][S::kStageBytes];  // rows of W, then places of x
-  float staged[S::kRowsOfW / kWarpgroupRows][kStagedFloats];
+  float staged[S::kConsumers][kStagedFloats];
   gpu::Barrier full[S::kStages];   // a phase ends when a stage is filled
   gpu::Barrier empty[S::kStages];  // … and may be filled again
   int32_t tiles[2 * (kMostTiledExperts + 1)];
@@ -158,12 +166,11 @@ __device__ __forceinline__ void Fetch(const gpu::TensorMap& weights, const Hoppe
       gpu::Barrier* full = &shared.full[filling.stage];
       gpu::WaitPhase(&shared.empty[filling.stage], filling.parity ^ 1);
       if (thread == 0) {
-        gpu::ArriveExpecting(full, Weights::kFetchedBytes * S::kConsumers);
+        gpu::ArriveExpecting(full, S::kFetchedBytes);
 #pragma unroll
-        for (int i = 0; i < S::kConsumers; ++i) {
-          Weights::Fetch(weights, full, task, tile.expert,
-                         tile.out_block * S::kRowsOfW + i * kWarpgroupRows, k,
-                         stage + i * Weights::kBoxBytes);
+        for (int row = 0; row < S::kRowsOfW; row += S::kBoxRows) {
+          Weights::Fetch(weights, full, task, tile.expert, tile.out_block * S::kRowsOfW + row, k,
+                         stage + row * (Weights::kBoxBytes / kWarpgroupRows));
         }
       }
       gatherer.Load(task, k, stage + S::kWeightBytes);
@@ -195,9 +202,9 @@ __device__ __forceinline__ void MultiplyTiles(const HopperTask& task, int warpgr
     const Tile tile = FindTile(table, task.tiling, index);
     float d[S::kPlaces / 2];
     Weights::Sum(task.in, warpgroup, shared, turn, d);
-    StoreTile<typename Weights::Number>(task.output, tile,
-                                        tile.out_block * S::kRowsOfW + warpgroup * kWarpgroupRows,
-                                        d, shared.staged[warpgroup], 1 + warpgroup);
+    StoreTile<typename Weights::Number, S::kStoredRows>(
+        task.output, tile, tile.out_block * S::kRowsOfW + warpgroup * kWarpgroupRows, d,
+        shared.staged[warpgroup], 1 + warpgroup);
   }
 }
 
@@ -233,9 +240,8 @@ __global__ void __launch_bounds__(S::kThreads, 1)
 }
 
 inline Tiling TilingOf(const Product& product, const HopperTile& tile) {
-  const int64_t rows = int64_t{kWarpgroupRows} * tile.consumers;
-  return {static_cast<int>(product.experts), static_cast<int>((product.out + rows - 1) / rows),
-          tile.places};
+  return {static_cast<int>(product.experts),
+          static_cast<int>((product.out + tile.rows - 1) / tile.rows), tile.places};
 }
 
 template <typename S>
@@ -248,32 +254,27 @@ void LaunchShape(const gpu::TensorMap& weights, const HopperTask& task, int mult
               weights, task);
 }
 
-template <typename Weights, int kConsumers>
-void LaunchPlaces(const gpu::TensorMap& weights, const HopperTask& task, int multiprocessors,
-                  Stream stream) {
-  const auto launch = [&](auto places) {
-    LaunchShape<Shape<Weights, kConsumers, places>>(weights, task, multiprocessors, stream);
-  };
-  switch (task.tiling.tile_places) {
-    case 8:
-      return launch(std::integral_constant<int, 8>());
-    case 16:
-      return launch(std::integral_constant<int, 16>());
-    case 32:
-      return launch(std::integral_constant<int, 32>());
-    case 64:
-      return launch(std::integral_constant<int, 64>());
-    case 128:
-      return launch(std::integral_constant<int, 128>());
-    default:
-      return launch(std::integral_constant<int, 256>());
+// Of all tiles that have a kernel, from number kIndex on, launches `tile`'s.
+template <typename Weights, size_t kIndex = 0>
+void LaunchTile(const HopperMaps& weights, const HopperTask& task, const HopperTile& tile,
+                int multiprocessors, Stream stream) {
+  constexpr size_t kPlaces = kTilePlaces.size();
+  constexpr HopperTile kTile = {kTileRows[kIndex / kPlaces], kTilePlaces[kIndex % kPlaces]};
+  if constexpr (IsHopperTile(kTile, Weights::kFormat)) {
+    if (tile == kTile) {
+      return LaunchShape<Shape<Weights, kTile.rows, kTile.places>>(
+          IsNarrow(tile) ? weights.narrow : weights.whole, task, multiprocessors, stream);
+    }
+  }
+  if constexpr (kIndex + 1 < kTileRows.size() * kPlaces) {
+    LaunchTile<Weights, kIndex + 1>(weights, task, tile, multiprocessors, stream);
   }
 }
 
-// `weights` is the map of product.weights, made for this class.
+// `weights` are the maps of product.weights, made for this class.
 template <typename Weights>
-void LaunchHopperProduct(const Product& product, const gpu::TensorMap& weights,
-                         const HopperTile& tile, int multiprocessors, Stream stream) {
+void LaunchHopperProduct(const Product& product, const HopperMaps& weights, const HopperTile& tile,
+                         int multiprocessors, Stream stream) {
   const HopperTask task = {
       product.x.as<unsigned char>(),
       product.rows,
@@ -284,11 +285,7 @@ void LaunchHopperProduct(const Product& product, const gpu::TensorMap& weights,
       TilingOf(product, tile),
       {product.scales, product.bias, static_cast<int>(product.out), product.activation,
        product.gated, product.y.data, product.y.dtype == DType::kFloat32, product.y.cols()}};
-  if (tile.consumers == 2) {
-    LaunchPlaces<Weights, 2>(weights, task, multiprocessors, stream);
-  } else {
-    LaunchPlaces<Weights, 1>(weights, task, multiprocessors, stream);
-  }
+  LaunchTile<Weights>(weights, task, tile, multiprocessors, stream);
 }
 
 }  // namespace tessera::cuda

@@ -5,9 +5,10 @@
 namespace tessera::cuda {
 namespace {
 
-template <typename T, WeightFormat kFormat>
+template <typename T, WeightFormat kOf>
 struct QuantizedRows {
   using Number = T;
+  static constexpr WeightFormat kFormat = kOf;
   static constexpr int kBoxBytes = kWarpgroupRows / kBlockRows * kBlockBytes;
   static constexpr int kFetchedBytes = kBoxBytes;
 
@@ -36,7 +37,7 @@ struct QuantizedRows {
 };
 
 template <typename T>
-void Run(const Product& product, const gpu::TensorMap& weights, const HopperTile& tile,
+void Run(const Product& product, const HopperMaps& weights, const HopperTile& tile,
          int multiprocessors, Stream stream) {
   if (product.format == WeightFormat::kFloat8) {
     LaunchHopperProduct<QuantizedRows<T, WeightFormat::kFloat8>>(product, weights, tile,
@@ -49,7 +50,7 @@ void Run(const Product& product, const gpu::TensorMap& weights, const HopperTile
 
 }  // namespace
 
-void RunHopperQuantizedProduct(const Product& product, const gpu::TensorMap& weights,
+void RunHopperQuantizedProduct(const Product& product, const HopperMaps& weights,
                                const HopperTile& tile, int multiprocessors, Stream stream) {
   if (product.x.dtype == DType::kBFloat16) {
     Run<BFloat16>(product, weights, tile, multiprocessors, stream);

@@ -94,7 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
                      .wide = true,
                      .cols = 43},
         ProductSetup{
-            .name = "IdleBlocks", .counts = {9, 0, 0, 0}, .in = 64, .out = 16, .tile = {1, 32}},
+            .name = "IdleBlocks", .counts = {9, 0, 0, 0}, .in = 64, .out = 16, .tile = {64, 32}},
         ProductSetup{.name = "NoPlaces", .counts = {0, 0}, .out = 16},
         ProductSetup{.name = "ManyExperts",
                      .counts = std::vector<int>(70, 1),
@@ -154,12 +154,12 @@ INSTANTIATE_TEST_SUITE_P(
 // Whatever the tile and whoever is beside it, a place has the same bits.
 void CheckEveryTile(const ProductSetup& setup) {
   ProductProblem problem(setup);
-  const std::vector<uint16_t> expected = problem.Run({1, 8});
+  const std::vector<uint16_t> expected = problem.Run({64, 8});
   problem.CheckAgainstLoops();
-  for (const int consumers : {1, 2}) {
+  for (const int rows : kTileRows) {
     for (const int places : kTilePlaces) {
-      EXPECT_EQ(problem.Run({consumers, places}), expected)
-          << consumers << " consumers, " << places << " places";
+      if (!IsHopperTile({rows, places}, setup.weights)) continue;
+      EXPECT_EQ(problem.Run({rows, places}), expected) << rows << " rows, " << places << " places";
     }
   }
 }
@@ -240,14 +240,28 @@ TEST(HopperProductTilesTest, ChosenTile) {
   product.out = 1536;
   product.experts = 128;
   product.places = 8;
-  EXPECT_EQ(ChooseHopperTile(product, 132).places, 8);
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 8}));
   product.places = 1024;
   EXPECT_EQ(ChooseHopperTile(product, 132).places, 16);
   product.places = 128 * 512;
-  EXPECT_EQ(ChooseHopperTile(product, 132).places, 256);
-  EXPECT_EQ(ChooseHopperTile(product, 132).consumers, 2);
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 256}));
   product.out = 64;
-  EXPECT_EQ(ChooseHopperTile(product, 132).consumers, 1);
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{64, 256}));
+}
+
+TEST(HopperProductTilesTest, FewPlacesTakeNarrowTiles) {
+  Product product;
+  product.places = 1;
+  for (const auto& [out, rows] :
+       {std::pair{16384, 128}, {7680, 64}, {2560, 32}, {1024, 16}, {64, 16}}) {
+    product.out = out;
+    EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{rows, 8})) << out;
+  }
+  product.format = WeightFormat::kInt4;
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{64, 8}));
+  product.format = WeightFormat::kActivations;
+  product.places = 2048;
+  EXPECT_GE(ChooseHopperTile(product, 132).rows, 64) << "what is multiplied counts";
 }
 
 TEST(HopperProductTilesTest, Fits) {

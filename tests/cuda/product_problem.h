@@ -120,13 +120,13 @@ class ProductProblem {
     std::memset(y_.get(), 0xff, static_cast<size_t>(y_.size()) * 2);
     const Product product = this->product();
     EXPECT_TRUE(HopperProductFits(product));
-    gpu::TensorMap map;
+    HopperMaps maps;
     EXPECT_TRUE(MapHopperWeights(product.weights, product.format, experts_, product.out,
-                                 product.stride, map));
+                                 product.stride, maps));
     if (tile.places == 0) {
-      RunHopperProduct(product, map, kMultiprocessors, nullptr);
+      RunHopperProduct(product, maps, kMultiprocessors, nullptr);
     } else {
-      RunHopperProduct(product, map, tile, kMultiprocessors, nullptr);
+      RunHopperProduct(product, maps, tile, kMultiprocessors, nullptr);
     }
     return {y_.get(), y_.get() + y_.size()};
   }

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 constexpr char kWhole[] = R"({"format": 1, "kernels": 1, "gpu": "G", "multiprocessors": 132,
   "products": [{"experts": 128, "in": 2048, "out": 1536, "weights": "fp8", "gated": true,
-                "gathered": true, "tiles": [[1, 8], [2, 16]]}]})";
+                "gathered": true, "tiles": [[64, 8], [128, 16]]}]})";
 
 std::string Replaced(std::string text, const std::string& what, const std::string& by) {
   const size_t at = text.find(what);
@@ -55,17 +55,17 @@ TEST(TileTableTest, Buckets) {
 TEST(TileTableTest, FindsTheBucketsTileAndTheLastBeyond) {
   const ProductShape shape = {.in = 64, .out = 128};
   TileTable table;
-  table.Set(shape, {{1, 8}, {2, 8}, {1, 16}});
-  EXPECT_EQ(*table.Find(shape, 1), (cuda::HopperTile{1, 8}));
-  EXPECT_EQ(*table.Find(shape, 2), (cuda::HopperTile{2, 8}));
-  EXPECT_EQ(*table.Find(shape, 4), (cuda::HopperTile{1, 16}));
-  EXPECT_EQ(*table.Find(shape, 1 << 20), (cuda::HopperTile{1, 16}));
+  table.Set(shape, {{64, 8}, {128, 8}, {64, 16}});
+  EXPECT_EQ(*table.Find(shape, 1), (cuda::HopperTile{64, 8}));
+  EXPECT_EQ(*table.Find(shape, 2), (cuda::HopperTile{128, 8}));
+  EXPECT_EQ(*table.Find(shape, 4), (cuda::HopperTile{64, 16}));
+  EXPECT_EQ(*table.Find(shape, 1 << 20), (cuda::HopperTile{64, 16}));
 }
 
 TEST(TileTableTest, EveryPartOfAShapeCounts) {
   const ProductShape shape = {4, 64, 128, WeightFormat::kActivations, false, false};
   TileTable table;
-  table.Set(shape, {{1, 8}});
+  table.Set(shape, {{64, 8}});
   ProductShape others[6];
   std::fill(std::begin(others), std::end(others), shape);
   others[0].experts = 5;
@@ -84,7 +84,7 @@ TEST(TileFileTest, ReadsAWholeOne) {
   EXPECT_EQ(file->device, (TileDevice{"G", 132, 1}));
   const ProductShape shape = {128, 2048, 1536, WeightFormat::kFloat8, true, true};
   ASSERT_TRUE(file->table.Has(shape));
-  EXPECT_EQ(*file->table.Find(shape, 99), (cuda::HopperTile{2, 16}));
+  EXPECT_EQ(*file->table.Find(shape, 99), (cuda::HopperTile{128, 16}));
 }
 
 TEST(TileFileTest, RefusesWhatIsWrong) {
@@ -101,29 +101,38 @@ TEST(TileFileTest, RefusesWhatIsWrong) {
       {"\"out\": 1536, ", ""},
       {"fp8", "fp4"},
       {"\"gated\": true", "\"gated\": 1"},
-      {"[[1, 8], [2, 16]]", "[]"},
-      {"[[1, 8], [2, 16]]", "[[1, 8, 2]]"},
-      {"[[1, 8], [2, 16]]", "[1, 8]"},
-      {"[[1, 8], [2, 16]]", "{}"},
-      {"[1, 8]", "[3, 8]"},
-      {"[1, 8]", "[0, 8]"},
-      {"[1, 8]", "[1, 24]"},
-      {"[1, 8]", "[1, 512]"},
-      {"[1, 8]", "[1, 4294967304]"},
-      {"[1, 8]", "[1, 18446744073709551615]"},
-      {"[1, 8]", "[1.0, 8]"},
+      {"[[64, 8], [128, 16]]", "[]"},
+      {"[[64, 8], [128, 16]]", "[[64, 8, 2]]"},
+      {"[[64, 8], [128, 16]]", "[64, 8]"},
+      {"[[64, 8], [128, 16]]", "{}"},
+      {"[64, 8]", "[96, 8]"},
+      {"[64, 8]", "[32, 64]"},
+      {"[64, 8]", "[0, 8]"},
+      {"[64, 8]", "[1, 8]"},
+      {"[64, 8]", "[64, 24]"},
+      {"[64, 8]", "[64, 512]"},
+      {"[64, 8]", "[64, 4294967304]"},
+      {"[64, 8]", "[64, 18446744073709551615]"},
+      {"[64, 8]", "[64.0, 8]"},
   };
   for (const auto& [what, by] : faults) {
     EXPECT_FALSE(ParseTiles(Replaced(kWhole, what, by)).ok()) << what << " as " << by;
   }
-  std::string many = "[2, 16]";
-  for (int i = 0; i < kPlaceBuckets; ++i) many += ", [2, 16]";
-  EXPECT_FALSE(ParseTiles(Replaced(kWhole, "[2, 16]", many)).ok()) << "more than there are buckets";
+  std::string many = "[128, 16]";
+  for (int i = 0; i < kPlaceBuckets; ++i) many += ", [128, 16]";
+  EXPECT_FALSE(ParseTiles(Replaced(kWhole, "[128, 16]", many)).ok())
+      << "more than there are buckets";
   for (const std::string text : {"", "null", "[]", "7", "{}", "{\"format\": 1}", "\xff\xfe"}) {
     EXPECT_FALSE(ParseTiles(text).ok()) << text;
   }
   EXPECT_FALSE(ParseTiles(std::string(100'000, '[')).ok());
   EXPECT_FALSE(ParseTiles(std::string(2 << 20, ' ') + kWhole).ok()) << "larger than a table is";
+}
+
+TEST(TileFileTest, FourBitWeightsHaveNoNarrowTiles) {
+  const std::string narrow = Replaced(kWhole, "[64, 8]", "[16, 8]");
+  EXPECT_TRUE(ParseTiles(narrow).ok());
+  EXPECT_FALSE(ParseTiles(Replaced(narrow, "fp8", "int4")).ok());
 }
 
 TEST(TileFileTest, RefusesEveryTruncation) {
@@ -134,21 +143,28 @@ TEST(TileFileTest, RefusesEveryTruncation) {
   }
 }
 
-cuda::HopperTile RandomTile(std::mt19937& random) {
-  return {static_cast<int>(1 + random() % 2),
-          cuda::kTilePlaces.at(random() % cuda::kTilePlaces.size())};
+cuda::HopperTile RandomTile(std::mt19937& random, WeightFormat format) {
+  cuda::HopperTile tile;
+  do {
+    tile = {cuda::kTileRows.at(random() % cuda::kTileRows.size()),
+            cuda::kTilePlaces.at(random() % cuda::kTilePlaces.size())};
+  } while (!cuda::IsHopperTile(tile, format));
+  return tile;
 }
 
 TileFile RandomFile(std::mt19937& random) {
   TileFile file = {
       {"GPU \"" + std::to_string(random()) + "\"", static_cast<int>(1 + random() % 999)}, {}};
   for (size_t left = random() % 20; left > 0; --left) {
+    const auto format = static_cast<WeightFormat>(random() % 4);
     TileTable::Tiles tiles;
-    for (size_t i = random() % kPlaceBuckets + 1; i > 0; --i) tiles.push_back(RandomTile(random));
-    file.table.Set({static_cast<int64_t>(1 + random() % 3), static_cast<int64_t>(1 + random() % 4),
-                    static_cast<int64_t>(1 + random() % 9999),
-                    static_cast<WeightFormat>(random() % 3), random() % 2 == 0, random() % 2 == 0},
-                   std::move(tiles));
+    for (size_t i = random() % kPlaceBuckets + 1; i > 0; --i) {
+      tiles.push_back(RandomTile(random, format));
+    }
+    file.table.Set(
+        {static_cast<int64_t>(1 + random() % 3), static_cast<int64_t>(1 + random() % 4),
+         static_cast<int64_t>(1 + random() % 9999), format, random() % 2 == 0, random() % 2 == 0},
+        std::move(tiles));
   }
   return file;
 }
@@ -180,7 +196,9 @@ TEST(TileFileTest, ChangedBytesNeverGiveATileWithoutAKernel) {
     for (const auto& [shape, tiles] : file->table.shapes()) {
       ASSERT_FALSE(tiles.empty());
       ASSERT_LE(tiles.size(), kPlaceBuckets);
-      for (const cuda::HopperTile& tile : tiles) ASSERT_TRUE(cuda::IsHopperTile(tile)) << text;
+      for (const cuda::HopperTile& tile : tiles) {
+        ASSERT_TRUE(cuda::IsHopperTile(tile, shape.format)) << text;
+      }
     }
   }
   EXPECT_GT(read, 50);

@@ -25,7 +25,7 @@ using gpu::emulated::LaunchedGrid;
 constexpr int64_t kIn = 64;
 constexpr int64_t kOut = 128;
 constexpr int64_t kMostPlaces = 16;
-constexpr HopperTile kFavourite = {2, 16};
+constexpr HopperTile kFavourite = {128, 16};
 
 // The launches of a tile, whatever they multiply.
 struct Signature {
@@ -250,15 +250,29 @@ TEST_F(TuningTest, NothingFallsBackWhereNothingIsMissing) {
   EXPECT_FALSE(fs::exists(directory_));
 }
 
+TEST_F(TuningTest, NarrowTilesAreTimedWhereWholeOnesAreTooFew) {
+  const auto narrow = [](const ProductShape& shape, int64_t places) {
+    const auto tiles = CandidateTiles(shape, places, 132);
+    return std::any_of(tiles.begin(), tiles.end(), cuda::IsNarrow);
+  };
+  EXPECT_TRUE(narrow({.in = 64, .out = 2560}, 1));
+  EXPECT_TRUE(narrow({.experts = 128, .in = 64, .out = 2048}, 8));
+  EXPECT_FALSE(narrow({.experts = 128, .in = 64, .out = 2048}, 64));
+  EXPECT_FALSE(narrow({.in = 64, .out = 151936}, 1));
+}
+
 TEST_F(TuningTest, CandidatesHaveKernels) {
   for (const int64_t out : {16, 64, 65, 4096}) {
     for (int bucket = 0; bucket < kPlaceBuckets; ++bucket) {
-      const auto tiles = CandidateTiles({.in = 64, .out = out}, MostPlaces(bucket));
-      EXPECT_FALSE(tiles.empty());
-      for (const HopperTile& tile : tiles) EXPECT_TRUE(cuda::IsHopperTile(tile));
+      for (const WeightFormat format : {WeightFormat::kActivations, WeightFormat::kInt4}) {
+        const auto tiles =
+            CandidateTiles({.in = 64, .out = out, .format = format}, MostPlaces(bucket), 132);
+        EXPECT_FALSE(tiles.empty());
+        for (const HopperTile& tile : tiles) EXPECT_TRUE(cuda::IsHopperTile(tile, format));
+      }
     }
   }
-  EXPECT_EQ(CandidateTiles({.in = 64, .out = 4096}, 8192).size(), 2 * cuda::kTilePlaces.size());
+  EXPECT_EQ(CandidateTiles({.in = 64, .out = 4096}, 8192, 32).size(), 2 * cuda::kTilePlaces.size());
 }
 
 }  // namespace
