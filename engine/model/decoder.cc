@@ -45,6 +45,7 @@ struct Decoder::Pass {
   Tensor logit_rows = {};        // int32 [rows whose logits are wanted]
   Tensor head_scales = {};       // float32 of the same size, empty where all are 1
   DecoderOutput output = {};
+  std::vector<Tensor> noise = {};  // of RouterMode::kGumbel: float32 [T, experts] of each routed layer, by its index
   std::vector<int32_t> capacity_groups = {};  // bounds of the rows that share capacity; empty where nothing is dropped
 };
 
@@ -150,26 +151,34 @@ Tensor Decoder::LoraFfn(const Layer& layer, Tensor normed, Pass& pass) {
 }
 
 Delta Decoder::RoutedFfn(const Layer& layer, int index, Tensor normed, Pass& pass) {
-  Tensor noise;
-  if (router_mode_ == RouterMode::kGumbel) {
-    const int64_t experts = layer.experts->experts;
-    noise = backend_.Upload(GumbelNoise(pass.batch.router_seeds, pass.batch.router_rows, index,
-                                        static_cast<int>(experts)),
-                            {pass.batch.rows(), experts});
-  }
+  const Tensor noise = pass.noise.empty() ? Tensor() : pass.noise[static_cast<size_t>(index)];
   Routing routing = backend_.Route(normed, layer.router->tensor(), Tensor(), spec_.router, noise);
   if (spec_.capacity) Drop(routing, pass);
   NoteRouting(routing, pass);
   return {backend_.ExpertFfn(normed, *layer.experts, routing), routing};
 }
 
-// Uploads all that the layers need but pictures and noise.
+// For each routed layer's choices after the first; the other layers' are empty.
+std::vector<Tensor> Decoder::UploadNoise(const Batch& batch) {
+  std::vector<Tensor> noise(layers_.size());
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (layers_[i].experts == nullptr) continue;
+    const int64_t experts = layers_[i].experts->experts;
+    noise[i] = backend_.Upload(GumbelNoise(batch.router_seeds, batch.router_rows,
+                                           static_cast<int>(i), static_cast<int>(experts)),
+                               {batch.rows(), experts});
+  }
+  return noise;
+}
+
+// Uploads all that the layers need but pictures.
 Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace* trace) {
   const int64_t sequences = batch.sequences();
   TESSERA_CHECK(batch.prompt_rows.size() == batch.context_lengths.size() &&
                 batch.pictured.size() == batch.context_lengths.size());
   Pass pass = {.batch = batch, .cache = cache, .trace = trace};
   if (spec_.capacity) pass.capacity_groups = CapacityGroups(batch);
+  if (router_mode_ == RouterMode::kGumbel) pass.noise = UploadNoise(batch);
   pass.ids = backend_.Upload(batch.ids, {batch.rows()});
   if (spec_.embedding_scale != 1) {
     pass.embedding_scales = backend_.Upload(EmbeddingScales(spec_, batch), {batch.rows()});
@@ -206,8 +215,7 @@ Decoder::Pass Decoder::BeginPass(const Batch& batch, const KvCache& cache, Trace
 bool Decoder::Repeats(const Pass& pass) const {
   const Batch& batch = pass.batch;
   return batch.rows() == batch.sequences() && batch.logit_rows.size() == batch.ids.size() &&
-         batch.images.empty() && batch.router_seeds.empty() && !spec_.capacity &&
-         pass.trace == nullptr;
+         batch.images.empty() && !spec_.capacity && pass.trace == nullptr;
 }
 
 DecoderOutput Decoder::Forward(const Batch& batch, const KvCache& cache, Trace* trace) {

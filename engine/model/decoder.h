@@ -66,6 +66,7 @@ class Decoder {
   Tensor EmbedRows(const Pass& pass);
   Tensor ImageFeatures(const ImageRows& image, int level);
   bool AddTap(Tensor x, int index, const Batch& batch);
+  std::vector<Tensor> UploadNoise(const Batch& batch);
   Pass BeginPass(const Batch& batch, const KvCache& cache, Trace* trace);
   bool Repeats(const Pass& pass) const;
   void Run(Pass& pass);

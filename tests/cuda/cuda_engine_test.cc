@@ -1,5 +1,4 @@
-// The whole engine on the CUDA backend where pictures come while answers are under way: what the
-// encoder's own queue writes is read when it is there.
+// The whole engine on the CUDA backend: the CPU's tokens.
 #include <gtest/gtest.h>
 
 #include "cuda/cuda_backend.h"
@@ -10,7 +9,8 @@ namespace {
 
 using testing::Ask;
 
-TEST(PicturesEngineTest, SameTokensAsTheCpu) {
+// What the encoder's own queue writes is read when it is there.
+TEST(CudaEngineTest, PicturesComeWhileAnswersAreUnderWay) {
   const std::vector<Request> requests = {
       Ask("What is it?", "wide.png", 4), Ask("What is it?", "gray.png", 4),
       Ask("What is it?", "tall.jpg", 4), Ask("What is it?", "square.png", 4)};
@@ -28,6 +28,20 @@ TEST(PicturesEngineTest, SameTokensAsTheCpu) {
   talk->Wait();
   EXPECT_EQ(talk->token_ids(), testing::RunAlone(*cpu, Ask("Tell me of the harbour.", "", 40)));
   testing::ExpectIdle(*engine);
+}
+
+// Noise is fresh in steps that are replayed.
+TEST(CudaEngineTest, GumbelRouting) {
+  EngineOptions options;
+  options.kv_cache_bytes = int64_t{4} << 20;
+  const auto engine =
+      testing::StartPhi(MakeCudaBackend(DType::kFloat32).value(), options, RouterMode::kGumbel);
+  const auto cpu = testing::StartPhi({}, RouterMode::kGumbel);
+  Request request = Ask("Tell me of the harbour.", "", 16);
+  for (const uint64_t seed : {1, 2}) {
+    request.sampling.seed = seed;
+    EXPECT_EQ(testing::RunAlone(*engine, request), testing::RunAlone(*cpu, request)) << seed;
+  }
 }
 
 }  // namespace
