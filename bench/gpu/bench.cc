@@ -33,6 +33,33 @@ Bench::Bench(Backend& backend, Timer& timer, Table& table, Options options)
   nan_ = Value(backend_.Load({DType::kFloat32, {kNanElements}, nan.data()}, dtype()));
 }
 
+double Bench::weight_bytes(bool logits) const {
+  switch (options_.weights) {
+    case WeightFormat::kFloat8:
+    case WeightFormat::kInt8:
+      return 1;
+    case WeightFormat::kInt4:
+      return logits ? 1 : 0.5;
+    case WeightFormat::kActivations:
+      break;
+  }
+  return element_bytes();
+}
+
+double Bench::tolerance() const {
+  switch (options_.weights) {
+    case WeightFormat::kFloat8:
+      return 1e-1;
+    case WeightFormat::kInt8:
+      return 3e-2;
+    case WeightFormat::kInt4:
+      return 3e-1;
+    case WeightFormat::kActivations:
+      break;
+  }
+  return kTolerance;
+}
+
 int Bench::Copies(double bytes) const {
   if (options_.smoke) return 3;
   return std::max(3, static_cast<int>(std::ceil(kColdBytes / bytes)));

@@ -11,16 +11,22 @@
 #include "bench/gpu/measure.h"
 #include "bench/gpu/numbers.h"
 #include "bench/gpu/timer.h"
+#include "cuda/weight_format.h"
 #include "engine/backend/backend.h"
 
 namespace tessera::bench {
+
+// The largest relative error of one operation with one rounding of bfloat16 inside and one at its
+// end.
+constexpr double kTolerance = 1e-2;
 
 class Bench {
  public:
   struct Options {
     bool smoke = false;  // tiny shapes: tests the benchmark, measures nothing of worth
     int samples = 30;
-    int block_size = 0;          // of the paged cache; 0: Backend::BlockRows(), as in the engine
+    int block_size = 0;  // of the paged cache; 0: Backend::BlockRows(), as in the engine
+    WeightFormat weights = WeightFormat::kActivations;  // as the backend was told
     std::string routing_folder;  // where the routing that was measured is written for others to
                                  // use; empty: nowhere
   };
@@ -35,6 +41,10 @@ class Bench {
   const NormalNumbers& activations() const { return activations_; }  // σ 1
   DType dtype() const { return backend_.activation_dtype(); }
   double element_bytes() const { return static_cast<double>(DTypeBytes(dtype())); }
+  // Of an element of the weights, their scales apart.
+  double weight_bytes(bool logits = false) const;
+  // kTolerance and what few bits of the weights cost, Gaussian as they are.
+  double tolerance() const;
 
   // How many copies of something of `bytes` a rotation needs: at least 3.
   int Copies(double bytes) const;
@@ -75,8 +85,5 @@ void DenseRows(Bench& bench);
 void VisionRows(Bench& bench);
 void StepRows(Bench& bench);
 void SamplingRows(Bench& bench);
-
-// Of one operation with one rounding of bfloat16 inside and one at its end.
-constexpr double kTolerance = 1e-2;
 
 }  // namespace tessera::bench

@@ -33,7 +33,9 @@ Work WorkOf(const Bench& bench, const DenseGeometry& g, int64_t tokens) {
   const auto in = static_cast<double>(g.in);
   const auto out = static_cast<double>(g.out);
   const double out_bytes = g.logits ? 4 : bench.element_bytes();
-  return {(in * out + t * in) * bench.element_bytes() + t * out * out_bytes, 2 * t * in * out};
+  return {in * out * bench.weight_bytes(g.logits) + t * in * bench.element_bytes() +
+              t * out * out_bytes,
+          2 * t * in * out};
 }
 
 Tensor Apply(Backend& backend, const DenseGeometry& g, Tensor x, const PackedLinear& packed) {
@@ -62,11 +64,11 @@ double Error(Bench& bench, const DenseGeometry& g, const PackedLinear& packed,
 
 void RowsOf(Bench& bench, const DenseGeometry& g) {
   const MatrixFamily weights(bench.weights(), 1, g.out, g.in, 41);
-  const double bytes = static_cast<double>(g.in * g.out) * bench.element_bytes();
+  const double bytes = static_cast<double>(g.in * g.out) * bench.weight_bytes(g.logits);
   const int copies = bench.Copies(bytes);
   std::vector<std::unique_ptr<PackedLinear>> packed;
   for (int c = 0; c < copies; ++c) {
-    auto made = bench.backend().PackLinear({{weights.matrix(0)}, {}});
+    auto made = bench.backend().PackLinear({{weights.matrix(0)}, {}, g.logits});
     TESSERA_CHECK_MSG(made.ok(), made.status().ToString());
     packed.push_back(*std::move(made));
   }
@@ -83,7 +85,7 @@ void RowsOf(Bench& bench, const DenseGeometry& g) {
                {},
                WorkOf(bench, g, tokens),
                error,
-               kTolerance},
+               bench.tolerance()},
               copies, [&](int copy) { Apply(bench.backend(), g, x, *packed[copy]); });
     bench.Drop();
   }

@@ -1,7 +1,7 @@
 // Operations of a backend against the floors that the machine's measured ceilings set, cold caches,
 // and each result's sampled rows against double precision. Exits 1 when a result was wrong.
-//   gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] [--section
-//   moe,attention,dense,vision,step,sampling]
+//   gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32]
+//                 [--weights fp8|int8|int4] [--section moe,attention,dense,vision,step,sampling]
 //                 [--timing graph|stream] [--csv FILE] [--routing DIR] [--tile-cache DIR]
 //                 [--samples N] [--block-size N] [--smoke]
 // --tile-cache: as the server does, time the tiles of products that the tables there lack, and keep
@@ -35,6 +35,14 @@ struct Flags {
   Bench::Options options;
 };
 
+// kActivations where there is no such format.
+WeightFormat FormatOf(const std::string& name) {
+  for (const auto format : {WeightFormat::kFloat8, WeightFormat::kInt8, WeightFormat::kInt4}) {
+    if (name == WeightFormatName(format)) return format;
+  }
+  return WeightFormat::kActivations;
+}
+
 // Nothing where a flag is unknown or lacks its value.
 std::optional<Flags> Parse(int argc, char** argv) {
   Flags flags;
@@ -52,6 +60,8 @@ std::optional<Flags> Parse(int argc, char** argv) {
       flags.device = value;
     } else if (name == "--dtype" && (value == "bfloat16" || value == "float32")) {
       flags.dtype = value == "float32" ? DType::kFloat32 : DType::kBFloat16;
+    } else if (name == "--weights" && FormatOf(value) != WeightFormat::kActivations) {
+      flags.options.weights = FormatOf(value);
     } else if (name == "--section") {
       flags.sections = value;
     } else if (name == "--timing" && (value == "graph" || value == "stream")) {
@@ -114,17 +124,14 @@ int RunSections(const Flags& flags, Backend& backend) {
   }
   const auto timer =
       flags.device == "cuda" ? MakeDeviceTimer(backend, flags.graph) : MakeHostTimer(backend);
-  Table table(flags.csv, "tessera", timer->name(), ceilings);
+  const std::string format = WeightFormatName(flags.options.weights);
+  Table table(flags.csv, format.empty() ? "tessera" : "tessera " + format, timer->name(), ceilings);
   Bench bench(backend, *timer, table, flags.options);
   const struct {
     const char* name;
     void (*run)(Bench&);
-  } sections[] = {{"moe", MoeRows},
-                  {"attention", AttentionRows},
-                  {"dense", DenseRows},
-                  {"vision", VisionRows},
-                  {"step", StepRows},
-                  {"sampling", SamplingRows}};
+  } sections[] = {{"moe", MoeRows},       {"attention", AttentionRows}, {"dense", DenseRows},
+                  {"vision", VisionRows}, {"step", StepRows},           {"sampling", SamplingRows}};
   for (const auto& section : sections) {
     if (("," + flags.sections + ",").find(fmt::format(",{},", section.name)) == std::string::npos) {
       continue;
@@ -137,16 +144,19 @@ int RunSections(const Flags& flags, Backend& backend) {
 
 int Main(int argc, char** argv) {
   auto flags = Parse(argc, argv);
-  if (!flags || (flags->ceilings.empty() && !flags->options.smoke)) {
+  const bool quantised = flags && flags->options.weights != WeightFormat::kActivations;
+  if (!flags || (flags->ceilings.empty() && !flags->options.smoke) ||
+      (quantised && flags->device != "cuda")) {
     fmt::print(
         stderr,
         "usage: gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] "
-        "[--section moe,attention,dense,vision,step,sampling] [--timing graph|stream] [--csv FILE] "
+        "[--weights fp8|int8|int4] [--section moe,attention,dense,vision,step,sampling] [--timing "
+        "graph|stream] [--csv FILE] "
         "[--routing DIR] [--tile-cache DIR] [--samples N] [--block-size N] [--smoke]\n");
     return 2;
   }
   auto backend = flags->device == "cuda"
-                     ? MakeCudaBackend(flags->dtype, WeightFormat::kActivations, flags->tile_cache)
+                     ? MakeCudaBackend(flags->dtype, flags->options.weights, flags->tile_cache)
                      : MakeCpuBackend({.dtype = flags->dtype});
   if (!backend.ok()) {
     fmt::print(stderr, "{}\n", std::string(backend.status().message()));

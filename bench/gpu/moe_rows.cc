@@ -51,7 +51,7 @@ void WriteRouting(const std::string& path, const MoeGeometry& g, int64_t tokens,
 Work LayerWork(const Bench& bench, const MoeGeometry& g, int64_t tokens, int64_t touched) {
   const double element = bench.element_bytes();
   const double rows = static_cast<double>(tokens) * static_cast<double>(g.hidden);
-  return {(static_cast<double>(touched) * g.elements() + 2 * rows) * element,
+  return {static_cast<double>(touched) * g.elements() * bench.weight_bytes() + 2 * rows * element,
           2.0 * static_cast<double>(g.chosen * tokens) * g.elements()};
 }
 
@@ -116,7 +116,7 @@ void RowsOfPass(Bench& bench, MoeLayer& layer, int64_t tokens, Popularity popula
   const Work work = LayerWork(bench, g, tokens, host.touched);
   const std::string detail = fmt::format("{} {} touched", name, host.touched);
   const double error = LayerError(bench, layer, x, host_x);
-  bench.Add({"moe", "layer", g.name, tokens, detail, {}, work, error, kTolerance}, copies,
+  bench.Add({"moe", "layer", g.name, tokens, detail, {}, work, error, bench.tolerance()}, copies,
             [&](int copy) { layer.Run(x, copy); });
   bench.Add({"moe", "experts", g.name, tokens, detail, {}, work}, copies,
             [&](int copy) { layer.Experts(x, routing, copy); });
@@ -128,7 +128,7 @@ void RowsOfPass(Bench& bench, MoeLayer& layer, int64_t tokens, Popularity popula
 
 void MoeRows(Bench& bench) {
   for (const MoeGeometry& geometry : MoeGeometries(bench.options().smoke)) {
-    const int copies = bench.Copies(geometry.chosen * geometry.elements() * bench.element_bytes());
+    const int copies = bench.Copies(geometry.chosen * geometry.elements() * bench.weight_bytes());
     MoeLayer layer(bench, geometry, copies);
     for (const int64_t tokens : geometry.tokens) {
       for (const Popularity popularity : {Popularity::kUniform, Popularity::kZipf}) {

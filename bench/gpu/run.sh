@@ -68,15 +68,14 @@ dense_ceiling() {
 
 has_torch() { command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; }
 
-# operations SECTION LIMIT: replayed as graphs; where that fails, launched one by one.
+# operations SECTION LIMIT [FLAGS]: replayed as graphs; where that fails, launched one by one.
 operations() {
-  local status=0
-  part "operations: $1" "$2" "$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --routing "$routing" --tile-cache "$out" \
-    --section "$1" || status=$?
+  local section=$1 limit=$2 status=0
+  local command=("$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --tile-cache "$out" --section "$section" "${@:3}")
+  part "operations: $section ${*:3}" "$limit" "${command[@]}" || status=$?
   # 1: rows are there and some were wrong; 124: out of time.
   if ((status > 1 && status != 124)); then
-    part "operations: $1, without graphs" "$2" "$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --routing "$routing" \
-      --tile-cache "$out" --section "$1" --timing stream || status=$?
+    part "operations: $section ${*:3}, without graphs" "$limit" "${command[@]}" --timing stream || status=$?
   fi
   return "$status"
 }
@@ -97,7 +96,7 @@ cat "$ceilings"
 gpu_state
 
 for section in moe:150 attention:60 dense:60 vision:40 step:60 sampling:30; do
-  operations "${section%:*}" "${section#*:}" || failed+=("${section%:*}")
+  operations "${section%:*}" "${section#*:}" --routing "$routing" || failed+=("${section%:*}")
   gpu_state
 done
 if $torch; then
@@ -105,6 +104,10 @@ if $torch; then
 else
   echo "== peers: left out, no torch that sees the GPU"
 fi
+
+for format in int8 fp8 int4; do
+  operations moe,dense,step 60 --weights "$format" || failed+=("$format weights")
+done
 
 echo "== dense ceiling again"
 dense_ceiling | sed 's/,/_at_the_end,/' >>"$ceilings" || failed+=("dense ceiling at the end")

@@ -124,7 +124,7 @@ Work WorkOf(Bench& bench, const Decoder& decoder, const Geometry& g, const Pass&
   const double flops =
       rows * (2 * dense + 2 * g.moe.chosen * g.moe.elements() + 4 * attention * seen);
   const double weights = g.layers * dense + static_cast<double>(touched) * g.moe.elements();
-  return {weights * bench.element_bytes() + g.layers * cache_bytes, g.layers * flops};
+  return {weights * bench.weight_bytes() + g.layers * cache_bytes, g.layers * flops};
 }
 
 void RowOfPass(Bench& bench, Decoder& decoder, const Geometry& g, const Pass& pass) {
