@@ -24,6 +24,13 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
   gpu::StreamHandle stream = nullptr;
   const std::string fault = gpu::Open(device, stream);
   if (!fault.empty()) return absl::FailedPreconditionError(fault + "; use --device cpu");
+  if (weights == WeightFormat::kFloat8W8A8 && device.major != 9) {
+    gpu::Close(stream);
+    return absl::InvalidArgumentError(
+        fmt::format("weights in fp8-w8a8 need a GPU of compute capability 9.0, not {}.{} ({}); use "
+                    "--weights fp8",
+                    device.major, device.minor, device.name));
+  }
   return std::make_unique<CudaBackend>(activation_dtype, weights, std::move(device), stream,
                                        tile_cache);
 }

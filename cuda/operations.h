@@ -91,6 +91,7 @@ class CudaBackend final : public Backend {
   // Products with these weights will come.
   void Expect(const DeviceWeights& weights, bool gated = false, bool gathered = false);
   void Run(const cuda::Product& product, const DeviceWeights& weights);
+  cuda::Product WithRowsOf8Bits(cuda::Product product);
   // Whether products of 16-bit types take the kernels of sm_90a.
   bool uses_hopper() const { return device_.major == 9 && activation_dtype() != DType::kFloat32; }
 

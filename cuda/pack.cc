@@ -1,6 +1,8 @@
 // Weights from the host into the layout of the product kernels. They travel as they are stored, by
 // way of one scratch buffer, and are converted, transposed, interleaved and quantised on the
 // device.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "cuda/kernels/product_hopper.h"
@@ -34,9 +36,7 @@ class Packer {
     weights.experts = experts;
     weights.out = out;
     weights.in = in;
-    const int64_t columns =
-        quantized() ? cuda::kBlockCols : 16 / static_cast<int64_t>(DTypeBytes(dtype_));
-    weights.stride = RoundUp(in, columns);
+    weights.stride = RoundUp(in, RowUnit(format_, dtype_));
     ASSIGN_OR_RETURN(weights.data, Zeros(experts * ExpertBytes(weights)));
     const auto row_floats = static_cast<int64_t>(sizeof(float)) * experts * out;
     if (quantized() && format_ != WeightFormat::kInt4) {
@@ -49,6 +49,9 @@ class Packer {
     if (hopper_ &&
         cuda::MapHopperWeights(weights.data.data(), format_, experts, out, weights.stride, maps)) {
       weights.maps = maps;
+    } else if (format_ == WeightFormat::kFloat8W8A8) {
+      return absl::FailedPreconditionError(
+          "the copy engine refuses a matrix of weights in fp8-w8a8; use --weights fp8");
     }
     return weights;
   }
@@ -178,6 +181,13 @@ int64_t OutOf(const LinearWeights& source) {
   return out;
 }
 
+// They decide on tokens and get more bits.
+WeightFormat FormatOfLogits(WeightFormat format) {
+  if (format == WeightFormat::kInt4) return WeightFormat::kInt8;
+  if (format == WeightFormat::kFloat8W8A8) return WeightFormat::kFloat8;
+  return format;
+}
+
 bool AnyBias(const std::vector<LinearWeights>& sources) {
   return std::any_of(sources.begin(), sources.end(),
                      [](const LinearWeights& source) { return !source.biases.empty(); });
@@ -187,8 +197,7 @@ bool AnyBias(const std::vector<LinearWeights>& sources) {
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> CudaBackend::DoPackLinear(
     const LinearWeights& source) {
-  const WeightFormat format =
-      source.logits && format_ == WeightFormat::kInt4 ? WeightFormat::kInt8 : format_;
+  const WeightFormat format = source.logits ? FormatOfLogits(format_) : format_;
   Packer packer(activation_dtype(), format, uses_hopper(), stream_, staging_);
   auto packed = std::make_unique<CudaLinear>();
   ASSIGN_OR_RETURN(packed->weights,
@@ -204,6 +213,12 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
     const ExpertWeights& source) {
   Packer packer(activation_dtype(), format_, uses_hopper(), stream_, staging_);
   const auto experts = static_cast<int64_t>(source.up.size());
+  if (format_ == WeightFormat::kFloat8W8A8 && experts > cuda::kMostTiledExperts) {
+    return absl::InvalidArgumentError(
+        fmt::format("layers of {} experts have no kernel in fp8-w8a8 (at most {}); use --weights "
+                    "fp8",
+                    experts, cuda::kMostTiledExperts));
+  }
   const int64_t hidden = source.up[0].weights[0].dims[1];
   const int64_t ffn = source.down[0].weights[0].dims[1];
   const int64_t up_rows = source.gated ? (ffn + 7) / 8 * 16 : ffn;

@@ -2,6 +2,7 @@
 // depends on the device and the layer's shape, never on the rows.
 #include "cuda/kernels/product_hopper.h"
 #include "cuda/operations.h"
+#include "engine/check.h"
 
 namespace tessera {
 namespace {
@@ -24,18 +25,34 @@ cuda::Product MakeProduct(Tensor x, const DeviceWeights& weights, Tensor y) {
 }  // namespace
 
 void CudaBackend::Expect(const DeviceWeights& weights, bool gated, bool gathered) {
-  const bool fits = weights.maps && weights.in % 8 == 0;  // HopperProductFits()
+  const bool bytes = weights.format == WeightFormat::kFloat8W8A8;
+  const bool fits = weights.maps && (bytes || weights.in % 8 == 0);  // HopperProductFits()
   if (!fits) return;
-  tiles_.Expect({weights.experts, weights.in, weights.out, weights.format, gated, gathered});
+  tiles_.Expect({weights.experts, bytes ? weights.stride : weights.in, weights.out, weights.format,
+                 gated, gathered});
+}
+
+// The product with its rows in 8 bits, as long as the weights' own.
+cuda::Product CudaBackend::WithRowsOf8Bits(cuda::Product product) {
+  const int64_t rows = product.x.rows();
+  const Tensor numbers = New(DType::kFloat8, {rows, product.stride});
+  const Tensor scales = New(DType::kFloat32, {rows});
+  cuda::QuantizeRows(product.x, numbers, scales.as<float>(), stream_);
+  product.x = numbers;
+  product.row_scales = scales.as<float>();
+  return product;
 }
 
 void CudaBackend::Run(const cuda::Product& product, const DeviceWeights& weights) {
   if (product.places == 0) return;
-  if (weights.maps && cuda::HopperProductFits(product)) {
-    cuda::RunHopperProduct(product, *weights.maps, tiles_.Choose(product, fallbacks_),
-                           multiprocessors_, stream_);
+  const bool bytes = product.format == WeightFormat::kFloat8W8A8;
+  const cuda::Product taken = bytes ? WithRowsOf8Bits(product) : product;
+  if (weights.maps && cuda::HopperProductFits(taken)) {
+    cuda::RunHopperProduct(taken, *weights.maps, tiles_.Choose(taken, fallbacks_), multiprocessors_,
+                           stream_);
     return;
   }
+  TESSERA_CHECK_MSG(!bytes, "weights in fp8-w8a8 were packed for no kernel");
   if (uses_hopper()) {
     fallbacks_.Note(weights.maps ? FallbackReason::kShape : FallbackReason::kTensorMap,
                     ShapeOf(product));

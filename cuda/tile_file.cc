@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
@@ -23,9 +22,6 @@ constexpr int kFormat = 1;
 constexpr size_t kMostBytes = size_t{1} << 20;
 constexpr int64_t kMostExperts = 1 << 16;
 constexpr int64_t kMostSize = int64_t{1} << 31;
-constexpr std::array kFormats = {WeightFormat::kActivations, WeightFormat::kFloat8,
-                                 WeightFormat::kInt8, WeightFormat::kInt4};
-
 std::string_view NameOf(WeightFormat format) {
   return format == WeightFormat::kActivations ? "activations" : WeightFormatName(format);
 }
@@ -80,7 +76,8 @@ class Fields {
 
 WeightFormat ReadFormat(Fields& fields) {
   const std::string name = fields.String("weights");
-  for (const WeightFormat format : kFormats) {
+  if (name == NameOf(WeightFormat::kActivations)) return WeightFormat::kActivations;
+  for (const WeightFormat format : kQuantisedFormats) {
     if (name == NameOf(format)) return format;
   }
   return fields.Refuse("weights", WeightFormat::kActivations);

@@ -1,7 +1,8 @@
 // Tile tables as JSON:
 //   {"format": 1, "kernels": 2, "gpu": "…", "multiprocessors": 132, "products": [
 //     {"experts": 128, "in": 2048, "out": 1536, "gated": true, "gathered": true,
-//      "weights": "activations" | "fp8" | "int8" | "int4", "tiles": [[rows, places], …]}, …]}
+//      "weights": "activations" | "fp8" | "int8" | "int4" | "fp8-w8a8",
+//      "tiles": [[rows, places], …]}, …]}
 // Nothing in a file is trusted. Tests: tests/cuda/tile_table_test.cc.
 #pragma once
 

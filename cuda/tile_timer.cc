@@ -21,7 +21,7 @@ bool IsQuantised(WeightFormat format) { return format != WeightFormat::kActivati
 int64_t RoundUp(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 int64_t StrideOf(const ProductShape& shape) {
-  return RoundUp(shape.in, IsQuantised(shape.format) ? cuda::kBlockCols : 8);
+  return RoundUp(shape.in, RowUnit(shape.format, DType::kBFloat16));
 }
 
 // Of one copy.
@@ -93,6 +93,8 @@ absl::Status TileTimer::Allocate() {
   ASSIGN_OR_RETURN(rows_, DeviceMemory::Allocate(size(most_places_, 4)));
   ASSIGN_OR_RETURN(starts_, DeviceMemory::Allocate(size(launches() * (shape_.experts + 1), 4)));
   ASSIGN_OR_RETURN(scales_, DeviceMemory::Allocate(size(shape_.experts * shape_.out, 4)));
+  ASSIGN_OR_RETURN(row_scales_, DeviceMemory::Allocate(size(most_places_, 4)));
+  gpu::Zero(row_scales_.data(), row_scales_.bytes(), stream_);
   FillRandomly(x_);
   gpu::Zero(scales_.data(), scales_.bytes(), stream_);
   return absl::OkStatus();
@@ -102,7 +104,8 @@ absl::Status TileTimer::Allocate() {
 void TileTimer::FillRandomly(const DeviceMemory& memory) {
   unsigned fixed = 0;
   unsigned free = 0xfbfb;
-  if (!IsQuantised(shape_.format) || &memory == &x_) {
+  const bool narrow = &memory == &x_ ? x_type() == DType::kFloat8 : IsQuantised(shape_.format);
+  if (!narrow) {
     fixed = dtype_ == DType::kBFloat16 ? 0x3f00 : 0x3800;
     free = dtype_ == DType::kBFloat16 ? 0x80ff : 0x87ff;
   }
@@ -115,6 +118,10 @@ void TileTimer::FillRandomly(const DeviceMemory& memory) {
     gpu::CopyOnDevice(static_cast<char*>(memory.data()) + filled, memory.data(),
                       std::min(filled, memory.bytes() - filled), stream_);
   }
+}
+
+DType TileTimer::x_type() const {
+  return shape_.format == WeightFormat::kFloat8W8A8 ? DType::kFloat8 : dtype_;
 }
 
 int TileTimer::launches() const {
@@ -141,7 +148,9 @@ void TileTimer::SetPlaces(int64_t places) {
 
 cuda::Product TileTimer::ProductOf(int launch) const {
   cuda::Product product;
-  product.x = Tensor(dtype_, {places_, shape_.in}, x_.data());
+  product.x = Tensor(x_type(), {places_, shape_.in}, x_.data());
+  if (x_type() == DType::kFloat8)
+    product.row_scales = static_cast<const float*>(row_scales_.data());
   if (shape_.gathered) product.rows = static_cast<const int32_t*>(rows_.data());
   if (shape_.gathered || shape_.experts > 1) {
     product.starts = static_cast<const int32_t*>(starts_.data()) + launch * (shape_.experts + 1);

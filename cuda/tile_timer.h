@@ -50,6 +50,7 @@ class TileTimer {
   void FillRandomly(const DeviceMemory& memory);
   // Products of a measurement: launch i takes copy i % copies of the weights and choice i.
   int launches() const;
+  DType x_type() const;
   cuda::Product ProductOf(int launch) const;
   void Launch(int launch, const cuda::HopperTile& tile);
 
@@ -63,7 +64,7 @@ class TileTimer {
   int64_t places_ = 0;
   std::vector<DeviceMemory> weights_;   // copies
   std::vector<cuda::HopperMaps> maps_;  // of each
-  DeviceMemory scales_, x_, y_, rows_, starts_;
+  DeviceMemory scales_, row_scales_, x_, y_, rows_, starts_;
   Event begin_, end_;
 };
 

@@ -1,6 +1,6 @@
 // Weights as the product kernels like them: [experts, out, stride] of the activations' dtype, K
-// contiguous, rows padded with zeros to 16 bytes; or quantised as in kernels/eight_bit.h or
-// four_bit.h.
+// contiguous, rows padded with zeros to 16 bytes; or quantised, in the same way (W8A8) or as in
+// kernels/eight_bit.h or four_bit.h.
 #pragma once
 
 #include <optional>
@@ -13,6 +13,21 @@
 
 namespace tessera {
 
+// Elements to which rows are padded.
+inline int64_t RowUnit(WeightFormat format, DType dtype) {
+  switch (format) {
+    case WeightFormat::kFloat8:
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      return cuda::kBlockCols;
+    case WeightFormat::kFloat8W8A8:
+      return 16;
+    case WeightFormat::kActivations:
+      break;
+  }
+  return 16 / static_cast<int64_t>(DTypeBytes(dtype));
+}
+
 // Of an expert's matrix of `out` rows of `stride` columns, padding included.
 inline int64_t MatrixBytes(WeightFormat format, DType dtype, int64_t out, int64_t stride) {
   const auto up = [](int64_t n, int64_t to) { return (n + to - 1) / to * to; };
@@ -23,6 +38,8 @@ inline int64_t MatrixBytes(WeightFormat format, DType dtype, int64_t out, int64_
     case WeightFormat::kFloat8:
     case WeightFormat::kInt8:
       return up(out, cuda::kBlockRows) * stride;
+    case WeightFormat::kFloat8W8A8:
+      return out * stride;
     case WeightFormat::kActivations:
       break;
   }

@@ -89,10 +89,12 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
             options.dtype);
   const Choices<WeightFormat> weights = {{"fp8", WeightFormat::kFloat8},
                                          {"int8", WeightFormat::kInt8},
-                                         {"int4", WeightFormat::kInt4}};
+                                         {"int4", WeightFormat::kInt4},
+                                         {"fp8-w8a8", WeightFormat::kFloat8W8A8}};
   AddChoice(app, "--weights",
             "Of the language model's matrices on a GPU: fp8 (E4M3) or int8 with a scale per row, "
-            "int4 with one per 64 columns; default: in --dtype",
+            "int4 with one per 64 columns; fp8-w8a8: fp8, and so are the rows that they multiply "
+            "(compute capability 9.0); default: in --dtype",
             weights, options.weights);
   const Choices<DType> kv_dtypes = {{"fp8", DType::kFloat8}};
   AddChoice(app, "--kv-dtype",

@@ -37,6 +37,7 @@ double Bench::weight_bytes(bool logits) const {
   switch (options_.weights) {
     case WeightFormat::kFloat8:
     case WeightFormat::kInt8:
+    case WeightFormat::kFloat8W8A8:
       return 1;
     case WeightFormat::kInt4:
       return logits ? 1 : 0.5;
@@ -50,6 +51,8 @@ double Bench::tolerance() const {
   switch (options_.weights) {
     case WeightFormat::kFloat8:
       return 1e-1;
+    case WeightFormat::kFloat8W8A8:
+      return 1.5e-1;
     case WeightFormat::kInt8:
       return 3e-2;
     case WeightFormat::kInt4:

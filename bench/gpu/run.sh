@@ -105,7 +105,7 @@ else
   echo "== peers: left out, no torch that sees the GPU"
 fi
 
-for format in int8 fp8 int4; do
+for format in fp8-w8a8 int8 fp8 int4; do
   operations moe,dense,step 60 --weights "$format" || failed+=("$format weights")
 done
 

@@ -18,14 +18,14 @@ __device__ __forceinline__ void HoldOperands(uint32_t (&a)[kCount][4]) {
 }
 
 // MultiplyTile(d [N / 2], …) of wgmma.h, for the same N.
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[4], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %9, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32%10 "
+      "wgmma.mma_async.sync.aligned.m64n8%10 "
       "{%0, %1, %2, %3}, "
       "{%4, %5, %6, %7}, %8, adds, 1, 1, 0;\n"
       "}"
@@ -33,14 +33,14 @@ __device__ __forceinline__ void MultiplyTile(float (&d)[4], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "C"(MultiplyTypes<kType>::kSuffix));
 }
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[8], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %13, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n16k16.f32%14 "
+      "wgmma.mma_async.sync.aligned.m64n16%14 "
       "{%0, %1, %2, %3, %4, %5, %6, %7}, "
       "{%8, %9, %10, %11}, %12, adds, 1, 1, 0;\n"
       "}"
@@ -49,14 +49,14 @@ __device__ __forceinline__ void MultiplyTile(float (&d)[8], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "C"(MultiplyTypes<kType>::kSuffix));
 }
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[16], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %21, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32%22 "
+      "wgmma.mma_async.sync.aligned.m64n32%22 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
       "{%16, %17, %18, %19}, %20, adds, 1, 1, 0;\n"
       "}"
@@ -66,14 +66,14 @@ __device__ __forceinline__ void MultiplyTile(float (&d)[16], const uint32_t (&a)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "C"(MultiplyTypes<kType>::kSuffix));
 }
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[32], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32%38 "
+      "wgmma.mma_async.sync.aligned.m64n64%38 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
       "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
       "{%32, %33, %34, %35}, %36, adds, 1, 1, 0;\n"
@@ -86,14 +86,14 @@ __device__ __forceinline__ void MultiplyTile(float (&d)[32], const uint32_t (&a)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "C"(MultiplyTypes<kType>::kSuffix));
 }
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[64], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32%70 "
+      "wgmma.mma_async.sync.aligned.m64n128%70 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
       "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
       "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "
@@ -113,14 +113,14 @@ __device__ __forceinline__ void MultiplyTile(float (&d)[64], const uint32_t (&a)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
         "C"(MultiplyTypes<kType>::kSuffix));
 }
-template <HalfType kType>
+template <OperandType kType>
 __device__ __forceinline__ void MultiplyTile(float (&d)[128], const uint32_t (&a)[4], uint64_t b,
                                              bool add) {
   asm volatile(
       "{\n"
       ".reg .pred adds;\n"
       "setp.ne.b32 adds, %133, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32%134 "
+      "wgmma.mma_async.sync.aligned.m64n256%134 "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
       "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "
       "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "

@@ -51,13 +51,20 @@ __global__ void CopyMatrixKernel(StoredMatrix source, PackedRows target) {
   }
 }
 
+// Where a number of a row-by-row quantised matrix lies.
+template <WeightFormat kFormat>
+__device__ __forceinline__ int64_t QuantizedPlace(int64_t row, int64_t col, int64_t stride) {
+  if constexpr (kFormat == WeightFormat::kFloat8W8A8) return row * stride + col;
+  return EightBitPlace(row, col, stride);
+}
+
 // A block quantises kTile rows; a warp has rows warp, warp + kWarps, … of them.
 template <typename From, WeightFormat kFormat>
 __global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {
   gpu::WaitForPrevious();
   constexpr unsigned kWarps = kThreads / 32;
   constexpr unsigned kRows = kTile / kWarps;
-  constexpr float kMost = kFormat == WeightFormat::kFloat8 ? kMostFloat8 : kMostInt8;
+  constexpr float kMost = kFormat == WeightFormat::kInt8 ? kMostInt8 : kMostFloat8;
   __shared__ SharedTile<float> tile;
   const int64_t first = int64_t{blockIdx.x} * kTile;
   const unsigned warp = threadIdx.x / 32;
@@ -89,7 +96,8 @@ __global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {
       if (row >= source.rows || col + lane >= source.cols) continue;
       const bool usable = scales[j] > 0 && scales[j] < INFINITY;
       const float x = usable ? tile[warp + j * kWarps][lane] / scales[j] : 0.0f;
-      to[EightBitPlace(PackedRow(target, row), col + lane, target.stride)] = Quantize<kFormat>(x);
+      to[QuantizedPlace<kFormat>(PackedRow(target, row), col + lane, target.stride)] =
+          Quantize<kFormat>(x);
     }
     gpu::SyncBlock();
   }
@@ -162,7 +170,9 @@ void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream
     using From = decltype(from);
     const auto kernel = target.format == WeightFormat::kFloat8
                             ? QuantizeMatrixKernel<From, WeightFormat::kFloat8>
-                            : QuantizeMatrixKernel<From, WeightFormat::kInt8>;
+                        : target.format == WeightFormat::kInt8
+                            ? QuantizeMatrixKernel<From, WeightFormat::kInt8>
+                            : QuantizeMatrixKernel<From, WeightFormat::kFloat8W8A8>;
     gpu::Launch(kernel, grid, stream, source, target);
   });
 }

@@ -59,6 +59,10 @@ __device__ __forceinline__ uint8_t Quantize<WeightFormat::kFloat8>(float x) {
   }
   return static_cast<uint8_t>(sign | number);
 }
+template <>
+__device__ __forceinline__ uint8_t Quantize<WeightFormat::kFloat8W8A8>(float x) {
+  return Quantize<WeightFormat::kFloat8>(x);
+}
 
 // Pairs of a 16-bit type in one register.
 template <typename T>

@@ -19,8 +19,10 @@ struct HopperOutput {
   int out;
   Activation activation;
   bool gated;
-  void* y;    // [places, cols]
-  bool wide;  // y is float32
+  const float* row_scales;  // of the rows of x, where they are of 8 bits
+  const int32_t* rows;      // that the places take, or null: place p takes row p
+  void* y;                  // [places, cols]
+  bool wide;                // y is float32
   int64_t cols;
 };
 
@@ -74,9 +76,18 @@ __device__ __forceinline__ void StoreStaged(const HopperOutput& output, const fl
   }
 }
 
+// The scale of what place `place` of a tile takes.
+template <bool kScaled>
+__device__ __forceinline__ float PlaceScale(const HopperOutput& output, const Tile& tile,
+                                            int place) {
+  if (!kScaled || place >= tile.places) return 1.0f;
+  const int p = tile.first_place + place;
+  return output.row_scales[output.rows != nullptr ? output.rows[p] : p];
+}
+
 // Stores the warpgroup's part of a tile: d, unchanged, as MultiplyTile() leaves it, kRows rows of W
-// from `first_row` on. `barrier` is the warpgroup's own.
-template <typename T, int kRows, int kCount>
+// from `first_row` on; kScaled where rows of x have scales. `barrier` is the warpgroup's own.
+template <typename T, int kRows, bool kScaled, int kCount>
 __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile& tile,
                                           int first_row, float (&d)[kCount], float* staged,
                                           int barrier) {
@@ -101,11 +112,14 @@ __device__ __forceinline__ void StoreTile(const HopperOutput& output, const Tile
       if (part * 2 != first) continue;
 #pragma unroll
       for (int i = part; i < kCount && i < part + kStagedPlaces / 2; i += 4) {
-        float* to = staged + (2 * (i - part) + column) * kStagedStride + row;
-        to[0] = fmaf(d[i], scale0, bias0);
-        to[kStagedStride] = fmaf(d[i + 1], scale0, bias0);
-        to[8] = fmaf(d[i + 2], scale8, bias8);
-        to[kStagedStride + 8] = fmaf(d[i + 3], scale8, bias8);
+        const int place = 2 * (i - part) + column;
+        float* to = staged + place * kStagedStride + row;
+        const float s0 = PlaceScale<kScaled>(output, tile, first + place);
+        const float s1 = PlaceScale<kScaled>(output, tile, first + place + 1);
+        to[0] = fmaf(d[i] * s0, scale0, bias0);
+        to[kStagedStride] = fmaf(d[i + 1] * s1, scale0, bias0);
+        to[8] = fmaf(d[i + 2] * s0, scale8, bias8);
+        to[kStagedStride + 8] = fmaf(d[i + 3] * s1, scale8, bias8);
       }
     }
     gpu::SyncThreads(barrier, kWarpgroup);

@@ -12,6 +12,8 @@ namespace tessera::cuda {
 // then void.
 constexpr int kHopperKernels = 2;
 
+constexpr int kMostTiledExperts = 512;
+
 // A block computes `rows` rows of W for `places` places of one expert at a time.
 struct HopperTile {
   int rows = 128;    // one of kTileRows
@@ -33,13 +35,18 @@ constexpr int LeastTileRows(WeightFormat format) {
   return format == WeightFormat::kInt4 ? kWholeRows : kTileRows[0];
 }
 
+// Products of 8-bit numbers need twice the accumulators (product_float8_hopper.cu).
+constexpr int MostTilePlaces(WeightFormat format) {
+  return format == WeightFormat::kFloat8W8A8 ? 128 : kTilePlaces.back();
+}
+
 // Whether there is a kernel for it.
 constexpr bool IsHopperTile(const HopperTile& tile, WeightFormat format) {
   const auto is_in = [](const auto& values, int value) {
     return std::find(values.begin(), values.end(), value) != values.end();
   };
   return is_in(kTileRows, tile.rows) && is_in(kTilePlaces, tile.places) &&
-         tile.rows >= LeastTileRows(format) &&
+         tile.rows >= LeastTileRows(format) && tile.places <= MostTilePlaces(format) &&
          (!IsNarrow(tile) || tile.places <= kMostNarrowPlaces);
 }
 

@@ -33,9 +33,9 @@ struct StoredMatrix {
   int64_t column_stride = 0;
 };
 // Where it goes: row r to row `first_row` + r of [rows, stride] or, where `format` has 8 bits, of
-// the matrix of eight_bit.h, its scale to `scales`, or that of four_bit.h; or where `gated_half` ≥ 0 to row 16 · (r / 8) +
-// 8 · gated_half + r % 8 (kernels of gated experts want eight gates, then the eight rows they
-// gate).
+// the matrix of eight_bit.h, its scale to `scales`, or that of four_bit.h; or where `gated_half` ≥
+// 0 to row 16 · (r / 8) + 8 · gated_half + r % 8 (kernels of gated experts want eight gates, then
+// the eight rows they gate).
 struct PackedRows {
   void* data = nullptr;
   DType dtype = DType::kFloat32;  // of 4 bits, the scales'; of 8 bits, none
@@ -85,12 +85,14 @@ void Combine(Tensor y, const Routing& routing, Tensor result, Stream stream);
 // in sixteens, eight gates and the eight rows they gate, and y = act(gate) ⊙ up has half as many
 // columns.
 struct Product {
-  Tensor x;                         // [T, in]
-  const int32_t* rows = nullptr;    // [places]; null: place p takes row p
-  const int32_t* starts = nullptr;  // [experts + 1]; null: one expert takes all places
+  Tensor x;                           // [T, in], kFloat8 where rows are of 8 bits
+  const int32_t* rows = nullptr;      // [places]; null: place p takes row p
+  const float* row_scales = nullptr;  // of rows of 8 bits, [T]
+  const int32_t* starts = nullptr;    // [experts + 1]; null: one expert takes all places
   int64_t places = 0;
   int64_t experts = 1;
-  const void* weights = nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h or four_bit.h
+  const void* weights =
+      nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h or four_bit.h
   WeightFormat format = WeightFormat::kActivations;  // quantised only where x is of 16 bits
   const float* scales = nullptr;                     // of 8-bit weights, [experts, out]
   int64_t out = 0;                                   // a multiple of 16 where gated
@@ -101,6 +103,12 @@ struct Product {
   Tensor y;  // [places, columns], of x's dtype or float32
 };
 void RunProduct(const Product& product, Stream stream);
+
+// --- quantize_rows.cu ---
+// Row t of x [T, cols] as scales[t] times the numbers of y [T, stride], kFloat8, zeros beyond cols,
+// stride a multiple of 8. A row with a number that is not finite gets an infinite scale and zeros,
+// so that its products are NaN.
+void QuantizeRows(Tensor x, Tensor y, float* scales, Stream stream);
 
 // --- lora.cu ---
 // [x | gates ⊙ low]: `low` float32 [T, blocks · rank] are products with the A of experts, those of

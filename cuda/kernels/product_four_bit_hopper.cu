@@ -9,6 +9,7 @@ namespace {
 template <typename T>
 struct FourBitRows {
   using Number = T;
+  using Operand = T;
   static constexpr WeightFormat kFormat = WeightFormat::kInt4;
   static constexpr int kFetchedBytes = kFourBitBoxBytes;
   static constexpr int kBoxBytes = (kFetchedBytes + 1023) / 1024 * 1024;

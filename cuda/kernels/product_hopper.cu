@@ -3,58 +3,21 @@
 #include <cmath>
 
 #include "cuda/kernels/four_bit.h"
-#include "cuda/kernels/product_hopper_kernel.h"
+#include "cuda/kernels/product_rows_hopper.h"
 
 namespace tessera::cuda {
 namespace {
 
 constexpr int kMinPlaces = kTilePlaces[0];
-constexpr int kMaxPlaces = kTilePlaces[kTilePlaces.size() - 1];
 
 template <typename T>
-struct HalfRows {
-  using Number = T;
+struct HalfRows : PlainRows<T, T> {
   static constexpr WeightFormat kFormat = WeightFormat::kActivations;
-  static constexpr int kBoxBytes = kWarpgroupRows * kRowBytes;
-  static constexpr int kFetchedBytes = kBoxBytes;
-
-  static __device__ __forceinline__ void Fetch(const gpu::TensorMap& map, gpu::Barrier* full,
-                                               const HopperTask&, int expert, int first_row, int k,
-                                               unsigned char* box) {
-    gpu::LoadTile(box, map, full, k, first_row, expert);
-  }
 
   template <typename S>
   static __device__ __forceinline__ void Sum(int in, int warpgroup, Shared<S>& shared,
                                              Turn<S::kStages>& turn, float (&d)[S::kPlaces / 2]) {
-    int before = 0;  // the stage of the products under way
-    for (int k = 0; k < in; k += kStageK) {
-      const unsigned char* stage = shared.stages[turn.stage];
-      gpu::WaitPhase(&shared.full[turn.stage], turn.parity);
-      MultiplyStage(stage + warpgroup * kBoxBytes, stage + S::kWeightBytes, k == 0, d);
-      gpu::WaitMultiply<1>();
-      if (k > 0) Release(&shared.empty[before]);
-      before = turn.stage;
-      turn.Advance();
-    }
-    gpu::WaitMultiply<0>();
-    gpu::HoldAccumulators(d);
-    Release(&shared.empty[before]);
-  }
-
-  // Adds one stage to the accumulators; those of the first are overwritten.
-  template <int kCount>
-  static __device__ __forceinline__ void MultiplyStage(const unsigned char* weights,
-                                                       const unsigned char* places, bool first,
-                                                       float (&d)[kCount]) {
-    const uint64_t a = gpu::MatrixDescriptor(weights);
-    const uint64_t b = gpu::MatrixDescriptor(places);
-    gpu::FenceMultiply();
-#pragma unroll
-    for (int i = 0; i < kStageK / 16; ++i) {
-      gpu::MultiplyTile<kHalfType<T>>(d, a + 2 * i, b + 2 * i, !first || i > 0);
-    }
-    gpu::CommitMultiply();
+    PlainRows<T, T>::SumStages(0, in, warpgroup, shared, turn, d);
   }
 };
 
@@ -65,20 +28,23 @@ bool HopperProductFits(const Product& product) {
     return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
   };
   const DType type = product.x.dtype;
-  return (type == DType::kBFloat16 || type == DType::kFloat16) &&
-         (product.y.dtype == type || product.y.dtype == DType::kFloat32) &&
-         product.x.cols() % kElementsPerChunk == 0 && product.stride % kElementsPerChunk == 0 &&
+  const bool bytes = product.format == WeightFormat::kFloat8W8A8;
+  const bool types = bytes ? type == DType::kFloat8
+                           : (type == DType::kBFloat16 || type == DType::kFloat16) &&
+                                 (product.y.dtype == type || product.y.dtype == DType::kFloat32);
+  const int64_t chunk = bytes ? kChunkBytes : kChunkBytes / 2;
+  return types && product.x.cols() % chunk == 0 && product.stride % chunk == 0 &&
          aligned(product.x.data) && aligned(product.weights) &&
-         product.x.elements() / kElementsPerChunk <= INT32_MAX &&
-         product.experts <= kMostTiledExperts && (!product.gated || product.out % 16 == 0) &&
+         product.x.elements() / chunk <= INT32_MAX && product.experts <= kMostTiledExperts &&
+         (!product.gated || product.out % 16 == 0) &&
          MostTiles(product.places, TilingOf(product, {kTileRows[0], kMinPlaces})) <= INT32_MAX;
 }
 
 namespace {
 
-// Boxes of `box_rows` rows. Quantised weights as lines of 128 bytes, 64 of the engine's elements. 8
-// bits: a box is eight of them, a block, of each of the blocks of its rows; 4 bits: all the lines
-// of one of theirs.
+// Boxes of `box_rows` rows and 128 bytes, 64 of the engine's elements. Quantised weights that are
+// widened lie as lines of them. 8 bits: a box is eight of them, a block, of each of the blocks of
+// its rows; 4 bits: all the lines of one of theirs.
 bool MapRows(const void* weights, WeightFormat format, int64_t experts, int64_t out, int64_t stride,
              int box_rows, gpu::TensorMap& map) {
   const auto size = [](int64_t n) { return static_cast<uint64_t>(n); };
@@ -92,7 +58,7 @@ bool MapRows(const void* weights, WeightFormat format, int64_t experts, int64_t 
     boxes.box = {kRowBytes / 2, kLines, 1};
     return gpu::MakeTensorMap(boxes, map);
   }
-  if (format != WeightFormat::kActivations) {
+  if (format == WeightFormat::kFloat8 || format == WeightFormat::kInt8) {
     boxes.dims = {kRowBytes / 2, size(stride / kBlockCols * kBlockBytes / kRowBytes),
                   size(experts * RowBlocks(out))};
     boxes.strides = {kRowBytes, size(stride * kBlockRows)};
@@ -100,9 +66,10 @@ bool MapRows(const void* weights, WeightFormat format, int64_t experts, int64_t 
                  static_cast<unsigned>(box_rows / kBlockRows)};
     return gpu::MakeTensorMap(boxes, map);
   }
-  boxes.dims = {size(stride), size(out), size(experts)};
-  boxes.strides = {size(stride * 2), size(out * stride * 2)};
-  boxes.box = {kStageK, static_cast<unsigned>(box_rows), 1};
+  const int64_t line = format == WeightFormat::kFloat8W8A8 ? stride : stride * 2;  // bytes
+  boxes.dims = {size(line / 2), size(out), size(experts)};
+  boxes.strides = {size(line), size(out * line)};
+  boxes.box = {kRowBytes / 2, static_cast<unsigned>(box_rows), 1};
   return gpu::MakeTensorMap(boxes, map);
 }
 
@@ -124,7 +91,8 @@ HopperTile ChooseHopperTile(const Product& product, int multiprocessors) {
   const double mean = static_cast<double>(product.places) / static_cast<double>(used);
   const double usual = used == 1 ? mean : mean + std::sqrt(mean);
   HopperTile tile = {product.out > kWholeRows ? 2 * kWholeRows : kWholeRows, kMinPlaces};
-  while (tile.places < kMaxPlaces && tile.places < usual) tile.places *= 2;
+  const int most = MostTilePlaces(product.format);
+  while (tile.places < most && tile.places < usual) tile.places *= 2;
   const auto idle = [&] {
     return MostTiles(product.places, TilingOf(product, tile)) * 2 <= multiprocessors;
   };
@@ -140,6 +108,8 @@ void RunHopperProduct(const Product& product, const HopperMaps& weights, const H
                       int multiprocessors, Stream stream) {
   if (product.format == WeightFormat::kInt4) {
     RunHopperFourBitProduct(product, weights, tile, multiprocessors, stream);
+  } else if (product.format == WeightFormat::kFloat8W8A8) {
+    RunHopperFloat8Product(product, weights, tile, multiprocessors, stream);
   } else if (product.format != WeightFormat::kActivations) {
     RunHopperQuantizedProduct(product, weights, tile, multiprocessors, stream);
   } else if (product.x.dtype == DType::kBFloat16) {

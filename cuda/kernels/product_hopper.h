@@ -29,10 +29,12 @@ inline void RunHopperProduct(const Product& product, const HopperMaps& weights, 
   RunHopperProduct(product, weights, ChooseHopperTile(product, multiprocessors), multiprocessors,
                    stream);
 }
-// The same for 8-bit weights alone, and for 4-bit ones.
+// The same for 8-bit weights alone, for 4-bit ones, and where rows are of 8 bits, too.
 void RunHopperQuantizedProduct(const Product& product, const HopperMaps& weights,
                                const HopperTile& tile, int multiprocessors, Stream stream);
 void RunHopperFourBitProduct(const Product& product, const HopperMaps& weights,
                              const HopperTile& tile, int multiprocessors, Stream stream);
+void RunHopperFloat8Product(const Product& product, const HopperMaps& weights,
+                            const HopperTile& tile, int multiprocessors, Stream stream);
 
 }  // namespace tessera::cuda

@@ -1,6 +1,6 @@
 // The kernel of a persistent, warp-specialised product for sm_90a. W lies on the tensor cores' M,
 // places on their N, so that few places waste little. One warpgroup fetches: the copy engine brings
-// tiles of W, its threads gather rows of x, both into a ring of stages of 64 elements of K; the
+// tiles of W, its threads gather rows of x, both into a ring of stages of 128 bytes of K; the
 // others multiply. Each element of y is one float32 accumulator over all of K, stage by stage.
 //
 // A narrow tile has fewer rows of W than a warpgroup multiplies. The others of a stage are never
@@ -8,7 +8,8 @@
 // multiprocessors reading, which a split over K would do at the price of other sums.
 //
 // How W is stored is a class Weights of
-//   Number, the type of x and of the tensor cores' operands; kFormat;
+//   Number, the activations' type; kFormat;
+//   Operand, the type of x and of what the tensor cores multiply;
 //   kBoxBytes, of 64 rows of W and the columns of a stage, a multiple of 1024 (where there are
 //     narrow tiles, for 16 rows), and kFetchedBytes of them that are brought;
 //   Fetch(map, full, task, expert, first_row, k, box): lets the copy engine bring a box of the map;
@@ -27,16 +28,19 @@
 
 namespace tessera::cuda {
 
-constexpr int kStageK = 64;     // elements of K of a stage
 constexpr int kRowBytes = 128;  // of a row of a stage, swizzled as LoadTile() does
+constexpr int kChunkBytes = 16;
+constexpr int kStageSteps = kRowBytes / 32;  // products of a stage
 constexpr int kRingBytes = 200 * 1024;
 constexpr int kMostStages = 16;
-constexpr int kElementsPerChunk = 8;  // 16 bytes
-constexpr int kNarrowBoxRows = 16;    // of W, of a box of HopperMaps::narrow
+constexpr int kNarrowBoxRows = 16;  // of W, of a box of HopperMaps::narrow
 
 template <typename T>
-constexpr auto kHalfType =
-    std::is_same_v<T, BFloat16> ? gpu::HalfType::kBFloat16 : gpu::HalfType::kFloat16;
+constexpr auto kOperandType = gpu::OperandType::kFloat8;
+template <>
+inline constexpr auto kOperandType<BFloat16> = gpu::OperandType::kBFloat16;
+template <>
+inline constexpr auto kOperandType<Float16> = gpu::OperandType::kFloat16;
 
 // Registers of each thread where three warpgroups share them: the one that fetches gives up what
 // those with the accumulators need. Two warpgroups have enough anyway.
@@ -48,7 +52,7 @@ template <int kConsumers>
 constexpr bool kMovesRegisters = kConsumers == 2;
 
 struct HopperTask {
-  const unsigned char* x;  // [x_rows, in], 16-bit
+  const unsigned char* x;  // [x_rows, in]
   const int32_t* rows;
   const int32_t* starts;
   int x_rows;
@@ -61,6 +65,8 @@ struct HopperTask {
 template <typename W, int kR, int kP>
 struct Shape {
   using Weights = W;
+  using Operand = typename Weights::Operand;
+  static constexpr int kStageK = kRowBytes / sizeof(Operand);  // elements of K of a stage
   static constexpr int kRowsOfW = kR;
   static constexpr int kPlaces = kP;
   static constexpr int kConsumers = std::max(1, kRowsOfW / kWarpgroupRows);
@@ -100,9 +106,10 @@ struct Turn {
 
 // The rows of x that one thread of the fetching warpgroup gathers: 16-byte chunk `chunk` of places
 // first, first + 16, … of a tile.
-template <int kPlaces>
+template <int kPlaces, int kElementBytes>
 struct Gatherer {
-  static constexpr int kChunks = kStageK / kElementsPerChunk;
+  static constexpr int kElementsPerChunk = kChunkBytes / kElementBytes;
+  static constexpr int kChunks = kRowBytes / kChunkBytes;
   static constexpr int kStep = kWarpgroup / kChunks;
   static constexpr int kCount = (kPlaces + kStep - 1) / kStep;
   int chunk, first;
@@ -123,16 +130,16 @@ struct Gatherer {
       sources[i] = row * (task.in / kElementsPerChunk) + chunk;
     }
   }
-  // Elements [k, k + 64) of the rows; zeros beyond `in` and the tile.
+  // The stage of the rows that begins with element k; zeros beyond `in` and the tile.
   __device__ __forceinline__ void Load(const HopperTask& task, int k, unsigned char* to) const {
     const bool inside = k + chunk * kElementsPerChunk < task.in;
-    to += first * kRowBytes + (chunk ^ first % 8) * 16;
+    to += first * kRowBytes + (chunk ^ first % 8) * kChunkBytes;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       if (kPlaces < kStep && first >= kPlaces) break;
       const bool valid = inside && sources[i] >= 0;
       const int32_t source = valid ? sources[i] + k / kElementsPerChunk : 0;
-      gpu::CopyAsync16(to + i * kStep * kRowBytes, task.x + int64_t{source} * 16, valid);
+      gpu::CopyAsync16(to + i * kStep * kRowBytes, task.x + int64_t{source} * kChunkBytes, valid);
     }
   }
 };
@@ -154,14 +161,14 @@ __device__ __forceinline__ void Fetch(const gpu::TensorMap& weights, const Hoppe
                                       Shared<S>& shared, const TileTable& table) {
   using Weights = typename S::Weights;
   const int thread = static_cast<int>(threadIdx.x) % kWarpgroup;
-  Gatherer<S::kPlaces> gatherer(thread);
+  Gatherer<S::kPlaces, sizeof(typename S::Operand)> gatherer(thread);
   Turn<S::kStages> filling, landing;
   int gathering = 0;
   const int count = TileCount(table, task.tiling);
   for (int index = blockIdx.x; index < count; index += gridDim.x) {
     const Tile tile = FindTile(table, task.tiling, index);
     gatherer.Begin(task, tile);
-    for (int k = 0; k < task.in; k += kStageK) {
+    for (int k = 0; k < task.in; k += S::kStageK) {
       unsigned char* stage = shared.stages[filling.stage];
       gpu::Barrier* full = &shared.full[filling.stage];
       gpu::WaitPhase(&shared.empty[filling.stage], filling.parity ^ 1);
@@ -202,7 +209,7 @@ __device__ __forceinline__ void MultiplyTiles(const HopperTask& task, int warpgr
     const Tile tile = FindTile(table, task.tiling, index);
     float d[S::kPlaces / 2];
     Weights::Sum(task.in, warpgroup, shared, turn, d);
-    StoreTile<typename Weights::Number, S::kStoredRows>(
+    StoreTile<typename Weights::Number, S::kStoredRows, sizeof(typename S::Operand) == 1>(
         task.output, tile, tile.out_block * S::kRowsOfW + warpgroup * kWarpgroupRows, d,
         shared.staged[warpgroup], 1 + warpgroup);
   }
@@ -275,16 +282,16 @@ void LaunchTile(const HopperMaps& weights, const HopperTask& task, const HopperT
 template <typename Weights>
 void LaunchHopperProduct(const Product& product, const HopperMaps& weights, const HopperTile& tile,
                          int multiprocessors, Stream stream) {
-  const HopperTask task = {
-      product.x.as<unsigned char>(),
-      product.rows,
-      product.starts,
-      static_cast<int>(product.x.rows()),
-      static_cast<int>(product.places),
-      static_cast<int>(product.x.cols()),
-      TilingOf(product, tile),
-      {product.scales, product.bias, static_cast<int>(product.out), product.activation,
-       product.gated, product.y.data, product.y.dtype == DType::kFloat32, product.y.cols()}};
+  const HopperTask task = {product.x.as<unsigned char>(),
+                           product.rows,
+                           product.starts,
+                           static_cast<int>(product.x.rows()),
+                           static_cast<int>(product.places),
+                           static_cast<int>(product.x.cols()),
+                           TilingOf(product, tile),
+                           {product.scales, product.bias, static_cast<int>(product.out),
+                            product.activation, product.gated, product.row_scales, product.rows,
+                            product.y.data, product.y.dtype == DType::kFloat32, product.y.cols()}};
   LaunchTile<Weights>(weights, task, tile, multiprocessors, stream);
 }
 

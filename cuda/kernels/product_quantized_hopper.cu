@@ -8,6 +8,7 @@ namespace {
 template <typename T, WeightFormat kOf>
 struct QuantizedRows {
   using Number = T;
+  using Operand = T;
   static constexpr WeightFormat kFormat = kOf;
   static constexpr int kBoxBytes = kWarpgroupRows / kBlockRows * kBlockBytes;
   static constexpr int kFetchedBytes = kBoxBytes;

@@ -8,7 +8,7 @@
 
 namespace tessera::cuda {
 
-static_assert(kStageK == kBlockCols);
+static_assert(kRowBytes / 2 == kBlockCols && kStageSteps == kBlockSteps);
 using Operands = uint32_t[kBlockSteps][4];
 
 // A lane's 16 bytes of a block that begins `begin` bytes, a multiple of 128, into a box, swizzled
@@ -27,7 +27,7 @@ __device__ __forceinline__ void MultiplyOperands(const Operands& a, const unsign
   gpu::FenceMultiply();
 #pragma unroll
   for (int i = 0; i < kBlockSteps; ++i) {
-    gpu::MultiplyTile<kHalfType<T>>(d, a[i], b + 2 * i, !first || i > 0);
+    gpu::MultiplyTile<kOperandType<T>>(d, a[i], b + 2 * i, !first || i > 0);
   }
   gpu::CommitMultiply();
 }
@@ -43,12 +43,12 @@ __device__ __forceinline__ void SumFromRegisters(int in, int warpgroup, Shared<S
     Weights::Widen(shared.stages[turn.stage] + warpgroup * Weights::kBoxBytes, operands);
   };
   take(a);
-  for (int k = 0; k < in; k += kStageK) {
+  for (int k = 0; k < in; k += S::kStageK) {
     const int stage = turn.stage;
     MultiplyOperands<typename Weights::Number>(a, shared.stages[stage] + S::kWeightBytes, k == 0,
                                                d);
     turn.Advance();
-    if (k + kStageK < in) take(next);
+    if (k + S::kStageK < in) take(next);
     gpu::WaitMultiply<0>();
     gpu::HoldAccumulators(d);
     gpu::HoldOperands(a);

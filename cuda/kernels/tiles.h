@@ -5,11 +5,10 @@
 
 #include <algorithm>
 
+#include "cuda/kernels/hopper_tile.h"
 #include "gpu/gpu.h"
 
 namespace tessera::cuda {
-
-constexpr int kMostTiledExperts = 512;
 
 struct Tiling {
   int experts = 1;

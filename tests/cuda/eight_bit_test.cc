@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cuda/cuda_backend.h"
+#include "cuda/kernels/hopper_tile.h"
 
 namespace tessera::cuda {
 namespace {
@@ -82,12 +83,28 @@ TEST(EightBitTest, EveryPlaceIsTakenOnce) {
 }
 
 TEST(EightBitTest, NeedsSixteenBitActivations) {
-  for (const WeightFormat format : {WeightFormat::kFloat8, WeightFormat::kInt8}) {
+  for (const WeightFormat format : kQuantisedFormats) {
     const auto backend = MakeCudaBackend(DType::kFloat32, format);
     EXPECT_EQ(backend.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_NE(backend.status().message().find("--dtype bfloat16"), std::string::npos);
     EXPECT_TRUE(MakeCudaBackend(DType::kFloat16, format).ok());
   }
+}
+
+// Nothing else multiplies them.
+TEST(EightBitTest, RowsOf8BitsRefuseMoreExpertsThanTheKernelTakes) {
+  const auto backend = MakeCudaBackend(DType::kBFloat16, WeightFormat::kFloat8W8A8).value();
+  const std::vector<float> values(16 * 16, 0.5f);
+  const HostTensor matrix = {DType::kFloat32, {16, 16}, values.data()};
+  ExpertWeights source;
+  source.up.assign(kMostTiledExperts, {{matrix}, {}});
+  source.down = source.up;
+  EXPECT_TRUE(backend->PackExperts(source).ok());
+  source.up.push_back(source.up[0]);
+  source.down = source.up;
+  const auto packed = backend->PackExperts(source);
+  EXPECT_EQ(packed.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(packed.status().message().find("513 experts"), std::string::npos) << packed.status();
 }
 
 }  // namespace

@@ -138,6 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(FewBits{.name = "Float8Kv", .kv = DType::kFloat8, .cost = 0.1f},
                       FewBits{
                           .name = "Float8Weights", .weights = WeightFormat::kFloat8, .cost = 0.1f},
+                      FewBits{.name = "W8A8", .weights = WeightFormat::kFloat8W8A8, .cost = 0.2f},
                       FewBits{.name = "Int8Weights", .weights = WeightFormat::kInt8, .cost = 0.1f},
                       FewBits{.name = "Int4WeightsFloat8Kv",
                               .weights = WeightFormat::kInt4,

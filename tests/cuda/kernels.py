@@ -27,6 +27,7 @@ SUITES = {
     "lora": "LoraTest",
     "norm": "RowsTest",
     "product": "ExpertsTest",
+    "quantize": "LinearTest",
     "rope": "AttentionTest",
     "route": "ExpertsTest",
     "rows": "RowsTest",

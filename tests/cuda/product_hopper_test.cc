@@ -148,7 +148,36 @@ INSTANTIATE_TEST_SUITE_P(
                      .out = 137,
                      .bias = true,
                      .wide = true,
-                     .weights = WeightFormat::kInt4}),
+                     .weights = WeightFormat::kInt4},
+        ProductSetup{.name = "W8A8Gated",
+                     .counts = {7, 0, 9, 1, 130},
+                     .in = 80,
+                     .out = 208,
+                     .gated = true,
+                     .bias = true,
+                     .activation = Activation::kSilu,
+                     .gather = true,
+                     .weights = WeightFormat::kFloat8W8A8},
+        ProductSetup{.name = "W8A8OddColumnsFloat16",
+                     .dtype = kF16,
+                     .counts = {9, 7},
+                     .in = 37,
+                     .out = 37,
+                     .bias = true,
+                     .weights = WeightFormat::kFloat8W8A8},
+        ProductSetup{.name = "W8A8DeepFloat32Result",
+                     .counts = {7, 33},
+                     .in = 1160,
+                     .out = 137,
+                     .gather = true,
+                     .wide = true,
+                     .weights = WeightFormat::kFloat8W8A8},
+        ProductSetup{.name = "W8A8Dense",
+                     .dtype = kF16,
+                     .counts = {130},
+                     .in = 512,
+                     .out = 200,
+                     .weights = WeightFormat::kFloat8W8A8}),
     [](const auto& info) { return info.param.name; });
 
 // Whatever the tile and whoever is beside it, a place has the same bits.
@@ -214,6 +243,16 @@ TEST(HopperProductTilesTest, SameBitsInt4Weights) {
                   .weights = WeightFormat::kInt4});
 }
 
+TEST(HopperProductTilesTest, SameBitsW8A8) {
+  CheckEveryTile({.name = "",
+                  .counts = {7, 130},
+                  .in = 1096,
+                  .out = 140,
+                  .bias = true,
+                  .gather = true,
+                  .weights = WeightFormat::kFloat8W8A8});
+}
+
 // More steps than the deepest ring has stages, over several tiles of each block.
 TEST(HopperProductTilesTest, RingRunsThrough) {
   CheckEveryTile({.name = "", .counts = {9, 300}, .in = 1160, .out = 16});
@@ -227,6 +266,14 @@ TEST(HopperProductTilesTest, RingRunsThroughInt8Weights) {
 TEST(HopperProductTilesTest, RingRunsThroughInt4Weights) {
   CheckEveryTile(
       {.name = "", .counts = {9, 300}, .in = 1160, .out = 16, .weights = WeightFormat::kInt4});
+}
+
+TEST(HopperProductTilesTest, RingRunsThroughW8A8) {
+  CheckEveryTile({.name = "",
+                  .counts = {9, 300},
+                  .in = 2320,
+                  .out = 16,
+                  .weights = WeightFormat::kFloat8W8A8});
 }
 
 // Worked by hand from the PTX ISA: address 0x1400 / 16, leading offset 1, stride 1024 / 16,

@@ -75,13 +75,16 @@ class ProductProblem {
         bias_(experts_ * setup.out),
         starts_(experts_ + 1),
         rows_(places_),
+        x_bytes_(tokens_ * QuantizedStride()),
+        row_scales_(tokens_),
         y_(kGuard * 2 + places_ * cols_ * (setup.wide ? 2 : 1)) {
     for (int64_t i = 0; i < x_.size(); ++i) x_[i] = RandomHalf(1.0f);
     for (int64_t i = 0; i < weights_.size(); ++i) {
       weights_[i] = i % stride_ < setup.in ? RandomHalf(0.2f) : uint16_t{0};
     }
     for (int64_t i = 0; i < bias_.size(); ++i) bias_[i] = Random(1.0f);
-    if (setup.weights != WeightFormat::kActivations) Quantize();
+    if (quantized()) Quantize();
+    if (setup.weights == WeightFormat::kFloat8W8A8) QuantizeX();
     starts_[0] = 0;
     for (int64_t e = 0; e < experts_; ++e) {
       starts_[e + 1] = starts_[e] + setup.counts[static_cast<size_t>(e)];
@@ -94,6 +97,10 @@ class ProductProblem {
   Product product() const {
     Product product;
     product.x = Tensor(setup_.dtype, {tokens_, setup_.in}, x_.get());
+    if (setup_.weights == WeightFormat::kFloat8W8A8) {
+      product.x = Tensor(DType::kFloat8, {tokens_, QuantizedStride()}, x_bytes_.get());
+      product.row_scales = row_scales_.get();
+    }
     product.rows = setup_.gather ? rows_.get() : nullptr;
     product.starts = experts_ == 1 && !setup_.gather ? nullptr : starts_.get();
     product.places = places_;
@@ -153,12 +160,16 @@ class ProductProblem {
   static constexpr int64_t kGuard = 256;  // elements of 16 bits, keeps y aligned
 
   bool quantized() const { return setup_.weights != WeightFormat::kActivations; }
-  int64_t QuantizedStride() const { return (setup_.in + 63) / 64 * 64; }
+  int64_t QuantizedStride() const {
+    const int64_t unit = setup_.weights == WeightFormat::kFloat8W8A8 ? 16 : 64;
+    return (setup_.in + unit - 1) / unit * unit;
+  }
   // Of an expert.
   int64_t QuantizedBytes() const {
     if (setup_.weights == WeightFormat::kInt4) {
       return (setup_.out + 63) / 64 * (QuantizedStride() / 64) * kFourBitBoxBytes;
     }
+    if (setup_.weights == WeightFormat::kFloat8W8A8) return setup_.out * QuantizedStride();
     return (setup_.out + 15) / 16 * 16 * QuantizedStride();
   }
 
@@ -183,6 +194,20 @@ class ProductProblem {
     kept_ = tessera::testing::reference::Quantized(wide, setup_.in, setup_.weights);
   }
 
+  // Fills x_bytes_ and row_scales_ from x_, and kept_x_ with what they stand for.
+  void QuantizeX() {
+    QuantizeRows(Tensor(setup_.dtype, {tokens_, setup_.in}, x_.get()),
+                 Tensor(DType::kFloat8, {tokens_, QuantizedStride()}, x_bytes_.get()),
+                 row_scales_.get(), nullptr);
+    std::vector<float> wide;
+    for (int64_t i = 0; i < x_.size(); ++i) wide.push_back(Widen(setup_.dtype, x_[i]));
+    kept_x_ = tessera::testing::reference::Quantized(wide, setup_.in, WeightFormat::kFloat8);
+  }
+
+  double X(int64_t i) const {
+    return kept_x_.empty() ? Widen(setup_.dtype, x_[i]) : kept_x_[static_cast<size_t>(i)];
+  }
+
   float Random(float scale) {
     return scale * (static_cast<float>(random_() % 2001) / 1000.0f - 1.0f);
   }
@@ -203,7 +228,7 @@ class ProductProblem {
     for (int64_t k = 0; k < setup_.in; ++k) {
       const double weight = quantized() ? kept_[static_cast<size_t>(w * setup_.in + k)]
                                         : Widen(setup_.dtype, weights_[w * stride_ + k]);
-      sum += static_cast<double>(Widen(setup_.dtype, x_[token * setup_.in + k])) * weight;
+      sum += X(token * setup_.in + k) * weight;
     }
     return sum;
   }
@@ -219,8 +244,10 @@ class ProductProblem {
   Array<uint16_t> x_, weights_;
   Array<uint8_t> bytes_;
   Array<float> scales_, bias_;
-  tessera::testing::reference::Values kept_;
+  tessera::testing::reference::Values kept_, kept_x_;
   Array<int32_t> starts_, rows_;
+  Array<uint8_t> x_bytes_;
+  Array<float> row_scales_;
   Array<uint16_t> y_;
 };
 

@@ -156,7 +156,7 @@ TileFile RandomFile(std::mt19937& random) {
   TileFile file = {
       {"GPU \"" + std::to_string(random()) + "\"", static_cast<int>(1 + random() % 999)}, {}};
   for (size_t left = random() % 20; left > 0; --left) {
-    const auto format = static_cast<WeightFormat>(random() % 4);
+    const auto format = static_cast<WeightFormat>(random() % 5);
     TileTable::Tiles tiles;
     for (size_t i = random() % kPlaceBuckets + 1; i > 0; --i) {
       tiles.push_back(RandomTile(random, format));

@@ -159,19 +159,19 @@ TEST_F(TuningTest, BothProductsOfExpertsAreShapesOfTheirOwn) {
 }
 
 TEST_F(TuningTest, QuantisedWeightsToo) {
-  for (const WeightFormat format :
-       {WeightFormat::kFloat8, WeightFormat::kInt8, WeightFormat::kInt4}) {
+  for (const WeightFormat format : {WeightFormat::kFloat8, WeightFormat::kInt8, WeightFormat::kInt4,
+                                    WeightFormat::kFloat8W8A8}) {
     TuningOptions options;
     options.timer = {.most_places = 1, .cold_bytes = 1e5, .repeats = 3};
     CudaBackend backend(DType::kFloat16, format, gpu::Device{"emulated", 9, 0, 4, 0},
                         gpu::OpenSideStream(), directory_, options);
-    const auto weights = Pack(backend, 72);
+    const auto weights = Pack(backend, 80);
     backend.Prepare();
     Multiply(backend, *weights, 3);
     EXPECT_EQ(backend.fallbacks(), Fallbacks{});
-    EXPECT_TRUE(ReadTiles(file())->table.Has({.in = 72, .out = kOut, .format = format}));
+    EXPECT_TRUE(ReadTiles(file())->table.Has({.in = 80, .out = kOut, .format = format}));
   }
-  EXPECT_EQ(ReadTiles(file())->table.shapes().size(), 3u) << "the file keeps what it had";
+  EXPECT_EQ(ReadTiles(file())->table.shapes().size(), 4u) << "the file keeps what it had";
 }
 
 TEST_F(TuningTest, AFileThatIsNoTableIsAWarningAndMeasuredAnew) {
@@ -264,7 +264,8 @@ TEST_F(TuningTest, NarrowTilesAreTimedWhereWholeOnesAreTooFew) {
 TEST_F(TuningTest, CandidatesHaveKernels) {
   for (const int64_t out : {16, 64, 65, 4096}) {
     for (int bucket = 0; bucket < kPlaceBuckets; ++bucket) {
-      for (const WeightFormat format : {WeightFormat::kActivations, WeightFormat::kInt4}) {
+      for (const WeightFormat format :
+           {WeightFormat::kActivations, WeightFormat::kInt4, WeightFormat::kFloat8W8A8}) {
         const auto tiles =
             CandidateTiles({.in = 64, .out = out, .format = format}, MostPlaces(bucket), 132);
         EXPECT_FALSE(tiles.empty());

@@ -43,6 +43,8 @@ std::vector<BackendCase> ProductCases() {
     cases.push_back(CaseOf(d, "Fp8Weights", WeightFormat::kFloat8));
     cases.push_back(CaseOf(d, "Int8Weights", WeightFormat::kInt8));
     cases.push_back(CaseOf(d, "Int4Weights", WeightFormat::kInt4));
+    if (d.major != 9) continue;
+    cases.push_back(CaseOf(d, "W8A8", WeightFormat::kFloat8W8A8));
   }
   return cases;
 }

@@ -12,7 +12,8 @@
 
 namespace tessera::gpu {
 struct Barrier;
-}
+enum class OperandType;
+}  // namespace tessera::gpu
 
 namespace tessera::gpu::emulated {
 
@@ -39,7 +40,7 @@ struct Multiplication {
   std::array<uint32_t, 4> as_they_were;  // … when the product began
   uint64_t a, b;
   bool add;
-  float (*widen)(uint16_t);
+  OperandType type;
 };
 
 // The products of one thread. From the first product on, d itself holds NaNs and `sums` the values,

@@ -1,5 +1,6 @@
 // Products of warpgroups of gpu/hopper.h.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -12,19 +13,34 @@ namespace tessera::gpu {
 namespace emulated {
 namespace {
 
-constexpr int kDepth = 16;     // wgmma's K
+constexpr int kDepth = 32;     // wgmma's K at most
 constexpr int kWarpRows = 16;  // of the 64 of a warpgroup
 constexpr int kMostColumns = 256;
+
+int DepthOf(OperandType type) { return type == OperandType::kFloat8 ? 32 : 16; }
+
+float Widen(OperandType type, uint16_t half) {
+  return type == OperandType::kBFloat16 ? BFloat16ToFloat(half) : Float16ToFloat(half);
+}
+
+// E4M3 (OCP OFP8).
+float WidenByte(uint8_t byte) {
+  const int exponent = byte >> 3 & 15;
+  const int fraction = byte & 7;
+  if ((byte & 0x7f) == 0x7f) return std::numeric_limits<float>::quiet_NaN();
+  const float magnitude = exponent == 0
+                              ? std::ldexp(static_cast<float>(fraction), -9)
+                              : std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+  return byte < 0x80 ? magnitude : -magnitude;
+}
 
 uint64_t Bits(uint64_t word, int first, int count) { return word >> first & ((1ull << count) - 1); }
 
 // PTX ISA, "matrix descriptor", of an operand whose rows of K are 128 bytes, swizzled.
 class Operand {
  public:
-  Operand(uint64_t descriptor, float (*widen)(uint16_t))
-      : start_(Bits(descriptor, 0, 14) << 4),
-        stride_(Bits(descriptor, 32, 14) << 4),
-        widen_(widen) {
+  Operand(uint64_t descriptor, OperandType type)
+      : start_(Bits(descriptor, 0, 14) << 4), stride_(Bits(descriptor, 32, 14) << 4), type_(type) {
     TESSERA_CHECK_MSG(Bits(descriptor, 62, 2) == 1, "only the 128-byte swizzle is emulated");
     TESSERA_CHECK_MSG(Bits(descriptor, 49, 3) == 0, "base offset");
     TESSERA_CHECK_MSG((Bits(descriptor, 14, 2) | Bits(descriptor, 30, 2) | Bits(descriptor, 46, 3) |
@@ -32,25 +48,30 @@ class Operand {
                       "bits that mean nothing are set");
   }
   void ReadRow(int row, float (&values)[kDepth]) const {
-    for (int k = 0; k < kDepth; k += 8) {
+    for (int chunk = 0; chunk < 2; ++chunk) {
       const size_t address = start_ + static_cast<size_t>(row / 8) * stride_ +
-                             static_cast<size_t>(row % 8 * 128 + k * 2);
+                             static_cast<size_t>(row % 8 * 128 + chunk * 16);
+      const unsigned char* bytes = Hopper::Current().Read(Swizzled(address));
+      if (type_ == OperandType::kFloat8) {
+        for (int i = 0; i < 16; ++i) values[chunk * 16 + i] = WidenByte(bytes[i]);
+        continue;
+      }
       uint16_t halves[8];
-      std::memcpy(halves, Hopper::Current().Read(Swizzled(address)), 16);
-      for (int i = 0; i < 8; ++i) values[k + i] = widen_(halves[i]);
+      std::memcpy(halves, bytes, 16);
+      for (int i = 0; i < 8; ++i) values[chunk * 8 + i] = Widen(type_, halves[i]);
     }
   }
 
  private:
   size_t start_, stride_;
-  float (*widen_)(uint16_t);
+  OperandType type_;
 };
 
 // The warp's 16 rows of operand a; `works` are its lanes' views of the product.
 void ReadRows(const Multiplication* const (&works)[kWarp], int first_row,
               float (&rows)[kWarpRows][kDepth]) {
   if (works[0]->registers == nullptr) {
-    const Operand a(works[0]->a, works[0]->widen);
+    const Operand a(works[0]->a, works[0]->type);
     for (int r = 0; r < kWarpRows; ++r) a.ReadRow(first_row + r, rows[r]);
     return;
   }
@@ -62,7 +83,7 @@ void ReadRows(const Multiplication* const (&works)[kWarp], int first_row,
     for (int i = 0; i < 8; ++i) {
       const uint32_t pair = work.as_they_were[static_cast<size_t>(i / 2)];
       rows[lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2 + i / 4 * 8] =
-          work.widen(static_cast<uint16_t>(pair >> i % 2 * 16));
+          Widen(work.type, static_cast<uint16_t>(pair >> i % 2 * 16));
     }
   }
 }
@@ -70,15 +91,16 @@ void ReadRows(const Multiplication* const (&works)[kWarp], int first_row,
 // sums [16, columns] (+)= rows · bᵀ.
 void MultiplyRows(const Multiplication& work, const float (&rows)[kWarpRows][kDepth],
                   float (*sums)[kMostColumns]) {
-  const Operand b(work.b, work.widen);
+  const Operand b(work.b, work.type);
+  const int depth = DepthOf(work.type);
   float columns[kDepth][kMostColumns];
   for (int c = 0; c < work.columns; ++c) {
     float values[kDepth];
     b.ReadRow(c, values);
-    for (int k = 0; k < kDepth; ++k) columns[k][c] = values[k];
+    for (int k = 0; k < depth; ++k) columns[k][c] = values[k];
   }
   for (int r = 0; r < kWarpRows; ++r) {
-    for (int k = 0; k < kDepth; ++k) {
+    for (int k = 0; k < depth; ++k) {
 #pragma omp simd
       for (int c = 0; c < work.columns; ++c) {
         const float before = k > 0 || work.add ? sums[r][c] : 0.0f;
@@ -164,7 +186,7 @@ uint64_t MatrixDescriptor(const void* shared) {
 void FenceMultiply() { emulated::Mine().fenced = true; }
 
 void StartMultiply(float* d, int columns, const uint32_t* a, uint64_t descriptor, uint64_t b,
-                   bool add, float (*widen)(uint16_t)) {
+                   bool add, OperandType type) {
   emulated::Multiplier& mine = emulated::Mine();
   TESSERA_CHECK_MSG(mine.fenced, "product without FenceMultiply() before it");
   if (!mine.sums.contains(d)) {
@@ -173,7 +195,7 @@ void StartMultiply(float* d, int columns, const uint32_t* a, uint64_t descriptor
   }
   std::array<uint32_t, 4> registers = {};
   if (a != nullptr) std::copy_n(a, registers.size(), registers.begin());
-  mine.open.push_back({d, columns, a, registers, descriptor, b, add, widen});
+  mine.open.push_back({d, columns, a, registers, descriptor, b, add, type});
 }
 
 // Also checks that the whole warpgroup runs the same products.
@@ -190,7 +212,7 @@ void CommitMultiply() {
                                                        return x.a == y.a && x.b == y.b &&
                                                               x.add == y.add &&
                                                               x.columns == y.columns &&
-                                                              x.widen == y.widen;
+                                                              x.type == y.type;
                                                      }));
                           }
                         });

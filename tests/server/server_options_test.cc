@@ -48,11 +48,11 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
   const Parsed parsed =
-      Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0", "--http-listen=localhost:9",
-             "--device=cpu", "--dtype=float16", "--router=gumbel", "--drain-timeout=1m30s",
-             "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64", "--step-tokens=99",
-             "--max-context=77", "--max-image-tokens=0", "--threads=2", "--log-level=debug", "--emulate-capacity",
-             "--routing-telemetry=layer"});
+      Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0",
+             "--http-listen=localhost:9", "--device=cpu", "--dtype=float16", "--router=gumbel",
+             "--drain-timeout=1m30s", "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64",
+             "--step-tokens=99", "--max-context=77", "--max-image-tokens=0", "--threads=2",
+             "--log-level=debug", "--emulate-capacity", "--routing-telemetry=layer"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
@@ -86,6 +86,9 @@ TEST(ServerOptionsTest, TakesQuantisedWeightsOnTheGpu) {
   const Parsed int4 = Parse({"--model=/", "--device=cuda", "--weights=int4"});
   ASSERT_TRUE(int4.ok()) << int4.err;
   EXPECT_EQ(int4.options().weights, WeightFormat::kInt4);
+  const Parsed w8a8 = Parse({"--model=/", "--device=cuda", "--weights=fp8-w8a8"});
+  ASSERT_TRUE(w8a8.ok()) << w8a8.err;
+  EXPECT_EQ(w8a8.options().weights, WeightFormat::kFloat8W8A8);
 }
 
 TEST(ServerOptionsTest, TakesAnEightBitKvCacheOnTheGpu) {
@@ -116,8 +119,10 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--device", "tpu"}, "tpu"},
       {{"--model", "/", "--dtype", "float8"},
        "--dtype: \"float8\" is not one of auto, float32, bfloat16, float16"},
-      {{"--model", "/", "--device", "cuda", "--weights", "int3"}, "\"int3\" is not one of fp8, int8, int4"},
-      {{"--model", "/", "--weights", "fp8"}, "--weights fp8 is for the GPU only; add --device cuda"},
+      {{"--model", "/", "--device", "cuda", "--weights", "int3"},
+       "\"int3\" is not one of fp8, int8, int4, fp8-w8a8"},
+      {{"--model", "/", "--weights", "fp8"},
+       "--weights fp8 is for the GPU only; add --device cuda"},
       {{"--model", "/", "--device", "cpu", "--weights", "int8"}, "add --device cuda"},
       {{"--model", "/", "--device", "cuda", "--dtype", "float32", "--weights", "int8"},
        "--weights int8 does not go with --dtype float32; use bfloat16 or float16"},

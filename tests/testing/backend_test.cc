@@ -25,6 +25,11 @@ float RoundToFloat16(float value) {
   return std::nearbyint(value / step) * step;
 }
 
+float RoundTo(DType dtype, float value) {
+  if (dtype == DType::kBFloat16) return RoundToBFloat16(value);
+  return dtype == DType::kFloat16 ? RoundToFloat16(value) : value;
+}
+
 }  // namespace
 
 std::string BackendCaseName(const ::testing::TestParamInfo<BackendCase>& info) {
@@ -36,9 +41,7 @@ std::vector<float> RandomFloats(int64_t count, uint32_t seed, float scale, DType
   std::vector<float> values(count);
   for (float& value : values) {
     const float unit = static_cast<float>(generator() >> 8) / (1 << 24);
-    value = scale * (2 * unit - 1);
-    if (dtype == DType::kBFloat16) value = RoundToBFloat16(value);
-    if (dtype == DType::kFloat16) value = RoundToFloat16(value);
+    value = RoundTo(dtype, scale * (2 * unit - 1));
   }
   return values;
 }
@@ -49,6 +52,13 @@ void BackendTest::SetUp() {
   auto made = GetParam().make();
   if (!made.ok()) GTEST_SKIP() << made.status().ToString();
   backend_ = *std::move(made);
+}
+
+reference::Values BackendTest::Rows(const reference::Values& x, int64_t in) const {
+  if (GetParam().weights != WeightFormat::kFloat8W8A8) return x;
+  std::vector<float> rounded;
+  for (const double value : x) rounded.push_back(RoundTo(dtype(), static_cast<float>(value)));
+  return reference::Quantized(rounded, in, WeightFormat::kFloat8);
 }
 
 Tensor BackendTest::Keep(const std::vector<float>& values, std::vector<int64_t> dims, DType dtype) {

@@ -24,6 +24,7 @@ struct BackendCase {
   bool emulated = false;  // thousands of times slower: tests take their smaller sizes
   WeightFormat weights = WeightFormat::kActivations;  // of linear layers and experts
   bool float8_kv = false;                             // KV caches have 8 bits
+  double sum_tolerance = 2e-6;                        // of a matrix product alone, in float32
 };
 // Each test executable says which devices it tests.
 std::vector<BackendCase> BackendCases();
@@ -48,6 +49,8 @@ class BackendTest : public ::testing::TestWithParam<BackendCase> {
   std::vector<float> Random(int64_t count, uint32_t seed, float scale = 1.0f) const {
     return RandomFloats(count, seed, scale, dtype());
   }
+  // What the device multiplies of rows x [T, in] that come to a linear layer or an expert's.
+  reference::Values Rows(const reference::Values& x, int64_t in) const;
   // What the device keeps of weight [out, in] of a linear layer or an expert.
   reference::Values Kept(const std::vector<float>& weight, int64_t in) const {
     return reference::Quantized(weight, in, GetParam().weights);

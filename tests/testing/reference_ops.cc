@@ -44,7 +44,7 @@ namespace {
 // The numbers of a format that are not negative, ascending: number i has bits i.
 std::vector<float> NumbersOf(WeightFormat format) {
   std::vector<float> numbers;
-  for (int bits = 0; bits <= (format == WeightFormat::kFloat8 ? 0x7e : 127); ++bits) {
+  for (int bits = 0; bits <= (format == WeightFormat::kInt8 ? 127 : 0x7e); ++bits) {
     const int exponent = bits >> 3;
     const auto fraction = static_cast<float>(bits & 7) / 8;
     if (format == WeightFormat::kInt8) {
@@ -235,15 +235,14 @@ RoutingValues Route(const Values& x, const Values& router, const Values& bias, c
   return result;
 }
 
-Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
-                 Activation activation, bool gated) {
-  Values inner;
-  if (gated) {
-    const Values both = Linear(x, expert.up, expert.up_bias, hidden, 2 * ffn, Activation::kNone);
-    inner = GatedActivate(both, ffn, activation);
-  } else {
-    inner = Linear(x, expert.up, expert.up_bias, hidden, ffn, activation);
-  }
+Values ExpertUp(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
+                Activation activation, bool gated) {
+  if (!gated) return Linear(x, expert.up, expert.up_bias, hidden, ffn, activation);
+  const Values both = Linear(x, expert.up, expert.up_bias, hidden, 2 * ffn, Activation::kNone);
+  return GatedActivate(both, ffn, activation);
+}
+
+Values ExpertDown(const Values& inner, const Expert& expert, int64_t hidden, int64_t ffn) {
   return Linear(inner, expert.down, expert.down_bias, ffn, hidden, Activation::kNone);
 }
 

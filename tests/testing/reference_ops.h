@@ -19,7 +19,8 @@ double Activate(Activation activation, double x);
 Values Linear(const Values& x, const Values& weight, const Values& bias, int64_t in, int64_t out,
               Activation activation);
 
-// What a device keeps of weight [rows, in] in the format: each row's, or group's, scale times its numbers.
+// What a device keeps of weight [rows, in] in the format: each row's, or group's, scale times its
+// numbers.
 Values Quantized(const std::vector<float>& weight, int64_t in, WeightFormat format);
 
 // What a KV cache of 8 bits keeps of rows of `dim` numbers: each row's scale times its numbers. Of
@@ -60,10 +61,13 @@ RoutingValues Route(const Values& x, const Values& router, const Values& bias, c
 struct Expert {
   Values up, up_bias, down, down_bias;
 };
-Values ExpertFfn(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
-                 Activation activation, bool gated);
+// What is between up and down, and down of that.
+Values ExpertUp(const Values& x, const Expert& expert, int64_t hidden, int64_t ffn,
+                Activation activation, bool gated);
+Values ExpertDown(const Values& inner, const Expert& expert, int64_t hidden, int64_t ffn);
 
-// base [rows, out] + scale · Σ_e gates[t, e] · (x A_eᵀ) B_eᵀ; a [E][rank · in], b [E][out · rank], gates [rows, E].
+// base [rows, out] + scale · Σ_e gates[t, e] · (x A_eᵀ) B_eᵀ; a [E][rank · in], b [E][out · rank],
+// gates [rows, E].
 Values AddLora(const Values& base, const Values& x, const std::vector<Values>& a,
                const std::vector<Values>& b, const Values& gates, double scale, int64_t in,
                int64_t rank, int64_t out);

@@ -37,7 +37,7 @@ void ClaimRegisters() {
 }
 
 // --- products ---
-enum class HalfType { kBFloat16, kFloat16 };
+enum class OperandType { kBFloat16, kFloat16, kFloat8 };
 
 uint64_t MatrixDescriptor(const void* shared);
 void FenceMultiply();
@@ -54,17 +54,15 @@ void HoldOperands(uint32_t (&)[kCount][4]) {}
 
 // `a`: the thread's four registers, or null where `descriptor` says where the operand lies.
 void StartMultiply(float* d, int columns, const uint32_t* a, uint64_t descriptor, uint64_t b,
-                   bool add, float (*widen)(uint16_t));
-template <HalfType kType>
-constexpr float (*kWiden)(uint16_t) = kType == HalfType::kBFloat16 ? ::tessera::BFloat16ToFloat
-                                                                   : ::tessera::Float16ToFloat;
-template <HalfType kType, int kCount>
+                   bool add, OperandType type);
+template <OperandType kType, int kCount>
 void MultiplyTile(float (&d)[kCount], uint64_t a, uint64_t b, bool add) {
-  StartMultiply(d, 2 * kCount, nullptr, a, b, add, kWiden<kType>);
+  StartMultiply(d, 2 * kCount, nullptr, a, b, add, kType);
 }
-template <HalfType kType, int kCount>
+template <OperandType kType, int kCount>
 void MultiplyTile(float (&d)[kCount], const uint32_t (&a)[4], uint64_t b, bool add) {
-  StartMultiply(d, 2 * kCount, a, 0, b, add, kWiden<kType>);
+  static_assert(kType != OperandType::kFloat8, "not emulated");
+  StartMultiply(d, 2 * kCount, a, 0, b, add, kType);
 }
 
 }  // namespace tessera::gpu

@@ -34,9 +34,13 @@ std::vector<BackendCase> ProductCases() {
     if (!c.name.starts_with("Cuda") || c.dtype == DType::kFloat32) continue;
     const std::pair<const char*, WeightFormat> formats[] = {{"Fp8Weights", WeightFormat::kFloat8},
                                                             {"Int8Weights", WeightFormat::kInt8},
-                                                            {"Int4Weights", WeightFormat::kInt4}};
+                                                            {"Int4Weights", WeightFormat::kInt4},
+                                                            {"W8A8", WeightFormat::kFloat8W8A8}};
     for (const auto& [name, format] : formats) {
+      if (!MakeCudaBackend(c.dtype, format).ok()) continue;
       BackendCase quantized = c;
+      // The tensor cores keep about 14 bits of sums of 8-bit numbers.
+      if (format == WeightFormat::kFloat8W8A8) quantized.sum_tolerance = 1e-3;
       quantized.name += name;
       quantized.weights = format;
       quantized.make = [dtype = c.dtype, format] { return MakeCudaBackend(dtype, format); };

@@ -147,7 +147,9 @@ TEST_P(ExpertsTest, MatchesReference) {
         const int32_t e = c.choices[t][j];
         const reference::Expert expert = {Kept(layer.up[e], c.hidden), Widen(layer.up_bias[e]),
                                           Kept(layer.down[e], c.ffn), Widen(layer.down_bias[e])};
-        const auto out = reference::ExpertFfn(row, expert, c.hidden, c.ffn, c.activation, c.gated);
+        const auto inner = reference::ExpertUp(Rows(row, c.hidden), expert, c.hidden, c.ffn,
+                                               c.activation, c.gated);
+        const auto out = reference::ExpertDown(Rows(inner, c.ffn), expert, c.hidden, c.ffn);
         std::copy(out.begin(), out.end(), expected.begin() + places[t * k + j] * c.hidden);
         for (int64_t i = 0; i < c.hidden; ++i) {
           combined[t * c.hidden + i] += weights[t * k + j] * out[i];

@@ -40,14 +40,15 @@ TEST_P(LinearTest, MatchesReference) {
     const auto x = Random(c.rows * c.in, 3);
     const auto packed = Pack(weight, bias, c.in, c.out);
     Tensor input = backend().UploadActivations(x, {c.rows, c.in});
+    const auto multiplied = Rows(Widen(x), c.in);
     const auto expected =
-        reference::Linear(Widen(x), Kept(weight, c.in), Widen(bias), c.in, c.out, c.activation);
+        reference::Linear(multiplied, Kept(weight, c.in), Widen(bias), c.in, c.out, c.activation);
     EXPECT_TRUE(Near(backend().DownloadFloats(backend().Linear(input, *packed, c.activation)),
                      expected, tolerance()));
-    const auto plain = reference::Linear(Widen(x), Kept(weight, c.in), Widen(bias), c.in, c.out,
+    const auto plain = reference::Linear(multiplied, Kept(weight, c.in), Widen(bias), c.in, c.out,
                                          Activation::kNone);
-    EXPECT_TRUE(
-        Near(backend().DownloadFloats(backend().LinearFloat32(input, *packed)), plain, 2e-6));
+    EXPECT_TRUE(Near(backend().DownloadFloats(backend().LinearFloat32(input, *packed)), plain,
+                     GetParam().sum_tolerance));
   }
 }
 
@@ -75,7 +76,8 @@ TEST_P(LinearTest, TakesTransposedWeights) {
   const HostTensor views[] = {{DType::kFloat32, {out, in}, floats.data(), stride},
                               {DType::kBFloat16, {out, in}, halves.data(), stride}};
   for (const HostTensor& view : views) {
-    if (view.dtype == DType::kBFloat16 && backend().activation_dtype() != DType::kBFloat16) continue;
+    if (view.dtype == DType::kBFloat16 && backend().activation_dtype() != DType::kBFloat16)
+      continue;
     LinearWeights transposed;
     transposed.weights = {view, Host(straight, {3, in})};
     EXPECT_EQ(backend().DownloadFloats(
@@ -105,7 +107,7 @@ TEST_P(LinearTest, StacksPieces) {
   const auto x = Random(3 * in, 5);
   Tensor y = backend().Linear(backend().UploadActivations(x, {3, in}), **packed);
   EXPECT_TRUE(Near(backend().DownloadFloats(y),
-                   reference::Linear(Widen(x), weight, bias, in, 14, Activation::kNone),
+                   reference::Linear(Rows(Widen(x), in), weight, bias, in, 14, Activation::kNone),
                    tolerance()));
 }
 
@@ -174,20 +176,36 @@ TEST_P(LinearTest, QuantisedWeightsTakeFewBytes) {
   }
 }
 
-// What gives logits keeps 8 bits where the others keep 4.
-TEST_P(LinearTest, LogitsGetAtLeastEightBits) {
-  if (GetParam().weights != WeightFormat::kInt4) GTEST_SKIP() << "not of 4 bits";
+// What gives logits keeps more bits where the others keep the fewest.
+TEST_P(LinearTest, LogitsGetMoreBits) {
+  const WeightFormat weights = GetParam().weights;
+  if (weights != WeightFormat::kInt4 && weights != WeightFormat::kFloat8W8A8) {
+    GTEST_SKIP() << "as many bits as the others";
+  }
+  const auto more = weights == WeightFormat::kInt4 ? WeightFormat::kInt8 : WeightFormat::kFloat8;
   const auto weight = Random(64 * 128, 1);
   const auto x = Random(128, 3);
   LinearWeights source = {{Host(weight, {64, 128})}, {}};
   source.logits = true;
   const auto packed = *backend().PackLinear(source);
-  EXPECT_TRUE(Near(backend().DownloadFloats(backend().LinearFloat32(
-                       backend().UploadActivations(x, {1, 128}), *packed)),
-                   reference::Linear(Widen(x),
-                                     reference::Quantized(weight, 128, WeightFormat::kInt8), {},
-                                     128, 64, Activation::kNone),
+  EXPECT_TRUE(Near(backend().DownloadFloats(
+                       backend().LinearFloat32(backend().UploadActivations(x, {1, 128}), *packed)),
+                   reference::Linear(Widen(x), reference::Quantized(weight, 128, more), {}, 128, 64,
+                                     Activation::kNone),
                    2e-6));
+}
+
+TEST_P(LinearTest, RowsOf8BitsThatAreNotFiniteShow) {
+  if (GetParam().weights != WeightFormat::kFloat8W8A8) GTEST_SKIP() << "rows have more bits";
+  auto x = Random(3 * 64, 1);
+  x[7] = std::numeric_limits<float>::infinity();
+  std::fill(x.begin() + 2 * 64, x.end(), 0.0f);
+  const auto packed = Pack(Random(64, 3), {}, 64, 1);
+  const auto y = backend().DownloadFloats(
+      backend().LinearFloat32(backend().UploadActivations(x, {3, 64}), *packed));
+  EXPECT_TRUE(std::isnan(y[0]));
+  EXPECT_TRUE(std::isfinite(y[1]));
+  EXPECT_EQ(y[2], 0.0f);
 }
 
 // A scale of infinity, rather than numbers that look like weights.
