@@ -25,8 +25,9 @@ class RpcGuard {
   RpcGuard& operator=(const RpcGuard&) = delete;
 
   const CallFacts& call() const { return call_; }
-  // The client's deadline has passed: the engine ends the request by itself, as a deadline and not
-  // as a cancellation.
+  // The client's deadline has passed, or will in a moment: where the call ends now, the client's
+  // patience ended, and the engine ends the request by itself, as a deadline and not as a
+  // cancellation.
   bool DeadlinePassed() const;
 
   // Exactly once, before the call's Finish().
