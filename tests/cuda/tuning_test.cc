@@ -14,6 +14,7 @@
 #include "engine/cpu/cpu_backend.h"
 #include "tests/cuda/product_problem.h"
 #include "tests/emulated/clock.h"
+#include "tests/emulated/copy_engine.h"
 
 namespace tessera {
 namespace {
@@ -231,6 +232,23 @@ TEST_F(TuningTest, EachShapeThatFallsBackIsCountedAndToldOnce) {
   EXPECT_EQ(backend->fallbacks(), (Fallbacks{1, 0, 1}));
   EXPECT_EQ(Said("[warning] slow path: product 1 x 20 -> 128 does not fit"), 1u) << log_.str();
   EXPECT_EQ(Said("[warning] slow path: product 1 x 64 -> 128 has no measured tiles"), 1u);
+}
+
+TEST_F(TuningTest, WeightsThatTheCopyEngineDoesNotBringTakeTheOtherKernel) {
+  const auto ampere = Make(directory_, 8);
+  const auto expected = Multiply(*ampere, *Pack(*ampere), 3);
+  gpu::emulated::SetTensorMaps(false);
+  const auto backend = Make(directory_);
+  const auto weights = Pack(*backend);
+  CudaBackend bytes(DType::kBFloat16, WeightFormat::kFloat8W8A8,
+                    gpu::Device{"emulated", 9, 0, 4, 0}, gpu::OpenSideStream());
+  const std::vector<float> values(16 * 16, 0.5f);
+  const auto refused = bytes.PackLinear({{{DType::kFloat32, {16, 16}, values.data()}}, {}});
+  gpu::emulated::SetTensorMaps(true);
+  EXPECT_EQ(Multiply(*backend, *weights, 3), expected);
+  EXPECT_EQ(backend->fallbacks()[static_cast<size_t>(FallbackReason::kTensorMap)], 1u);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(refused.status().message().find("--weights fp8"), std::string::npos);
 }
 
 TEST_F(TuningTest, NothingFallsBackWhereNothingIsMissing) {
