@@ -3,6 +3,7 @@
 //   gpu_ceilings [--dense-only] [--cublaslt PATH]...
 #include <cublasLt.h>
 #include <cuda_bf16.h>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
 #include <dlfcn.h>
 
@@ -66,12 +67,13 @@ __device__ uint32_t Mix(uint64_t value) {  // splitmix64 (Steele, Lea and Flood 
   return static_cast<uint32_t>(value ^ (value >> 31));
 }
 
-__global__ void FillNormal(__nv_bfloat16* to, int64_t count, uint64_t seed) {
+template <typename T>
+__global__ void FillNormal(T* to, int64_t count, uint64_t seed) {
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     const float u = (static_cast<float>(Mix(2 * (seed + i))) + 1.0f) * 0x1p-32f;
     const float v = static_cast<float>(Mix(2 * (seed + i) + 1)) * 0x1p-32f;
-    to[i] = __float2bfloat16(sqrtf(-2 * logf(fminf(u, 1.0f))) * cospif(2 * v));
+    to[i] = T(sqrtf(-2 * logf(fminf(u, 1.0f))) * cospif(2 * v));
   }
 }
 
@@ -105,9 +107,9 @@ __global__ void __launch_bounds__(kThreads) WriteWords(uint4* to, uint32_t value
 }
 __global__ void Nothing() {}
 
+template <typename T = __nv_bfloat16>
 void Fill(void* memory, size_t bytes, uint64_t seed) {
-  FillNormal<<<2048, 256>>>(static_cast<__nv_bfloat16*>(memory), static_cast<int64_t>(bytes / 2),
-                            seed);
+  FillNormal<<<2048, 256>>>(static_cast<T*>(memory), static_cast<int64_t>(bytes / sizeof(T)), seed);
   Check(cudaGetLastError(), "fill");
 }
 
@@ -206,46 +208,54 @@ struct CublasLt {
   }
 };
 
-// c [n, n] = a · bᵀ of bfloat16, float32 inside; the best of the heuristic's first algorithms.
-void MeasureDense(const CublasLt& lt) {
+// c [n, n] = a · bᵀ, a and b of T, c of bfloat16, float32 inside, of 8-bit numbers with fast
+// accumulation; the best of the heuristic's first algorithms. Nothing where there is none.
+template <typename T>
+void MeasureDense(const CublasLt& lt, cudaDataType type, const char* name) {
   constexpr int kAlgorithms = 8;
-  const size_t bytes = kSide * kSide * 2;
+  constexpr size_t kCount = kSide * kSide;
   void *a = nullptr, *b = nullptr, *c = nullptr, *workspace = nullptr;
-  for (void** memory : {&a, &b, &c}) Check(cudaMalloc(memory, bytes), "memory");
+  for (void** memory : {&a, &b}) Check(cudaMalloc(memory, kCount * sizeof(T)), "memory");
+  Check(cudaMalloc(&c, kCount * sizeof(__nv_bfloat16)), "memory");
   Check(cudaMalloc(&workspace, kWorkspaceBytes), "memory");
-  Fill(a, bytes, 2);
-  Fill(b, bytes, 3);
+  Fill<T>(a, kCount * sizeof(T), 2);
+  Fill<T>(b, kCount * sizeof(T), 3);
   cublasLtHandle_t handle;
   cublasLtMatmulDesc_t desc;
-  cublasLtMatrixLayout_t layout;
+  cublasLtMatrixLayout_t layout, result;
   cublasLtMatmulPreference_t preference;
   const cublasOperation_t transpose = CUBLAS_OP_T;
+  const int8_t fast = sizeof(T) == 1 ? 1 : 0;
   Check(lt.create(&handle), "create");
   Check(lt.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
   Check(lt.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof(transpose)),
         "description");
-  Check(lt.layout_create(&layout, CUDA_R_16BF, kSide, kSide, kSide), "layout");
+  Check(lt.desc_set(desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof(fast)), "description");
+  Check(lt.layout_create(&layout, type, kSide, kSide, kSide), "layout");
+  Check(lt.layout_create(&result, CUDA_R_16BF, kSide, kSide, kSide), "layout");
   Check(lt.preference_create(&preference), "preference");
   Check(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspaceBytes,
                           sizeof(kWorkspaceBytes)),
         "preference");
   cublasLtMatmulHeuristicResult_t found[kAlgorithms] = {};
   int count = 0;
-  Check(lt.heuristic(handle, desc, layout, layout, layout, layout, preference, kAlgorithms, found,
-                     &count),
-        "heuristic");
+  if (lt.heuristic(handle, desc, layout, layout, result, result, preference, kAlgorithms, found,
+                   &count) != CUBLAS_STATUS_SUCCESS) {
+    std::fprintf(stderr, "%s: cuBLASLt has no such product here\n", name);
+  }
   const float one = 1, zero = 0;
   double best = 0;
   for (int i = 0; i < count; ++i) {
     const auto multiply = [&] {
-      return lt.matmul(handle, desc, &one, a, layout, b, layout, &zero, c, layout, c, layout,
+      return lt.matmul(handle, desc, &one, a, layout, b, layout, &zero, c, result, c, result,
                        &found[i].algo, workspace, kWorkspaceBytes, nullptr);
     };
     if (multiply() != CUBLAS_STATUS_SUCCESS) continue;
     const double seconds = MedianSeconds([&] { multiply(); });
     best = std::max(best, 2.0 * kSide * kSide * kSide / seconds);
   }
-  if (best > 0) Print("dense_flops_per_second", best);
+  if (best > 0) Print(name, best);
+  for (void* memory : {a, b, c, workspace}) Check(cudaFree(memory), "free");
 }
 
 }  // namespace
@@ -279,7 +289,10 @@ int main(int argc, char** argv) {
   for (const std::string& library : libraries) {
     if (!lt.Open(library.c_str())) continue;
     std::fprintf(stderr, "dense products: %s\n", library.c_str());
-    MeasureDense(lt);
+    MeasureDense<__nv_bfloat16>(lt, CUDA_R_16BF, "dense_flops_per_second");
+    if (!dense_only) {
+      MeasureDense<__nv_fp8_e4m3>(lt, CUDA_R_8F_E4M3, "float8_flops_per_second");
+    }
     return 0;
   }
   std::fprintf(stderr, "no cuBLASLt found: no dense ceiling\n");

@@ -123,6 +123,14 @@ int RunSections(const Flags& flags, Backend& backend) {
   } else {
     ceilings = HostCeilings(backend);
   }
+  if (flags.options.weights == WeightFormat::kFloat8W8A8) {
+    if (ceilings.float8_flops_per_second <= 0) {
+      fmt::print(stderr, "{}: no float8_flops_per_second\n", flags.ceilings);
+      return 2;
+    }
+    // Attention's products, which are of 16 bits, too: floors are lower than can be reached.
+    ceilings.dense_flops_per_second = ceilings.float8_flops_per_second;
+  }
   const auto timer =
       flags.device == "cuda" ? MakeDeviceTimer(backend, flags.graph) : MakeHostTimer(backend);
   const std::string format = WeightFormatName(flags.options.weights);

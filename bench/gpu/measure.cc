@@ -20,6 +20,7 @@ bool Ceilings::Read(const std::string& path, Ceilings& ceilings) {
     const double value = std::atof(line.c_str() + comma + 1);
     if (name == "copy_bytes_per_second") ceilings.copy_bytes_per_second = value;
     if (name == "dense_flops_per_second") ceilings.dense_flops_per_second = value;
+    if (name == "float8_flops_per_second") ceilings.float8_flops_per_second = value;
   }
   return ceilings.copy_bytes_per_second > 0 && ceilings.dense_flops_per_second > 0;
 }

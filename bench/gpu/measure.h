@@ -12,10 +12,11 @@ namespace tessera::bench {
 
 // What the machine can do, as bench/gpu/ceilings.cu (or --smoke on the host) measured it.
 struct Ceilings {
-  double copy_bytes_per_second = 0;   // read plus written
-  double dense_flops_per_second = 0;  // bfloat16, 8192³, random data
+  double copy_bytes_per_second = 0;    // read plus written
+  double dense_flops_per_second = 0;   // bfloat16, 8192³, random data
+  double float8_flops_per_second = 0;  // the same of E4M3; 0: not measured
 
-  // Lines of "name,value"; other names are passed over. Both values must be there and positive.
+  // Lines of "name,value"; other names are passed over. The first two must be there and positive.
   static bool Read(const std::string& path, Ceilings& ceilings);
 };
 
