@@ -71,7 +71,7 @@ has_torch() { command -v python3 >/dev/null && python3 -c 'import torch; assert 
 # operations SECTION LIMIT [FLAGS]: replayed as graphs; where that fails, launched one by one.
 operations() {
   local section=$1 limit=$2 status=0
-  local command=("$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --tile-cache "$out" --section "$section" "${@:3}")
+  local command=("$bin/gpu_ops_bench" --ceilings "$ceilings" --csv "$rows" --section "$section" "${@:3}")
   part "operations: $section ${*:3}" "$limit" "${command[@]}" || status=$?
   # 1: rows are there and some were wrong; 124: out of time.
   if ((status > 1 && status != 124)); then
@@ -96,7 +96,7 @@ cat "$ceilings"
 gpu_state
 
 for section in moe:150 attention:60 dense:60 vision:40 step:60 sampling:30; do
-  operations "${section%:*}" "${section#*:}" --routing "$routing" || failed+=("${section%:*}")
+  operations "${section%:*}" "${section#*:}" --routing "$routing" --tile-cache "$out" || failed+=("${section%:*}")
   gpu_state
 done
 if $torch; then
@@ -105,6 +105,7 @@ else
   echo "== peers: left out, no torch that sees the GPU"
 fi
 
+# Tiles by the rule: timing them for each format would leave no time to measure.
 for format in fp8-w8a8 int8 fp8 int4; do
   operations moe,dense,step 60 --weights "$format" || failed+=("$format weights")
 done
