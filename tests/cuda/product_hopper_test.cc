@@ -287,9 +287,11 @@ TEST(HopperProductTilesTest, ChosenTile) {
   product.out = 1536;
   product.experts = 128;
   product.places = 8;
-  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 8}));
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{32, 8})) << "96 tiles of 128 are 3 / 4";
+  product.out = 2048;
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 8})) << "128 tiles are enough";
   product.places = 1024;
-  EXPECT_EQ(ChooseHopperTile(product, 132).places, 16);
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 16}));
   product.places = 128 * 512;
   EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{128, 256}));
   product.out = 64;
@@ -309,6 +311,9 @@ TEST(HopperProductTilesTest, FewPlacesTakeNarrowTiles) {
   product.format = WeightFormat::kActivations;
   product.places = 2048;
   EXPECT_GE(ChooseHopperTile(product, 132).rows, 64) << "what is multiplied counts";
+  product.places = 1;
+  product.out = 1;
+  EXPECT_EQ(ChooseHopperTile(product, 132), (HopperTile{64, 8})) << "one tile is one tile";
 }
 
 TEST(HopperProductTilesTest, Fits) {
