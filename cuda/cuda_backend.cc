@@ -35,6 +35,19 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
                                        tile_cache);
 }
 
+absl::StatusOr<std::vector<std::string>> DescribeGpus() {
+  std::vector<gpu::Device> devices;
+  const std::string fault = gpu::List(devices);
+  if (!fault.empty()) return absl::FailedPreconditionError(fault + "; use --device cpu");
+  std::vector<std::string> lines;
+  for (const gpu::Device& device : devices) {
+    lines.push_back(fmt::format("{}, compute capability {}.{}, {} multiprocessors, {} MiB",
+                                device.name, device.major, device.minor, device.multiprocessors,
+                                device.memory_bytes >> 20));
+  }
+  return lines;
+}
+
 CUstream_st* CudaStream(const Backend& backend) {
   return static_cast<const CudaBackend&>(backend).stream();
 }

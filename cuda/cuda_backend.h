@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "cuda/weight_format.h"
@@ -25,6 +27,9 @@ namespace tessera {
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
     DType activation_dtype, WeightFormat weights = WeightFormat::kActivations,
     const std::optional<std::filesystem::path>& tile_cache = std::nullopt);
+
+// A line about each GPU of this machine, the first of which MakeCudaBackend() takes; its errors.
+absl::StatusOr<std::vector<std::string>> DescribeGpus();
 
 // The stream on which a backend that MakeCudaBackend() made queues its operations: for measuring.
 CUstream_st* CudaStream(const Backend& backend);

@@ -1,6 +1,9 @@
 #include "server/device.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
+
+#include <thread>
 
 #include "cuda/cuda_backend.h"
 #include "engine/cpu/cpu_backend.h"
@@ -37,6 +40,19 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
     spdlog::debug("no cuda: {}", std::string(StatusMessage(cuda.status())));
   }
   return MakeCpuBackend({.dtype = ChooseDType(dtype, CpuHasNativeBFloat16()), .threads = threads});
+}
+
+std::string ListDevices() {
+  std::string list = fmt::format("cpu: {} processors, matrix products in {}\n",
+                                 std::thread::hardware_concurrency(),
+                                 CpuHasNativeBFloat16() ? "float32 and bfloat16" : "float32");
+  const auto gpus = DescribeGpus();
+  if (!gpus.ok()) return list + fmt::format("cuda: {}\n", StatusMessage(gpus.status()));
+  for (size_t i = 0; i < gpus->size(); ++i) {
+    list +=
+        fmt::format("cuda: {}{}\n", (*gpus)[i], i == 0 ? "" : "; CUDA_VISIBLE_DEVICES chooses it");
+  }
+  return list;
 }
 
 }  // namespace tessera

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "cuda/weight_format.h"
@@ -22,5 +23,8 @@ enum class DTypeChoice : uint8_t { kAuto, kFloat32, kBFloat16, kFloat16 };
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
     DeviceChoice device, DTypeChoice dtype, WeightFormat weights,
     const std::optional<std::filesystem::path>& tile_cache, int threads);
+
+// What --device can name on this machine, a line each, and why not where it cannot.
+std::string ListDevices();
 
 }  // namespace tessera

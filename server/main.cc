@@ -87,10 +87,11 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   const ModelInfo& model = engine->model();
   spdlog::info(
-      "ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights in {}, context {}, KV cache in {}, {} "
-      "bytes per token",
+      "ready after {:.1f} s: {} ({}), {} on {}, {} MiB of weights in {}, context {}, KV cache in "
+      "{}, {} bytes per token",
       seconds.count(), model.name, model.architecture, model.dtype, model.device,
-      model.weight_bytes >> 20, model.weight_dtype, model.max_context, model.kv_dtype, model.kv_bytes_per_token);
+      model.weight_bytes >> 20, model.weight_dtype, model.max_context, model.kv_dtype,
+      model.kv_bytes_per_token);
   if (const GenerationDefaults& sampling = model.default_sampling;
       sampling != GenerationDefaults{}) {
     spdlog::info(
@@ -135,6 +136,10 @@ int Main(int argc, char** argv) {
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const auto& options = std::get<ServerOptions>(parsed);
   StartLog(options.log_level);
+  if (options.list_devices) {
+    std::cout << ListDevices() << std::flush;
+    return 0;
+  }
   if (options.check) return Check(options.model);
   spdlog::info("tessera-server {}", kVersion);
   return Serve(options);

@@ -46,7 +46,6 @@ void AddChoice(CLI::App& app, const std::string& flag, const std::string& descri
 void AddModelFlags(CLI::App& app, ServerOptions& options) {
   app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
       ->type_name("DIR")
-      ->required()
       ->check(CLI::ExistingDirectory);
   app.add_option("--vision-tower", options.model.vision_tower_dir,
                  "Directory of the vision tower, where it lies apart from the checkpoint or has "
@@ -80,6 +79,8 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
   const Choices<DeviceChoice> devices = {
       {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
   AddChoice(app, "--device", "auto (default), cpu or cuda", devices, options.device);
+  app.add_flag("--list-devices", options.list_devices,
+               "Print what --device can name on this machine, and end");
   const Choices<DTypeChoice> dtypes = {{"auto", DTypeChoice::kAuto},
                                        {"float32", DTypeChoice::kFloat32},
                                        {"bfloat16", DTypeChoice::kBFloat16},
@@ -180,6 +181,11 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckModelGiven(const ServerOptions& options) {
+  if (options.list_devices || !options.model.model_dir.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("--model is required");
+}
+
 // `flag` with its value asks for fewer than 16 bits of something.
 absl::Status CheckNarrow(const ServerOptions& options, std::string_view flag) {
   if (options.device != DeviceChoice::kCuda) {
@@ -247,7 +253,8 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
     err << "tessera-server: " << error.what() << " (--help lists all flags)\n";
     return 2;
   }
-  absl::Status status = ReadTextFlags(text, options);
+  absl::Status status = CheckModelGiven(options);
+  if (status.ok()) status = ReadTextFlags(text, options);
   if (status.ok()) status = CheckDeviceFlags(options);
   if (status.ok()) status = CheckTileCache(options);
   if (!status.ok()) {

@@ -42,24 +42,33 @@ cudaError_t MakeStream(bool first, StreamHandle& stream) {
 
 }  // namespace
 
-std::string Open(Device& device, StreamHandle& stream) {
+std::string List(std::vector<Device>& devices) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess || count == 0) {
     return std::string("no usable GPU: ") +
            (error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
   }
-  cudaDeviceProp properties = {};
-  cudaError_t error = cudaGetDeviceProperties(&properties, 0);
-  if (error != cudaSuccess) return std::string("GPU: ") + cudaGetErrorString(error);
-  device = {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
-            properties.totalGlobalMem};
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties = {};
+    const cudaError_t error = cudaGetDeviceProperties(&properties, i);
+    if (error != cudaSuccess) return std::string("GPU: ") + cudaGetErrorString(error);
+    devices.push_back({properties.name, properties.major, properties.minor,
+                       properties.multiProcessorCount, properties.totalGlobalMem});
+  }
+  return "";
+}
+
+std::string Open(Device& device, StreamHandle& stream) {
+  std::vector<Device> devices;
+  if (std::string fault = List(devices); !fault.empty()) return fault;
+  device = devices[0];
   if (device.major < kOldestMajor) {
     return device.name + " has compute capability " + std::to_string(device.major) + "." +
            std::to_string(device.minor) +
            ", 8.0 or newer is needed; CUDA_VISIBLE_DEVICES chooses another GPU";
   }
   KeepFreedMemory();
-  error = MakeStream(true, stream);
+  const cudaError_t error = MakeStream(true, stream);
   return error == cudaSuccess ? "" : device.name + ": " + cudaGetErrorString(error);
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 struct CUevent_st;
 struct CUgraphExec_st;
@@ -23,6 +24,9 @@ struct Device {
   size_t memory_bytes = 0;
 };
 
+// Describes the devices that CUDA_VISIBLE_DEVICES leaves; on failure says what is missing, ""
+// otherwise.
+std::string List(std::vector<Device>& devices);
 // Describes the first of the devices that CUDA_VISIBLE_DEVICES leaves, the one that every thread
 // uses without being told, and makes a stream on it; on failure says what is missing, "" otherwise.
 std::string Open(Device& device, StreamHandle& stream);
@@ -34,7 +38,8 @@ void Close(StreamHandle stream);
 void* Allocate(size_t bytes);
 // Waits until the device has done all that was queued.
 void Free(void* memory);
-// The same in the order of a stream, so that memory that comes and goes beside work waits for nothing.
+// The same in the order of a stream, so that memory that comes and goes beside work waits for
+// nothing.
 void* AllocateInOrder(size_t bytes, StreamHandle stream);
 void FreeInOrder(void* memory, StreamHandle stream);
 // Of the device's memory, what nobody has.

@@ -18,11 +18,12 @@ echo "compile_check: kernels in $((SECONDS - begin)) s"
 cmake --build --preset cuda --target tessera-server
 
 server=build/cuda/bin/tessera-server
-$server --help | grep -q -- --device
+$server --list-devices
 if nvidia-smi -L 2>/dev/null | grep -q GPU; then
   echo "skipped: there is a GPU"
   exit 0
 fi
+$server --list-devices | grep -q '^cuda: no usable GPU: '
 status=0
 said=$($server --model models/demo/checkpoint --device cuda --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 2>&1) || status=$?
 echo "$said"

@@ -9,6 +9,12 @@ namespace {
 
 using testing::Ask;
 
+TEST(DescribeGpusTest, SaysWhatEachIs) {
+  EXPECT_EQ(
+      DescribeGpus().value(),
+      std::vector<std::string>{"emulated, compute capability 9.0, 4 multiprocessors, 4096 MiB"});
+}
+
 // What the encoder's own queue writes is read when it is there.
 TEST(CudaEngineTest, PicturesComeWhileAnswersAreUnderWay) {
   const std::vector<Request> requests = {

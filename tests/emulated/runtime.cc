@@ -51,8 +51,15 @@ void emulated::Queue(StreamHandle stream, std::function<void()> operation) {
   }
 }
 
+std::string List(std::vector<Device>& devices) {
+  devices.push_back({"emulated", 9, 0, 4, size_t{1} << 32});
+  return "";
+}
+
 std::string Open(Device& device, StreamHandle& stream) {
-  device = {"emulated", 9, 0, 4, size_t{1} << 32};
+  std::vector<Device> devices;
+  List(devices);
+  device = devices[0];
   stream = OpenSideStream();
   return "";
 }

@@ -76,6 +76,16 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.log_level, "debug");
 }
 
+TEST(ServerOptionsTest, ListingDevicesNeedsNoModel) {
+  const Parsed parsed = Parse({"--list-devices"});
+  ASSERT_TRUE(parsed.ok()) << parsed.err;
+  EXPECT_TRUE(parsed.options().list_devices);
+  EXPECT_EQ(Parse({}).err, "tessera-server: --model is required (--help lists all flags)\n");
+  const std::string list = ListDevices();
+  EXPECT_TRUE(list.starts_with("cpu: ")) << list;
+  EXPECT_NE(list.find("\ncuda: "), std::string::npos) << list;
+}
+
 TEST(ServerOptionsTest, TakesQuantisedWeightsOnTheGpu) {
   const Parsed fp8 = Parse({"--model=/", "--device=cuda", "--weights=fp8"});
   ASSERT_TRUE(fp8.ok()) << fp8.err;
