@@ -1,8 +1,8 @@
 // Operations of a backend against the floors that the machine's measured ceilings set, cold caches,
 // and each result's sampled rows against double precision. Exits 1 when a result was wrong.
 //   gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32]
-//                 [--weights fp8|int8|int4|fp8-w8a8] [--section
-//                 moe,attention,dense,vision,step,sampling]
+//                 [--weights fp8|int8|int4|fp8-w8a8]
+//                 [--section moe,attention,dense,vision,step,sampling]
 //                 [--timing graph|stream] [--csv FILE] [--routing DIR] [--tile-cache DIR]
 //                 [--samples N] [--block-size N] [--smoke]
 // --tile-cache: as the server does, time the tiles of products that the tables there lack, and keep
@@ -160,9 +160,8 @@ int Main(int argc, char** argv) {
         stderr,
         "usage: gpu_ops_bench --ceilings FILE [--device cuda|cpu] [--dtype bfloat16|float32] "
         "[--weights fp8|int8|int4|fp8-w8a8] [--section moe,attention,dense,vision,step,sampling] "
-        "[--timing "
-        "graph|stream] [--csv FILE] "
-        "[--routing DIR] [--tile-cache DIR] [--samples N] [--block-size N] [--smoke]\n");
+        "[--timing graph|stream] [--csv FILE] [--routing DIR] [--tile-cache DIR] [--samples N] "
+        "[--block-size N] [--smoke]\n");
     return 2;
   }
   auto backend = flags->device == "cuda"

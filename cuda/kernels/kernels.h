@@ -32,10 +32,10 @@ struct StoredMatrix {
   int64_t row_stride = 0;  // in elements
   int64_t column_stride = 0;
 };
-// Where it goes: row r to row `first_row` + r of [rows, stride] or, where `format` has 8 bits, of
-// the matrix of eight_bit.h, its scale to `scales`, or that of four_bit.h; or where `gated_half` ≥
-// 0 to row 16 · (r / 8) + 8 · gated_half + r % 8 (kernels of gated experts want eight gates, then
-// the eight rows they gate).
+// Where it goes: row r to row `first_row` + r of [rows, stride] (W8A8, too) or, where `format` has
+// 8 bits, of the matrix of eight_bit.h, its scale to `scales`, or that of four_bit.h; or where
+// `gated_half` ≥ 0 to row 16 · (r / 8) + 8 · gated_half + r % 8 (kernels of gated experts want
+// eight gates, then the eight rows they gate).
 struct PackedRows {
   void* data = nullptr;
   DType dtype = DType::kFloat32;  // of 4 bits, the scales'; of 8 bits, none
@@ -91,9 +91,9 @@ struct Product {
   const int32_t* starts = nullptr;    // [experts + 1]; null: one expert takes all places
   int64_t places = 0;
   int64_t experts = 1;
-  const void* weights =
-      nullptr;  // [experts, out, stride] of x's dtype, or as in eight_bit.h or four_bit.h
-  WeightFormat format = WeightFormat::kActivations;  // quantised only where x is of 16 bits
+  // [experts, out, stride] of x's dtype, or as in eight_bit.h or four_bit.h.
+  const void* weights = nullptr;
+  WeightFormat format = WeightFormat::kActivations;  // quantised: x of 16 bits, or kFloat8 (W8A8)
   const float* scales = nullptr;                     // of 8-bit weights, [experts, out]
   int64_t out = 0;                                   // a multiple of 16 where gated
   int64_t stride = 0;  // ≥ in, zero beyond it, a multiple of 16 bytes, of quantised ones 64 columns

@@ -20,7 +20,7 @@ struct Float8Rows : PlainRows<T, Float8> {
     for (float& sum : d) sum = 0;
     for (int begin = 0; begin < in; begin += kSummed) {
       const int end = in - begin < kSummed ? in : begin + kSummed;
-      float part[S::kPlaces / 2];
+      float part[S::kPlaces / 2];  // overwritten, but undefined ones would serialise the products
 #pragma unroll
       for (float& sum : part) sum = 0;
       PlainRows<T, Float8>::SumStages(begin, end, warpgroup, shared, turn, part);

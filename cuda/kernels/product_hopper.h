@@ -13,7 +13,8 @@ struct HopperMaps {
   gpu::TensorMap whole;   // 64 rows at a time
   gpu::TensorMap narrow;  // … 16, for narrow tiles; not of 4-bit weights
 };
-// Of weights [experts, out, stride] of 16-bit elements, or those of eight_bit.h or four_bit.h.
+// Of weights [experts, out, stride] of the elements that are multiplied, or those of eight_bit.h or
+// four_bit.h.
 // False where there is no such engine.
 bool MapHopperWeights(const void* weights, WeightFormat format, int64_t experts, int64_t out,
                       int64_t stride, HopperMaps& maps);

@@ -1,7 +1,8 @@
 // The kernel of a persistent, warp-specialised product for sm_90a. W lies on the tensor cores' M,
 // places on their N, so that few places waste little. One warpgroup fetches: the copy engine brings
 // tiles of W, its threads gather rows of x, both into a ring of stages of 128 bytes of K; the
-// others multiply. Each element of y is one float32 accumulator over all of K, stage by stage.
+// others multiply. Each element of y is one float32 sum over all of K, stage by stage, in an order
+// that does not depend on the tile.
 //
 // A narrow tile has fewer rows of W than a warpgroup multiplies. The others of a stage are never
 // brought: what the tensor cores make of what lies there is not stored. So few places keep more
@@ -18,7 +19,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "cuda/kernels/hopper_store.h"
 #include "cuda/kernels/number.h"
