@@ -4,24 +4,21 @@
 
 #include "cuda/cuda_backend.h"
 #include "engine/engine.h"
-#include "engine/model/architectures.h"
-#include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"
-#include "tests/testing/tiny_decoder.h"
-#include "tests/testing/tokenizer_files.h"
+#include "tests/testing/token_requests.h"
 
 namespace tessera {
 namespace {
 
 using nlohmann::json;
+using testing::AnswersAlone;
+using testing::AnswersTogether;
+using testing::ExactAnswer;
+using testing::SubmitTokens;
 
 constexpr int32_t kBlock = 16;
 constexpr int32_t kTokens = 6;
-
-// Every token of an answer with its log-probability: equal only where the logits are.
-using Answer = std::vector<std::pair<int32_t, float>>;
-using Sink = std::shared_ptr<testing::CollectingSink>;
 
 struct FewBits {
   const char* name;
@@ -41,13 +38,7 @@ class FewBitsEngineTest : public ::testing::TestWithParam<FewBits> {
                          {"max_position_embeddings", 128},
                          {"eos_token_id", 256},
                          {"moe", {{"moe_layers_idx", {0}}, {"num_experts", {2}}}}};
-    testing::WriteFile(directory_.path() / "config.json", config.dump());
-    testing::TokenizerFiles tokenizer = testing::TokenizerFiles::Make("CodeGenTokenizer", {});
-    tokenizer.AddToken("<|endoftext|>", true);
-    tokenizer.WriteSlow(directory_.path());
-    const auto spec = ReadModelSpec({directory_.path()});
-    ASSERT_TRUE(spec.ok()) << spec.status();
-    testing::TinyDecoder(spec->decoder, 260).Write(directory_.path());
+    ASSERT_NO_FATAL_FAILURE(testing::WriteTinyModel(config, 260, directory_.path()));
     for (int32_t p = 0; p < 3; ++p) {
       prompts_.emplace_back();
       for (int32_t i = 0; i < 30 + 2 * p; ++i) prompts_[p].push_back((i * i * 5 + i * p + p) % 256);
@@ -65,61 +56,35 @@ class FewBitsEngineTest : public ::testing::TestWithParam<FewBits> {
     return *std::move(engine);
   }
 
-  static Sink Submit(Engine& engine, const std::vector<int32_t>& ids) {
-    Request request;
-    request.input = TokenPrompt{ids, {}};
-    request.sampling.max_tokens = kTokens;
-    request.sampling.ignore_eos = true;
-    request.sampling.logprobs = 0;
-    auto sink = std::make_shared<testing::CollectingSink>();
-    EXPECT_TRUE(engine.Submit(request, sink).ok());
-    return sink;
-  }
-
-  static Answer AnswerOf(testing::CollectingSink& sink) {
-    sink.Wait();
-    EXPECT_TRUE(sink.completion().status.ok()) << sink.completion().status;
-    return sink.token_logprobs();
-  }
-
-  std::vector<Answer> Together(Engine& engine) {
-    std::vector<Sink> sinks;
-    for (const auto& prompt : prompts_) sinks.push_back(Submit(engine, prompt));
-    std::vector<Answer> answers;
-    for (const Sink& sink : sinks) answers.push_back(AnswerOf(*sink));
-    return answers;
-  }
-
   testing::TemporaryDirectory directory_;
   std::vector<std::vector<int32_t>> prompts_;
 };
 
 TEST_P(FewBitsEngineTest, AnswersDoNotDependOnHowRequestsAreRun) {
   const auto engine = Start({});
-  std::vector<Answer> alone;
-  for (const auto& prompt : prompts_) alone.push_back(AnswerOf(*Submit(*engine, prompt)));
-  const Sink again = Submit(*engine, prompts_[1]);
+  const std::vector<ExactAnswer> alone = AnswersAlone(*engine, prompts_, kTokens);
+  const auto again = SubmitTokens(*engine, prompts_[1], kTokens);
   EXPECT_EQ(AnswerOf(*again), alone[1]);
   EXPECT_GT(again->completion().usage.cached_tokens, 0);
 
   EngineOptions chunked;
   chunked.step_tokens = 12;
-  EXPECT_EQ(Together(*Start(chunked)), alone);
+  EXPECT_EQ(AnswersTogether(*Start(chunked), prompts_, kTokens), alone);
   EngineOptions tight;
   tight.prefix_cache = false;
   tight.kv_cache_bytes = 7 * kBlock * engine->model().kv_bytes_per_token;
   const auto preempting = Start(tight);
   // Only requests that meet there get in each other's way.
   for (int i = 0; i < 20 && preempting->Stats().preemptions == 0; ++i) {
-    EXPECT_EQ(Together(*preempting), alone);
+    EXPECT_EQ(AnswersTogether(*preempting, prompts_, kTokens), alone);
   }
   EXPECT_GT(preempting->Stats().preemptions, 0u);
 }
 
 TEST_P(FewBitsEngineTest, AnswersAreCloseToThoseOf16Bits) {
-  const Answer expected = AnswerOf(*Submit(*Start({}, {}), prompts_[0]));
+  const ExactAnswer expected = AnswerOf(*SubmitTokens(*Start({}, {}), prompts_[0], kTokens));
   const auto engine = Start({});
-  const Answer got = AnswerOf(*Submit(*engine, prompts_[0]));
+  const ExactAnswer got = AnswerOf(*SubmitTokens(*engine, prompts_[0], kTokens));
   if (GetParam().weights != WeightFormat::kInt4) {
     EXPECT_EQ(got[0].first, expected[0].first);
   }

@@ -80,9 +80,7 @@ TEST_F(GenerateStreamTest, JoinedDeltasAreTheUnaryAnswer) {
 }
 
 TEST_F(GenerateStreamTest, BringsDeltasAsTheyAreMade) {
-  Script script = Spell("ab");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("ab"));
   grpc::ClientContext context;
   const auto reader = generation_->StreamGenerate(&context, Question());
   std::string text;
@@ -120,9 +118,7 @@ TEST_F(GenerateStreamTest, CancelsBeforeTheFirstToken) {
 }
 
 TEST_F(GenerateStreamTest, CancelsWhenTheClientVanishes) {
-  Script script = Spell("a");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("a"));
   {
     grpc::ClientContext context;
     const auto reader = generation_->StreamGenerate(&context, Question());
@@ -137,9 +133,7 @@ TEST_F(GenerateStreamTest, CancelsWhenTheClientVanishes) {
 }
 
 TEST_F(GenerateStreamTest, EndsAtTheDeadline) {
-  Script script = Spell("ab");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("ab"));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
   const auto reader = generation_->StreamGenerate(&context, Question());

@@ -110,9 +110,7 @@ TEST_F(GenerateTest, LeavesUnsetSamplingToTheEngine) {
 }
 
 TEST_F(GenerateTest, PassesTheDeadlineOn) {
-  Script script = Spell("never seen");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("never seen"));
   grpc::ClientContext context;
   const auto start = std::chrono::steady_clock::now();
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));

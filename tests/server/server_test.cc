@@ -183,9 +183,7 @@ TEST_F(ServerTest, DrainLetsRunningRequestsFinish) {
 
 TEST_F(ServerTest, DrainAbortsWhatIsLateWithAReason) {
   StartServer();
-  Script script = Spell("half");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("half"));
   grpc::ClientContext context;
   const auto reader = generation_->StreamGenerate(&context, Question());
   v1::StreamGenerateResponse response;
@@ -201,9 +199,7 @@ TEST_F(ServerTest, DrainAbortsWhatIsLateWithAReason) {
 
 TEST_F(ServerTest, ASecondSignalEndsTheDrain) {
   StartServer();
-  Script script = Spell("half");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("half"));
   grpc::ClientContext context;
   const auto reader = generation_->StreamGenerate(&context, Question());
   v1::StreamGenerateResponse response;
@@ -249,9 +245,7 @@ TEST_F(ServerTest, AnIdleDrainIsQuickAlsoWithAHealthWatcher) {
 
 TEST_F(ServerTest, EndsInOrderWithoutADrain) {
   StartServer();
-  Script script = Spell("half");
-  script.stay = true;
-  engine_->SetScript(script);
+  engine_->SetScript(SpellAndStay("half"));
   grpc::ClientContext context;
   const auto reader = generation_->StreamGenerate(&context, Question());
   v1::StreamGenerateResponse response;

@@ -14,15 +14,9 @@ class NoSink : public OutputSink {
   void OnFinish(const Completion&) override {}
 };
 
-testing::Script Staying() {
-  testing::Script script;
-  script.stay = true;
-  return script;
-}
-
 TEST(SubmissionTest, CancelsAfterSubmit) {
   testing::FakeEngine engine;
-  engine.SetScript(Staying());
+  engine.SetScript(testing::SpellAndStay(""));
   Submission submission;
   ASSERT_TRUE(
       submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
@@ -33,7 +27,7 @@ TEST(SubmissionTest, CancelsAfterSubmit) {
 
 TEST(SubmissionTest, CancelBeforeSubmitIsNotLost) {
   testing::FakeEngine engine;
-  engine.SetScript(Staying());
+  engine.SetScript(testing::SpellAndStay(""));
   Submission submission;
   submission.Cancel();
   ASSERT_TRUE(

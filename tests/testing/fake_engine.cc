@@ -28,6 +28,12 @@ Script Spell(const std::string& text) {
   return script;
 }
 
+Script SpellAndStay(const std::string& text) {
+  Script script = Spell(text);
+  script.stay = true;
+  return script;
+}
+
 FakeEngine::FakeEngine() : script_(Spell("hello")), count_(script_.prompt) {
   model_.name = "fake";
   model_.architecture = "fake_moe";

@@ -33,6 +33,8 @@ struct Script {
 
 // One chunk per character of `text`, with token ids 0, 1, 2 …
 Script Spell(const std::string& text);
+// The same, then nothing until the request is cancelled, late or aborted.
+Script SpellAndStay(const std::string& text);
 
 class FakeEngine final : public Engine {
  public:
