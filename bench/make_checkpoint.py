@@ -96,7 +96,7 @@ def write_torch(path, shard, data, wrote):
     import torch
     state = {}
     for name, shape in shard:
-        values = torch.from_numpy(np.concatenate(list(data.pieces(name, shape))))
+        values = torch.from_numpy(np.concatenate(list(data.pieces(name, shape))).view(np.int16))
         state[name] = values.view(torch.float32 if name.endswith("inv_freq") else torch.bfloat16).reshape(shape)
         wrote((name, shape))
     torch.save(state, path)
