@@ -1,6 +1,8 @@
 // Routing, the experts' layers and their weighted sum on every device.
+#include <cmath>
 #include <cstring>
 
+#include "engine/model/router_noise.h"
 #include "tests/testing/backend_test.h"
 
 namespace tessera::testing {
@@ -99,6 +101,54 @@ TEST_P(ExpertsTest, RouteMatchesReference) {
       }
     }
   }
+}
+
+// The first expert has the largest logit whatever the noise; the second is expert e as often as the
+// softmax of the other logits says, and a row's choice is its own, whoever is beside it.
+TEST_P(ExpertsTest, GumbelNoiseDrawsTheSecondExpertFromTheSoftmaxOfTheRest) {
+  constexpr int64_t kRows = 6000;
+  constexpr int64_t kPart = 700;
+  const std::vector<float> logits = {0.5f, 2.0f, -0.5f, 1.0f, 0.0f};
+  const auto experts = static_cast<int64_t>(logits.size());
+  std::vector<float> router(experts * experts, 0.0f);
+  for (int64_t e = 0; e < experts; ++e) router[e * experts + e] = 1;
+  std::vector<uint64_t> seeds;
+  std::vector<int32_t> positions;
+  for (int32_t t = 0; t < kRows; ++t) {  // of three requests
+    seeds.push_back(7 + t % 3);
+    positions.push_back(t / 3);
+  }
+  RouterConfig config;
+  config.experts_per_token = 2;
+  const auto choose = [&](int64_t begin, int64_t rows) {
+    std::vector<float> x;
+    for (int64_t t = 0; t < rows; ++t) x.insert(x.end(), logits.begin(), logits.end());
+    const std::vector<float> noise = GumbelNoise(std::span(seeds).subspan(begin, rows),
+                                                 std::span(positions).subspan(begin, rows),
+                                                 /*layer=*/3, static_cast<int>(experts));
+    const Routing routing = backend().Route(backend().UploadActivations(x, {rows, experts}),
+                                            backend().Upload(router, {experts, experts}), {},
+                                            config, backend().Upload(noise, {rows, experts}));
+    return backend().DownloadInts(routing.experts);
+  };
+
+  const std::vector<int32_t> chosen = choose(0, kRows);
+  std::vector<int> counts(logits.size(), 0);
+  for (int64_t t = 0; t < kRows; ++t) {
+    ASSERT_EQ(chosen[2 * t], 1);
+    ++counts[chosen[2 * t + 1]];
+  }
+  EXPECT_EQ(counts[1], 0);
+  double total = 0;
+  for (const int e : {0, 2, 3, 4}) total += std::exp(logits[e]);
+  double chi_square = 0;
+  for (const int e : {0, 2, 3, 4}) {
+    const double expected = kRows * std::exp(logits[e]) / total;
+    chi_square += (counts[e] - expected) * (counts[e] - expected) / expected;
+  }
+  EXPECT_LT(chi_square, 16.3);  // 3 degrees of freedom, p = 0.001
+  EXPECT_EQ(choose(kPart, kPart),
+            std::vector(chosen.begin() + 2 * kPart, chosen.begin() + 4 * kPart));
 }
 
 TEST_P(ExpertsTest, TiesGoToTheLowerExpert) {
