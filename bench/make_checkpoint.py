@@ -96,7 +96,8 @@ def write_torch(path, shard, data, wrote):
     import torch
     state = {}
     for name, shape in shard:
-        values = torch.from_numpy(np.concatenate(list(data.pieces(name, shape))).view(np.int16))
+        halves = np.concatenate(list(data.pieces(name, shape))).view(np.int16)  # uint16 is new in PyTorch 2.3
+        values = torch.from_numpy(halves)
         state[name] = values.view(torch.float32 if name.endswith("inv_freq") else torch.bfloat16).reshape(shape)
         wrote((name, shape))
     torch.save(state, path)
