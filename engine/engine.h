@@ -42,7 +42,7 @@ struct EngineOptions {
   int32_t max_waiting = 256;          // requests queued before RESOURCE_EXHAUSTED
   int64_t max_inflight_bytes = int64_t{512} << 20;  // of pictures of requests that wait
   int32_t step_tokens = 512;          // rows per step: decoding ones first, then prefill
-  double step_seconds = 0.25;         // estimated time of prefill and vision work in a step, at most
+  double step_seconds = 0.25;         // estimated time of prefill and vision work in a step, at most; see Pace
   double stall_ratio = 1.0;           // the same relative to the time of the decoding rows beside it
   int32_t max_context = 0;            // 0: the model's own
   int64_t image_cache_bytes = int64_t{256} << 20;  // encoded pictures kept for reuse

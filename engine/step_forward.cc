@@ -60,8 +60,14 @@ void StepLoop::Land(Flight flight) {
   for (size_t row = 0; row < flight.sampling.size(); ++row) {
     const auto found = live_.find(flight.sampling[row]);
     if (found == live_.end()) continue;  // it ended meanwhile
-    Deliver(*found->second, TakeToken(*found->second, *flight.tokens, row, now),
-            flight.tokens->finite(row));
+    if (!flight.tokens->finite(row)) {
+      Finish(*found->second,
+             RequestError(absl::StatusCode::kInternal, ErrorReason::kEngineFailure, "",
+                          "the model's output is not finite"),
+             FinishReason::kNone, Outcome::kFailed);
+      continue;
+    }
+    Deliver(*found->second, TakeToken(*found->second, *flight.tokens, row, now));
   }
 }
 
@@ -101,14 +107,7 @@ Chunk StepLoop::TakeToken(LiveRequest& request, const StepTokens& tokens, size_t
   return chunk;
 }
 
-void StepLoop::Deliver(LiveRequest& request, Chunk chunk, bool finite) {
-  if (!finite) {
-    Finish(request,
-           RequestError(absl::StatusCode::kInternal, ErrorReason::kEngineFailure, "",
-                        "the model's output is not finite"),
-           FinishReason::kNone, Outcome::kFailed);
-    return;
-  }
+void StepLoop::Deliver(LiveRequest& request, Chunk chunk) {
   const Sequence& sequence = request.sequence;
   const int32_t id = chunk.token_ids.back();
   const bool may_stop = sequence.generated() > sequence.sampling.min_tokens;

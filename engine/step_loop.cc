@@ -85,7 +85,9 @@ StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& mod
                   model.spec.decoder.capacity.has_value()},
                  pool_),
       pictures_(model.vision.get(), options.image_cache_bytes),
-      pace_(PaceFrom(options)) {}
+      pace_(PaceFrom(options)) {
+  model.decoder->set_heartbeat([&telemetry] { telemetry.Beat(); });
+}
 
 // ------------------------------------------------------------------------------------------------------------ messages
 

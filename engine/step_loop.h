@@ -32,8 +32,8 @@ class StepLoop {
                                                           AdmissionGate& gate,
                                                           Telemetry& telemetry);
 
-  // One row through the model and a blank picture through one layer of the encoder (all are of one shape), so that the first request
-  // finds everything warm.
+  // A few rows through the model and a blank picture through one layer of the encoder (all are of one shape), so that the first request
+  // finds everything warm and the pace knows what a row takes.
   absl::Status WarmUp();
 
   void Handle(InboxMessage message);
@@ -85,6 +85,7 @@ class StepLoop {
   void ReleasePictures(const StepPlan& plan, Flight& flight);
   void FailPictureWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
+  double ForwardBlank(int32_t rows);
   void Launch(const StepPlan& plan);
   void StartChoices(std::span<const Tensor> choices, Flight& flight);
   // Waits for the step and delivers its tokens.
@@ -93,7 +94,7 @@ class StepLoop {
   // The next token of a request, from row `row`.
   Chunk TakeToken(LiveRequest& request, const StepTokens& tokens, size_t row,
                   Clock::time_point now);
-  void Deliver(LiveRequest& request, Chunk chunk, bool finite);
+  void Deliver(LiveRequest& request, Chunk chunk);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
   Usage UsageOf(const LiveRequest& request) const;
 

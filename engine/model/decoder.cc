@@ -258,6 +258,7 @@ void Decoder::Run(Pass& pass) {
     }
     if (AddTap(x, i, pass.batch)) normed = backend_.Norm(x, NormBefore(i + 1));
     record(i + 1 < spec_.layers ? x : normed);
+    if (heartbeat_) heartbeat_();
   }
   if (pass.logit_rows.empty()) return;
   const Tensor last = backend_.GatherRows(normed, pass.logit_rows);

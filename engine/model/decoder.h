@@ -2,8 +2,10 @@
 // logits. Written only in Backend operations.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -33,6 +35,8 @@ class Decoder {
   int64_t vocabulary_rows() const { return head_->out; }
 
   DecoderOutput Forward(const Batch& batch, const KvCache& cache, Trace* trace);
+  // Called by Forward() after each layer, so that whoever watches sees a long pass move. Once, before Forward().
+  void set_heartbeat(std::function<void()> heartbeat) { heartbeat_ = std::move(heartbeat); }
 
  private:
   struct Layer {
@@ -90,6 +94,7 @@ class Decoder {
   std::vector<Layer> layers_;
   NormWeights final_norm_;
   std::unique_ptr<PackedLinear> head_;
+  std::function<void()> heartbeat_;
 };
 
 }  // namespace tessera

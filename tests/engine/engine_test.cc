@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "engine/cpu/cpu_backend.h"
@@ -13,6 +16,7 @@
 #include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/phi_engine.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace tessera {
 namespace {
@@ -310,6 +314,46 @@ TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
   steady->Wait();
   EXPECT_EQ(steady->token_ids().size(), 400u);
   ExpectIdle(*engine);
+}
+
+TEST(EngineTest, NoStepIsLongBeforeItIsKnownWhatRowsTake) {
+  const auto engine = StartPhi();
+  const uint64_t before = engine->Stats().steps;
+  RunAlone(*engine, Ask(std::string(1200, 'x'), "", 1));
+  const EngineStats stats = engine->Stats();
+  EXPECT_GT(stats.prompt_text_tokens, 300u);
+  EXPECT_GE(stats.steps - before, 4u) << "of at most 32, 64, 128, 256 rows";
+}
+
+// A model with a weight that is not a number: nobody may sort its logits.
+TEST(EngineTest, LogitsThatAreNoNumbersEndTheRequestBeforeAnythingIsMadeOfThem) {
+  const testing::TemporaryDirectory directory;
+  std::filesystem::copy(DataPath("golden/models/moe_llava_phi/model"), directory.path());
+  const std::filesystem::path file = directory.path() / "model-00003-of-00003.safetensors";
+  std::fstream weights(file, std::ios::in | std::ios::out | std::ios::binary);
+  uint64_t header_bytes = 0;
+  weights.read(reinterpret_cast<char*>(&header_bytes), sizeof(header_bytes));
+  std::string header(header_bytes, '\0');
+  weights.read(header.data(), static_cast<std::streamsize>(header_bytes));
+  const auto offsets = nlohmann::json::parse(header).at("lm_head.weight").at("data_offsets");
+  const size_t half = (offsets[1].get<size_t>() - offsets[0].get<size_t>()) / 2;
+  weights.seekp(static_cast<std::streamoff>(8 + header_bytes + offsets[0].get<size_t>() + half));
+  weights << std::string(half, '\xff');
+  weights.close();
+
+  ModelOptions model;
+  model.model_dir = directory.path();
+  model.vision_tower_dir = DataPath("golden/models/moe_llava_phi/vision_tower");
+  const auto engine = StartEngine(*MakeCpuBackend({}), model, {});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  Request request = Ask("What is it?", "", 4);
+  request.sampling.logprobs = 20;
+  const auto sink = Submit(**engine, request);
+  sink->Wait();
+  EXPECT_EQ(sink->completion().status.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(StatusMessage(sink->completion().status).find("not finite"), std::string_view::npos);
+  EXPECT_TRUE(sink->token_ids().empty());
+  ExpectIdle(**engine);
 }
 
 TEST(EngineTest, ShutdownEndsEveryRequestOnce) {

@@ -12,24 +12,56 @@ Pace Learned(const PaceOptions& options) {
   Pace pace(options);
   for (int i = 0; i < 50; ++i) {
     pace.LearnForward(4, 0, 0.010);
-    pace.LearnForward(4, 20, 0.030);
+    pace.LearnForward(4, 60, 0.070);
   }
   return pace;
 }
 
-TEST(PaceTest, TakesWholeStepsBeforeItKnowsAnything) {
+TEST(PaceTest, StartsWithFewRowsWhileItKnowsNothing) {
   const Pace pace({.step_rows = 300});
   for (const int decoding : {0, 1, 64}) {
     EXPECT_EQ(pace.Rows(decoding, true).rows, 300);
-    EXPECT_EQ(pace.Rows(decoding, true).prefill_rows, 300);
+    EXPECT_EQ(pace.Rows(decoding, true).prefill_rows, kLeastPrefillRows);
     EXPECT_EQ(pace.VisionFlops(decoding), 0);
   }
 }
 
-TEST(PaceTest, NobodyDecodesSoNobodyIsStalled) {
-  const Pace pace = Learned({.step_rows = 512, .step_seconds = 0.25, .stall_ratio = 1});
-  EXPECT_EQ(pace.Rows(0, false).prefill_rows, 512);
-  EXPECT_EQ(pace.Rows(0, true).prefill_rows, 512);
+TEST(PaceTest, NoStepHasMoreThanTwiceTheRowsOfAnyBefore) {
+  Pace pace({.step_rows = 512, .step_seconds = 1e9});
+  int32_t rows = kLeastPrefillRows;
+  for (const int32_t expected : {32, 64, 128, 256, 512, 512}) {
+    pace.LearnForward(0, rows, 0.001);
+    rows = pace.Rows(0, false).prefill_rows;
+    EXPECT_EQ(rows, expected);
+  }
+}
+
+// `seconds` for one row and `row_seconds` for each further one; what steps of nobody who decodes settle at.
+int32_t SettledRows(const PaceOptions& options, double seconds, double row_seconds) {
+  Pace pace(options);
+  pace.LearnForward(1, 0, seconds);
+  int32_t rows = kLeastPrefillRows;
+  for (int i = 0; i < 100; ++i) {
+    pace.LearnForward(0, rows, seconds + row_seconds * rows);
+    rows = pace.Rows(0, false).prefill_rows;
+  }
+  return rows;
+}
+
+TEST(PaceTest, AStepWhereNobodyDecodesEndsInTime) {
+  const PaceOptions options = {.step_rows = 512, .step_seconds = 0.25};
+  EXPECT_EQ(SettledRows(options, 0.0001, 0.0001), 512) << "the bound in rows";
+  EXPECT_NEAR(SettledRows(options, 0.05, 0.001), 200, 1);
+  EXPECT_EQ(SettledRows(options, 0.05, 0.025), 16) << "never below the least";
+  EXPECT_NEAR(SettledRows(options, 0.8, 0.02), 40, 1) << "as long again as one row takes";
+}
+
+TEST(PaceTest, TheLastRowsOfAPromptDoNotTellWhatManyTake) {
+  Pace pace({.step_rows = 512, .step_seconds = 0.25});
+  for (int i = 0; i < 50; ++i) pace.LearnForward(0, 200, 0.2);
+  const int32_t before = pace.Rows(0, false).prefill_rows;
+  for (int i = 0; i < 50; ++i) pace.LearnForward(0, 2, 0.1);
+  EXPECT_EQ(pace.Rows(0, false).prefill_rows, before);
 }
 
 TEST(PaceTest, PrefillTakesAsLongAsTheDecodingRowsAllow) {
@@ -66,9 +98,9 @@ TEST(PaceTest, VisionTakesWorkByItsTime) {
 TEST(PaceTest, FollowsChangesAndForgetsOutliers) {
   Pace pace = Learned({512, 0.25, 5.0});
   const int before = pace.Rows(4, false).prefill_rows;
-  pace.LearnForward(4, 20, 0.050);
+  pace.LearnForward(4, 60, 0.130);
   EXPECT_GT(pace.Rows(4, false).prefill_rows, before / 2) << "one slow step";
-  for (int i = 0; i < 50; ++i) pace.LearnForward(4, 20, 0.050);  // now 2 ms a row
+  for (int i = 0; i < 50; ++i) pace.LearnForward(4, 60, 0.130);  // now 2 ms a row
   EXPECT_NEAR(pace.Rows(4, false).prefill_rows, 25, 1);
 }
 

@@ -216,6 +216,16 @@ TEST_F(DecoderTest, EveryPropertyShows) {
   }
 }
 
+TEST_F(DecoderTest, ALongPassBeatsAfterEachLayer) {
+  const DecoderSpec spec = ReadSpec(Variants()[0].config);
+  const auto decoder = Load(spec, TinyDecoder(spec, kVocabulary));
+  ASSERT_TRUE(decoder.ok()) << decoder.status();
+  int beats = 0;
+  (*decoder)->set_heartbeat([&] { ++beats; });
+  Run(**decoder, {SomeIds(37), 29, false}, {20, 37});
+  EXPECT_EQ(beats, 2 * spec.layers);
+}
+
 TEST_F(DecoderTest, ATiedHeadIsCountedOnce) {
   const json config = With(TinyConfig("moe_llava_qwen2"), {{"tie_word_embeddings", true}});
   const DecoderSpec spec = ReadSpec(config);
