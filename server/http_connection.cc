@@ -164,7 +164,7 @@ void HttpConnection::Write(HttpResponse response, std::string_view header) {
 void HttpConnection::OnWritten() {
   response_ = {};
   answered_one_ = true;
-  if (!keep_alive_) return Linger();
+  if (!keep_alive_) return StartLingering();
   Enter(Stage::kFirstByte);
   if (reader_.empty()) return Read();
   Enter(Stage::kHead);
@@ -172,17 +172,20 @@ void HttpConnection::OnWritten() {
   ServeNext();
 }
 
-void HttpConnection::Linger() {
-  if (stage_ != Stage::kLinger) {
-    ErrorCode ignored;
-    socket_.cancel(ignored);  // a read that was under way when its time was over
-    socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-    Enter(Stage::kLinger);
-  }
+void HttpConnection::StartLingering() {
+  ErrorCode ignored;
+  socket_.cancel(ignored);  // a read that was under way when its time was over
+  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
+  Enter(Stage::kLinger);
+  Linger(service_.limits.linger_bytes);
+}
+
+// Reads `left` bytes, then none: the timer ends it.
+void HttpConnection::Linger(size_t left) {
   socket_.async_read_some(asio::buffer(chunk_),
-                          [self = shared_from_this()](ErrorCode error, size_t) {
+                          [self = shared_from_this(), left](ErrorCode error, size_t size) {
                             if (error) return self->Close();
-                            self->Linger();
+                            if (size < left) self->Linger(left - size);
                           });
 }
 

@@ -55,7 +55,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
   void Refuse(int code, const std::string& reason, std::string_view header = "");
   void Write(HttpResponse response, std::string_view header = "");
   void OnWritten();
-  void Linger();
+  void StartLingering();
+  void Linger(size_t left);
 
   boost::asio::ip::tcp::socket socket_;
   boost::asio::steady_timer timer_;

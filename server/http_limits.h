@@ -20,8 +20,9 @@ struct HttpLimits {
   std::chrono::milliseconds whole_head{5'000};  // from its first byte
   std::chrono::milliseconds write{10'000};      // of a whole answer
   std::chrono::milliseconds idle{30'000};       // between two requests
-  // After the last answer what still arrives is read and dropped for so long, because closing over
-  // unread bytes would take the answer from the client.
+  // After the last answer so much of what still arrives is read and dropped, for so long: closing
+  // at once over unread bytes would take the answer from the client.
+  size_t linger_bytes = 64 << 10;
   std::chrono::milliseconds linger{1'000};
 };
 

@@ -127,6 +127,7 @@ class HttpServerTest : public ::testing::Test {
 };
 
 TEST_F(HttpServerTest, EndlessHeadsAndBodiesAreRefusedInLittleMemory) {
+  limits_.linger = milliseconds(200);
   StartServer();
   EXPECT_EQ(Ask(kHealth), "HTTP/1.1 200 OK");
   const int64_t before = ResidentKib();
