@@ -2,7 +2,6 @@
 // drains. With --check it only says what the model needs.
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -18,6 +17,7 @@
 #include "engine/model_check.h"
 #include "engine/status.h"
 #include "server/device.h"
+#include "server/log.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signals.h"
@@ -28,10 +28,7 @@ namespace {
 
 constexpr int kExitFailure = 1;
 
-void StartLog(const std::string& level) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("tessera"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  spdlog::set_level(spdlog::level::from_str(level));
+void LogLibraries() {
   // The libraries' own lines are about their insides; what a user must know we say ourselves.
   gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
   google::protobuf::SetLogHandler(
@@ -114,6 +111,7 @@ int Serve(const ServerOptions& options) {
     // Reading a model cannot be interrupted, but nothing is lost when the process ends meanwhile.
     const std::stop_callback leave(signals.first(), [] {
       spdlog::info("stopped while loading");
+      FlushLog();
       _exit(0);
     });
     const absl::Status loaded = LoadModel(options, **server);
@@ -135,7 +133,8 @@ int Main(int argc, char** argv) {
   auto parsed = ParseCommandLine(argc, argv, std::cout, std::cerr);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const auto& options = std::get<ServerOptions>(parsed);
-  StartLog(options.log_level);
+  StartLog(options.log_format, spdlog::level::from_str(options.log_level), STDERR_FILENO);
+  LogLibraries();
   if (options.list_devices) {
     std::cout << ListDevices() << std::flush;
     return 0;

@@ -161,6 +161,9 @@ void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--log-level", options.log_level, "debug, info, warning or error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  const Choices<LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  AddChoice(app, "--log-format", "Lines of the log: text (default) or json, an object each", formats,
+            options.log_format);
 }
 
 absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
