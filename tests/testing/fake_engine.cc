@@ -38,6 +38,7 @@ FakeEngine::FakeEngine() : script_(Spell("hello")), count_(script_.prompt) {
   model_.name = "fake";
   model_.architecture = "fake_moe";
   model_.dtype = "float32";
+  model_.kv_dtype = "float32";
   model_.device = "cpu";
   model_.max_context = 2048;
   model_.vocabulary = 1000;
