@@ -12,6 +12,7 @@
 #include "engine/input_pool.h"
 #include "engine/loaded_model.h"
 #include "engine/model/kv_cache.h"
+#include "engine/option_check.h"
 #include "engine/routing_counts.h"
 #include "engine/sampler.h"
 #include "engine/status.h"
@@ -182,11 +183,7 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   if (model->side_queue != nullptr) model->side_queue->Prepare();
   EngineOptions resolved = options;
   if (options.max_context > 0) {
-    if (options.max_context > model->info.max_context) {
-      return absl::InvalidArgumentError(
-          fmt::format("a context of {} tokens is asked for, the model's is {}", options.max_context,
-                      model->info.max_context));
-    }
+    RETURN_IF_ERROR(CheckMaxContext(options.max_context, model->info.max_context));
     model->info.max_context = options.max_context;
   }
   model->info.max_images = options.max_images;
