@@ -153,6 +153,16 @@ void Log(Level level, std::string_view message, std::span<const LogField> fields
   }
 }
 
+void LogLast(const std::string& message) {
+  if (DefaultSink() == nullptr) {
+    const std::string line = fmt::format("tessera-server: {}\n", EscapeText(message));
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+    return;
+  }
+  spdlog::error("{}", message);
+  FlushLog();
+}
+
 void FlushLog() {
   if (const LogSink* const sink = DefaultSink()) sink->writer().Flush(kFlushTime);
 }

@@ -33,6 +33,9 @@ struct LogField {
 void StartLog(LogFormat format, spdlog::level::level_enum level, int fd);
 void Log(spdlog::level::level_enum level, std::string_view message,
          std::span<const LogField> fields);
+// An error that is the last line: returns when it is written, or after a second. Straight to
+// standard error where StartLog() was not called yet.
+void LogLast(const std::string& message);
 // Until what was logged before is written, at most a second; where the process ends without
 // returning from main(). May be called by a signal's handler.
 void FlushLog();
