@@ -11,8 +11,8 @@
 #include <memory>
 #include <utility>
 
+#include "engine/escape_text.h"
 #include "server/line_writer.h"
-#include "server/log_escape.h"
 
 namespace tessera {
 namespace {

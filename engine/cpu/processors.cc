@@ -16,7 +16,7 @@ int Processors::threads() const {
 }
 
 std::string Processors::Describe() const {
-  std::string text = fmt::format("{} threads: {} processors", threads(), allowed);
+  std::string text = fmt::format("threads: {} of {} processors", threads(), allowed);
   if (quota) text += fmt::format(", the control group allows {:.4g}", *quota);
   return text;
 }

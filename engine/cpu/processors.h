@@ -12,7 +12,7 @@ struct Processors {
 
   // The smaller of both; a part of a processor counts as a whole one.
   int threads() const;
-  // "2 threads: 4 processors, the control group allows 1.5".
+  // "threads: 2 of 4 processors, the control group allows 1.5".
   std::string Describe() const;
 };
 

@@ -96,8 +96,8 @@ TEST(ProcessorsTest, ThreadsAreTheSmallerOfAffinityAndQuota) {
   EXPECT_EQ((Processors{4, 0.05}).threads(), 1);
   EXPECT_EQ((Processors{4, 64.0}).threads(), 4);
   EXPECT_EQ((Processors{4, 1.5}).Describe(),
-            "2 threads: 4 processors, the control group allows 1.5");
-  EXPECT_EQ((Processors{4, {}}).Describe(), "4 threads: 4 processors");
+            "threads: 2 of 4 processors, the control group allows 1.5");
+  EXPECT_EQ((Processors{4, {}}).Describe(), "threads: 4 of 4 processors");
 }
 
 }  // namespace

@@ -124,7 +124,6 @@ def a_hangup_is_told_and_has_no_effect():
 def lines_of_json():
     with Server("--log-format", "json") as server:
         server.start()
-
         assert server.ask("generate", "--max-tokens", "1", "--request-id", "a\"\u202e\u2028b", "hello").returncode == 0
         server.end(signal.SIGTERM)
         lines = (server.log.decode() + server.output()[1]).splitlines()
@@ -184,8 +183,8 @@ def too_little_memory_is_told():
                 status, log = server.process.wait(5), server.process.stderr.read().decode()
             except subprocess.TimeoutExpired:
                 continue  # enough
-        last = log.splitlines()[-1]
-        assert re.search("memory|thread|map", last, re.I) and " info " not in last, (size, status, log)
+        told = [line for line in log.splitlines() if " info " not in line]  # OpenMP writes its line itself
+        assert any(re.search("memory|thread|map", line, re.I) for line in told), (size, status, log)
         assert status == 1, (size, status, log)
 
 

@@ -1,5 +1,5 @@
-// No text from outside can end a line of log, pretend to be a field, move a cursor or hide.
-#include "server/log_escape.h"
+// No text from outside can end a line, pretend to be a field, move a cursor or hide.
+#include "engine/escape_text.h"
 
 #include <gtest/gtest.h>
 
@@ -40,19 +40,19 @@ const Case kCases[] = {
     {"above Unicode", "\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},
 };
 
-TEST(LogEscapeTest, WhatIsHarmfulBecomesAnEscape) {
+TEST(EscapeTextTest, WhatIsHarmfulBecomesAnEscape) {
   for (const Case& one : kCases) {
     EXPECT_EQ(EscapeText(one.text), one.escaped) << one.what;
     EXPECT_EQ(QuoteText(one.text), '"' + one.escaped + '"') << one.what;
   }
 }
 
-TEST(LogEscapeTest, QuotesCannotBeLeft) {
+TEST(EscapeTextTest, QuotesCannotBeLeft) {
   EXPECT_EQ(QuoteText("a\" code=OK b=\"\\"), R"("a\" code=OK b=\"\\")");
   EXPECT_EQ(EscapeText("a\"\\"), "a\"\\");
 }
 
-TEST(LogEscapeTest, JsonIsAsciiAndReadBackAsTheSameText) {
+TEST(EscapeTextTest, JsonIsAsciiAndReadBackAsTheSameText) {
   for (const Case& one : kCases) {
     const std::string json = JsonText(one.text);
     for (const char c : json) EXPECT_TRUE(c >= 0x20 && c < 0x7F) << one.what;

@@ -1,4 +1,4 @@
-#include "server/log_escape.h"
+#include "engine/escape_text.h"
 
 #include <fmt/format.h>
 #include <utf8proc.h>
