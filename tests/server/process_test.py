@@ -7,9 +7,11 @@ import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,13 +27,13 @@ BINARIES = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "build/rele
 class Server:
     """tessera-server with the demonstration model; its standard error is a pipe that `read_until` reads."""
 
-    def __init__(self, *flags, limits=None):
+    def __init__(self, *flags, limits=None, stderr=subprocess.PIPE):
         defaults = [("--listen", "127.0.0.1:0"), ("--http-listen", "127.0.0.1:0"), ("--dtype", "float32"),
                     ("--kv-cache-mib", "64")]
         rest = [word for default in defaults if default[0] not in flags for word in default]
         self.process = subprocess.Popen(
             [BINARIES / "tessera-server", *MODEL, *rest, *flags],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=limits)
+            stderr=stderr, stdout=subprocess.DEVNULL, preexec_fn=limits)
         self.log = b""
 
     def __enter__(self):
@@ -52,11 +54,14 @@ class Server:
     def start(self):
         log = self.read_until("ready after")
         self.grpc, self.http = re.search(r"serving grpc on ([^ ,]*), http on ([0-9.:]*)", log).groups()
+        self.await_ready()
+        return self
+
+    def await_ready(self):
         deadline = time.monotonic() + PATIENCE
         while self.get("/readyz") != "ready\n":
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        return self
 
     def get(self, path):
         try:
@@ -64,6 +69,8 @@ class Server:
                 return answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.read().decode()
+        except urllib.error.URLError:
+            return ""  # not yet there
 
     def ask(self, *command):
         return subprocess.run([BINARIES / "tessera", *command, "--address", self.grpc], capture_output=True,
@@ -92,6 +99,30 @@ def a_log_that_nobody_reads_stops_nothing():
         assert server.ask("health").stdout == "SERVING\n"
         status, seconds = server.end(signal.SIGTERM)
         assert status == 0 and seconds < 10, (status, seconds)
+
+
+def fill(descriptor):
+    os.set_blocking(descriptor, False)
+    try:
+        while os.write(descriptor, b"x"):
+            pass
+    except BlockingIOError:
+        os.set_blocking(descriptor, True)
+
+
+def a_log_that_is_stuck_from_the_start_stops_nothing():
+    """Whatever it is: a pipe, a socket as journald's, a terminal that is stopped."""
+    sockets = socket.socketpair()
+    for reader, writer in (os.pipe(), [one.fileno() for one in sockets], pty.openpty()):
+        fill(writer)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = "127.0.0.1:%d" % free.getsockname()[1]
+        with Server("--http-listen", address, stderr=writer) as server:
+            server.http = address
+            server.await_ready()
+            status, seconds = server.end(signal.SIGTERM)
+        assert status == 0 and seconds < 10, (status, seconds)
+        assert os.read(reader, 1)
 
 
 def a_log_whose_reader_is_gone_stops_nothing():
@@ -198,7 +229,8 @@ def the_commit_is_told():
     assert float(re.search(r"^tessera_uptime_seconds (.*)$", metrics, re.M)[1]) > 0
 
 
-CASES = [a_log_that_nobody_reads_stops_nothing, a_log_whose_reader_is_gone_stops_nothing,
+CASES = [a_log_that_nobody_reads_stops_nothing, a_log_that_is_stuck_from_the_start_stops_nothing,
+         a_log_whose_reader_is_gone_stops_nothing,
          what_was_logged_is_written_before_the_end, a_hangup_is_told_and_has_no_effect, lines_of_json, ids_are_escaped,
          refused_before_ports_and_weights, too_little_memory_is_told, the_commit_is_told]
 
