@@ -212,7 +212,7 @@ std::string ReportTable(const BenchReport& report) {
     text += fmt::format(" {} OUT OF ORDER", report.counts.out_of_order);
   text += '\n';
   for (const auto& [status, message] : report.counts.examples) {
-    text += fmt::format("  {}: {}\n", status, TerminalSafe(OneLine(message)));
+    text += fmt::format("  {}: {}\n", status, TerminalWords(message));
   }
   text += fmt::format("{:<22}{:>10.2f}\n", "requests/s", report.PerSecond(report.counts.completed));
   if (report.goodput)

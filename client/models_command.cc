@@ -10,6 +10,7 @@
 #include "client/flags.h"
 #include "client/interrupt.h"
 #include "client/json.h"
+#include "client/terminal.h"
 
 namespace tessera {
 namespace {
@@ -26,8 +27,9 @@ std::string Count(int64_t count) {
 }
 
 std::string Describe(const v1::Model& model) {
-  std::string text = fmt::format("{}  {}, {} on {}\n", model.name(), model.architecture(),
-                                 model.dtype(), model.device());
+  std::string text = fmt::format("{}  {}, {} on {}\n", TerminalWords(model.name()),
+                                 TerminalWords(model.architecture()), TerminalWords(model.dtype()),
+                                 TerminalWords(model.device()));
   text += fmt::format("  parameters  {}, {} active, {:.1f} MiB\n", Count(model.parameters()),
                       Count(model.active_parameters()),
                       static_cast<double>(model.weight_bytes()) / (1 << 20));

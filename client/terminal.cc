@@ -13,6 +13,11 @@ namespace {
 constexpr std::string_view kClearLine = "\r\x1b[K";
 constexpr int kBarWidth = 30;
 
+// Marks, embeddings, overrides and isolates of direction, separators of lines and paragraphs.
+constexpr std::string_view kHidden[] = {"\u061c", "\u200e", "\u200f", "\u2028", "\u2029",
+                                        "\u202a", "\u202b", "\u202c", "\u202d", "\u202e",
+                                        "\u2066", "\u2067", "\u2068", "\u2069"};
+
 void WriteError(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
@@ -43,10 +48,13 @@ std::string TerminalSafe(std::string_view text) {
   return safe;
 }
 
-std::string OneLine(std::string_view text) {
-  std::string line(text);
-  std::replace(line.begin(), line.end(), '\n', ' ');
-  return line;
+std::string TerminalWords(std::string_view text) {
+  std::string words = TerminalSafe(text);
+  for (const char c : {'\n', '\t'}) std::replace(words.begin(), words.end(), c, ' ');
+  for (const std::string_view hidden : kHidden) {
+    for (size_t at = 0; (at = words.find(hidden, at)) != words.npos;) words.erase(at, hidden.size());
+  }
+  return words;
 }
 
 std::string Dim(std::string_view text) { return fmt::format("\x1b[2m{}\x1b[0m", text); }

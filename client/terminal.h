@@ -17,8 +17,9 @@ bool IsTerminal(int fd);
 // reprogram the terminal. Takes whole UTF-8 characters.
 std::string TerminalSafe(std::string_view text);
 
-// Line breaks become spaces.
-std::string OneLine(std::string_view text);
+// The same for names and messages, which stand in a line of ours: line breaks become spaces, and
+// what turns the direction of reading is left out, too.
+std::string TerminalWords(std::string_view text);
 
 // The text in a dim colour.
 std::string Dim(std::string_view text);

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 
 #include "engine/backend/header_backend.h"
+#include "engine/escape_text.h"
 #include "engine/loaded_model.h"
 #include "engine/model/kv_cache.h"
 #include "engine/status.h"
@@ -16,8 +16,8 @@ namespace {
 constexpr std::array kDTypes = {DType::kFloat32, DType::kBFloat16, DType::kFloat16};
 
 void AppendModel(const ModelInfo& info, std::string& text) {
-  text += fmt::format("model: {}\n", info.name);
-  text += fmt::format("architecture: {}\n", info.architecture);
+  text += fmt::format("model: {}\n", EscapeText(info.name));
+  text += fmt::format("architecture: {}\n", EscapeText(info.architecture));
   text += fmt::format("parameters: {}\n", info.parameters);
   text += fmt::format("active_parameters: {}\n", info.active_parameters);
   text += fmt::format("layers: {}\n", info.layers);
@@ -30,10 +30,8 @@ void AppendModel(const ModelInfo& info, std::string& text) {
 }
 
 void AppendAll(std::string_view key, const std::vector<std::string>& values, std::string& text) {
-  for (std::string value : values) {
-    std::replace_if(
-        value.begin(), value.end(), [](unsigned char c) { return c < ' '; }, '?');
-    text += fmt::format("{}: {}\n", key, value);
+  for (const std::string& value : values) {
+    text += fmt::format("{}: {}\n", key, EscapeText(value));
   }
 }
 

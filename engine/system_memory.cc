@@ -3,15 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+
+#include "engine/control_group.h"
 
 namespace tessera {
 
 int64_t SystemMemoryBytes() {
   const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  int64_t limit = 0;
-  return file >> limit ? std::min(limit, machine) : machine;
+  return std::min(machine, ControlGroupMemoryBytes().value_or(machine));
 }
 
 }  // namespace tessera

@@ -5,7 +5,7 @@
 
 namespace tessera {
 
-// The machine's memory or the control group's limit (cgroup v2 memory.max), whichever is less, in bytes.
+// The machine's memory or its control group's limit (ControlGroupMemoryBytes), whichever is less, in bytes.
 int64_t SystemMemoryBytes();
 
 }  // namespace tessera

@@ -225,6 +225,17 @@ v1::ImageMode ToProto(ImageMode mode) {
 
 }  // namespace
 
+namespace {
+
+// U+0080 to U+009F: in UTF-8 the byte C2 and one of 80 to 9F.
+bool HoldsC1Control(const std::string& text) {
+  return std::ranges::adjacent_find(text, [](unsigned char first, unsigned char second) {
+           return first == 0xC2 && second >= 0x80 && second < 0xA0;
+         }) != text.end();
+}
+
+}  // namespace
+
 absl::Status CheckRequestId(const std::string& id) {
   // Bytes that continue a UTF-8 character are not counted.
   const auto chars = static_cast<size_t>(
@@ -233,7 +244,8 @@ absl::Status CheckRequestId(const std::string& id) {
     return InvalidField("request_id",
                         fmt::format("has {} characters; at most 128 are taken", chars));
   }
-  if (std::ranges::any_of(id, [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; })) {
+  if (std::ranges::any_of(id, [](unsigned char byte) { return byte < 0x20 || byte == 0x7F; }) ||
+      HoldsC1Control(id)) {
     return InvalidField("request_id", "holds a control character");
   }
   return absl::OkStatus();

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <thread>
-
 #include "cuda/cuda_backend.h"
 #include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/processors.h"
 #include "engine/status.h"
+#include "engine/system_memory.h"
 
 namespace tessera {
 namespace {
@@ -26,6 +26,14 @@ DType ChooseDType(DTypeChoice choice, bool native_bfloat16) {
   return native_bfloat16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
+void LogThreads(int asked, const Processors& usable) {
+  if (asked == 0) {
+    spdlog::info("{}", usable.Describe());
+  } else if (asked > usable.threads()) {
+    spdlog::warn("--threads {} is more than can run at once ({})", asked, usable.Describe());
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
@@ -39,12 +47,17 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(
     if (cuda.ok() || device == DeviceChoice::kCuda) return cuda;
     spdlog::debug("no cuda: {}", std::string(StatusMessage(cuda.status())));
   }
+  LogThreads(threads, UsableProcessors());
   return MakeCpuBackend({.dtype = ChooseDType(dtype, CpuHasNativeBFloat16()), .threads = threads});
+}
+
+int64_t MaxCacheBytes(const Backend& backend) {
+  return backend.name() == "cpu" ? SystemMemoryBytes() : backend.CacheBytes();
 }
 
 std::string ListDevices() {
   std::string list = fmt::format("cpu: {} processors, matrix products in {}\n",
-                                 std::thread::hardware_concurrency(),
+                                 UsableProcessors().threads(),
                                  CpuHasNativeBFloat16() ? "float32 and bfloat16" : "float32");
   const auto gpus = DescribeGpus();
   if (!gpus.ok()) return list + fmt::format("cuda: {}\n", StatusMessage(gpus.status()));

@@ -11,8 +11,8 @@
 namespace tessera {
 
 struct DrainReport {
-  int64_t aborted = 0;  // calls that the deadline, or haste, has cut
-  int64_t unread = 0;   // of them, those whose end nobody read
+  int64_t aborted = 0;  // calls without an answer that the deadline, or haste, has cut
+  int64_t unread = 0;   // calls, also of those, whose end nobody took
 };
 
 // Lets open calls end until `deadline` or until `hurry`, then has the engine end them with

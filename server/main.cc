@@ -1,8 +1,5 @@
 // tessera-server: reads the command line, opens the ports, loads the model, serves until a signal,
 // drains. With --check it only says what the model needs.
-#include <google/protobuf/stubs/logging.h>
-#include <grpc/support/log.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -16,8 +13,12 @@
 #include <utility>
 
 #include "engine/model_check.h"
+#include "engine/option_check.h"
 #include "engine/status.h"
 #include "server/device.h"
+#include "server/last_words.h"
+#include "server/library_log.h"
+#include "server/log.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signals.h"
@@ -27,18 +28,6 @@ namespace tessera {
 namespace {
 
 constexpr int kExitFailure = 1;
-
-void StartLog(const std::string& level) {
-  spdlog::set_default_logger(spdlog::stderr_color_mt("tessera"));
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
-  spdlog::set_level(spdlog::level::from_str(level));
-  // The libraries' own lines are about their insides; what a user must know we say ourselves.
-  gpr_set_log_function([](gpr_log_func_args* args) { spdlog::debug("grpc: {}", args->message); });
-  google::protobuf::SetLogHandler(
-      [](google::protobuf::LogLevel, const char*, int, const std::string& message) {
-        spdlog::debug("protobuf: {}", message);
-      });
-}
 
 int Fail(const absl::Status& status) {
   spdlog::error("{}", std::string(StatusMessage(status)));
@@ -75,12 +64,20 @@ std::optional<std::filesystem::path> TileCache(const ServerOptions& options) {
   return std::filesystem::path();
 }
 
-absl::Status LoadModel(const ServerOptions& options, Server& server) {
-  const auto start = std::chrono::steady_clock::now();
-  spdlog::info("loading {}", options.model.model_dir.string());
+// The device, once it is known that the model could be served there as the flags ask for.
+absl::StatusOr<std::unique_ptr<Backend>> ChooseDevice(const ServerOptions& options) {
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
                    MakeBackend(options.device, options.dtype, options.weights, TileCache(options),
                                options.threads));
+  RETURN_IF_ERROR(
+      CheckOptions(*backend, options.model, options.engine, MaxCacheBytes(*backend)));
+  return backend;
+}
+
+absl::Status LoadModel(const ServerOptions& options, std::unique_ptr<Backend> backend,
+                       Server& server) {
+  const auto start = std::chrono::steady_clock::now();
+  spdlog::info("loading {}", options.model.model_dir.string());
   ASSIGN_OR_RETURN(
       std::unique_ptr<Engine> engine,
       StartEngine(std::move(backend), options.model, options.engine, LoadProgress(server)));
@@ -106,6 +103,8 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
 
 int Serve(const ServerOptions& options) {
   const Signals signals;
+  auto backend = ChooseDevice(options);
+  if (!backend.ok()) return Fail(backend.status());
   auto server = Server::Start(options.grpc, options.http);
   if (!server.ok()) return Fail(server.status());
   spdlog::info("serving grpc on {}, http on {}", (*server)->grpc_address(),
@@ -114,9 +113,10 @@ int Serve(const ServerOptions& options) {
     // Reading a model cannot be interrupted, but nothing is lost when the process ends meanwhile.
     const std::stop_callback leave(signals.first(), [] {
       spdlog::info("stopped while loading");
+      FlushLog();
       _exit(0);
     });
-    const absl::Status loaded = LoadModel(options, **server);
+    const absl::Status loaded = LoadModel(options, *std::move(backend), **server);
     if (!loaded.ok()) return Fail(loaded);
   }
   WaitForStop(signals.first());
@@ -135,17 +135,21 @@ int Main(int argc, char** argv) {
   auto parsed = ParseCommandLine(argc, argv, std::cout, std::cerr);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const auto& options = std::get<ServerOptions>(parsed);
-  StartLog(options.log_level);
+  StartLog(options.log_format, spdlog::level::from_str(options.log_level), STDERR_FILENO);
+  TakeLibraryLogs();
   if (options.list_devices) {
     std::cout << ListDevices() << std::flush;
     return 0;
   }
   if (options.check) return Check(options.model);
-  spdlog::info("tessera-server {}", kVersion);
+  spdlog::info("tessera-server {} ({})", kVersion, kCommit);
   return Serve(options);
 }
 
 }  // namespace
 }  // namespace tessera
 
-int main(int argc, char** argv) { return tessera::Main(argc, argv); }
+int main(int argc, char** argv) {
+  tessera::TellWhyTheProcessEnds();
+  return tessera::Main(argc, argv);
+}

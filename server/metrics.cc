@@ -31,14 +31,33 @@ void AddGauges(const ModelInfo& model, const EngineStats& stats, MetricSet& set)
   set.Gauge("tessera_kv_cache_config_info", "Geometry of the KV cache; always 1.", 1,
             {{"block_size", std::to_string(model.kv_block_size)},
              {"num_blocks", std::to_string(stats.kv_blocks_total)},
-             {"dtype", model.dtype}});
-  set.Gauge("tessera_inflight_image_bytes", "Bytes of the pictures of requests that wait.",
-            static_cast<double>(stats.inflight_bytes));
+             {"dtype", model.kv_dtype}});
   set.Gauge("tessera_image_cache_bytes", "Bytes of encoded pictures kept for reuse.",
             static_cast<double>(stats.image_cache_bytes));
   set.Gauge("tessera_engine_heartbeat_age_seconds",
             "Seconds since the engine's thread last came round; small also when idle.",
             stats.seconds_since_step);
+}
+
+// What this process holds: together about its resident memory where the device is the CPU.
+void AddMemory(const ModelInfo& model, const EngineStats& stats, const MemoryBudget& memory,
+               MetricSet& set) {
+  constexpr char kModelHelp[] = "Bytes of the model's weights and of all KV blocks.";
+  set.Gauge("tessera_model_memory_bytes", kModelHelp, static_cast<double>(model.weight_bytes),
+            {{"use", "weights"}});
+  set.Gauge("tessera_model_memory_bytes", kModelHelp,
+            static_cast<double>(stats.kv_blocks_total * model.kv_block_size *
+                                model.kv_bytes_per_token),
+            {{"use", "kv_cache"}});
+  for (int i = 0; i < kMemoryUses; ++i) {
+    const auto use = static_cast<MemoryUse>(i);
+    set.Gauge("tessera_request_memory_bytes",
+              "Bytes held for requests until they are freed, cancelled ones included.",
+              static_cast<double>(memory.bytes(use)), {{"use", std::string(MemoryUseName(use))}});
+  }
+  set.Gauge("tessera_request_memory_limit_bytes",
+            "Bytes that requests may hold; more are refused.",
+            static_cast<double>(memory.max_bytes()));
 }
 
 void AddCounters(const EngineStats& stats, MetricSet& set) {
@@ -142,9 +161,11 @@ void AddExperts(const EngineStats& stats, MetricSet& set) {
 
 std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
                                                      const EngineStats& stats,
+                                                     const MemoryBudget& memory,
                                                      double model_load_seconds) {
   MetricSet set({{"model_name", model.name}});
   AddGauges(model, stats, set);
+  AddMemory(model, stats, memory, set);
   AddCounters(stats, set);
   AddHistograms(stats, set);
   AddRoutedLayers(stats, set);
@@ -156,10 +177,12 @@ std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
 
 std::vector<prometheus::MetricFamily> EngineMetrics::Collect() const {
   MetricSet build;
-  build.Gauge("tessera_build_info", "The program's version; always 1.", 1, {{"version", kVersion}});
+  build.Gauge("tessera_build_info", "The program's version and its sources' commit; always 1.", 1,
+              {{"version", kVersion}, {"commit", kCommit}});
   std::vector<prometheus::MetricFamily> families = build.Take();
-  if (const Engine* engine = slot_.engine()) {
-    std::ranges::move(EngineFamilies(engine->model(), engine->Stats(), slot_.load_seconds()),
+  if (Engine* const engine = slot_.engine()) {
+    std::ranges::move(EngineFamilies(engine->model(), engine->Stats(), engine->memory(),
+                                     slot_.load_seconds()),
                       std::back_inserter(families));
   }
   return families;

@@ -27,6 +27,7 @@ class EngineMetrics : public prometheus::Collectable {
 // All families of one engine.
 std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
                                                      const EngineStats& stats,
+                                                     const MemoryBudget& memory,
                                                      double model_load_seconds);
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -10,6 +11,7 @@
 #include <sstream>
 #include <string>
 
+#include "server/log.h"
 #include "server/metric_set.h"
 
 namespace tessera {
@@ -76,6 +78,11 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
       set.Gauge("process_start_time_seconds", "Start of the process since the epoch in seconds.",
                 *boot + stat->start_ticks / ticks);
     }
+    timespec now{};
+    clock_gettime(CLOCK_BOOTTIME, &now);  // the clock of starttime
+    set.Gauge("tessera_uptime_seconds", "Since the start of the process.",
+              static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) -
+                  stat->start_ticks / ticks);
   }
   if (const auto files = CountOpenFiles()) {
     set.Gauge("process_open_fds", "Open file descriptors.", *files);
@@ -85,6 +92,9 @@ std::vector<prometheus::MetricFamily> ProcessMetrics::Collect() const {
     set.Gauge("process_max_fds", "Most file descriptors that may be open.",
               static_cast<double>(limit.rlim_cur));
   }
+  set.Counter("tessera_log_lines_dropped_total",
+              "Lines of log that nobody read in time, so they were dropped.",
+              static_cast<double>(LogLinesDropped()));
   return set.Take();
 }
 

@@ -1,5 +1,5 @@
 // The conventional `process_*` metrics, from /proc (proc(5)); those that cannot be read are left
-// out.
+// out. And the process's own about its age and its log.
 #pragma once
 
 #include <prometheus/collectable.h>

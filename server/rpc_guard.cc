@@ -1,12 +1,14 @@
 #include "server/rpc_guard.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <chrono>
 #include <random>
+#include <string_view>
+#include <vector>
 
 #include "engine/status.h"
+#include "server/log.h"
 #include "server/rpc_status.h"
 
 namespace tessera {
@@ -40,16 +42,6 @@ std::string_view FinishName(FinishReason reason) {
       return "deadline";
   }
   return "none";
-}
-
-// So that no id can pretend to be another field of the line.
-std::string Quoted(const std::string& id) {
-  std::string quoted = "\"";
-  for (const char c : id) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    quoted += c;
-  }
-  return quoted + "\"";
 }
 
 }  // namespace
@@ -109,19 +101,24 @@ grpc::Status RpcGuard::Answer(const Completion& completion) {
 
 void RpcGuard::Log(const Completion& completion, const absl::Status& status, double seconds) const {
   const Usage& usage = completion.usage;
-  const std::string line = fmt::format(
-      "request id={} method={} code={} reason={} finish={} text_tokens={} image_tokens={} "
-      "cached_tokens={} generated_tokens={} queue_ms={:.1f} ms={:.1f}",
-      Quoted(call_.request_id), MethodName(method_),
-      CodeName(static_cast<grpc::StatusCode>(status.code())),
-      StatusReason(status).empty() ? "-" : StatusReason(status),
-      FinishName(completion.finish_reason), usage.text_tokens, usage.image_tokens,
-      usage.cached_tokens, usage.generated_tokens, usage.queue_ms, seconds * 1e3);
-  if (status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kUnknown) {
-    spdlog::error("{} error={}", line, Quoted(std::string(StatusMessage(status))));
-  } else {
-    spdlog::info("{}", line);
-  }
+  const std::string reason = StatusReason(status);
+  const std::string error(StatusMessage(status));
+  std::vector<LogField> fields = {
+      {"id", call_.request_id},
+      {"method", LogWord{MethodName(method_)}},
+      {"code", LogWord{CodeName(static_cast<grpc::StatusCode>(status.code()))}},
+      {"reason", LogWord{reason.empty() ? "-" : reason}},
+      {"finish", LogWord{FinishName(completion.finish_reason)}},
+      {"text_tokens", int64_t{usage.text_tokens}},
+      {"image_tokens", int64_t{usage.image_tokens}},
+      {"cached_tokens", int64_t{usage.cached_tokens}},
+      {"generated_tokens", int64_t{usage.generated_tokens}},
+      {"queue_ms", usage.queue_ms},
+      {"ms", seconds * 1e3}};
+  const bool fault = status.code() == absl::StatusCode::kInternal ||
+                     status.code() == absl::StatusCode::kUnknown;
+  if (fault) fields.push_back({"error", error});
+  tessera::Log(fault ? spdlog::level::err : spdlog::level::info, "request", fields);
 }
 
 }  // namespace tessera

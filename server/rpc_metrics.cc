@@ -26,6 +26,8 @@ void RpcMetrics::Opened() {
 void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code,
                           std::chrono::duration<double> duration) {
   const std::lock_guard lock(mutex_);
+  --open_calls_;
+  ++unread_calls_;
   const auto index = static_cast<size_t>(method);
   ++handled_[index].at(static_cast<size_t>(code));
   durations_[index].Observe(duration.count());
@@ -33,7 +35,7 @@ void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code,
 
 void RpcMetrics::Closed() {
   const std::lock_guard lock(mutex_);
-  --open_calls_;
+  --unread_calls_;
 }
 
 int64_t RpcMetrics::open_calls() const {
@@ -41,11 +43,18 @@ int64_t RpcMetrics::open_calls() const {
   return open_calls_;
 }
 
+int64_t RpcMetrics::unread_calls() const {
+  const std::lock_guard lock(mutex_);
+  return unread_calls_;
+}
+
 std::vector<prometheus::MetricFamily> RpcMetrics::Collect() const {
   MetricSet set;
   const std::lock_guard lock(mutex_);
-  set.Gauge("tessera_grpc_server_open_calls", "Calls not yet ended.",
+  set.Gauge("tessera_grpc_server_open_calls", "Calls not yet answered.",
             static_cast<double>(open_calls_));
+  set.Gauge("tessera_grpc_server_unread_calls", "Calls answered whose end was not taken yet.",
+            static_cast<double>(unread_calls_));
   for (int method = 0; method < kRpcMethods; ++method) {
     const std::string name(MethodName(static_cast<RpcMethod>(method)));
     for (int code = 0; code < kRpcCodes; ++code) {

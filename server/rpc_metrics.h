@@ -25,11 +25,14 @@ class RpcMetrics : public prometheus::Collectable {
  public:
   RpcMetrics();
 
+  // Each once for a call, in this order.
   void Opened();
   void Answered(RpcMethod method, grpc::StatusCode code, std::chrono::duration<double> duration);
   void Closed();
-  // Calls whose last byte has not been handed to the transport.
+  // Calls without an answer yet.
   int64_t open_calls() const;
+  // Calls that were answered and whose last byte has not been handed to the transport.
+  int64_t unread_calls() const;
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -37,6 +40,7 @@ class RpcMetrics : public prometheus::Collectable {
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   int64_t open_calls_ = 0;
+  int64_t unread_calls_ = 0;
   std::array<std::array<uint64_t, kRpcCodes>, kRpcMethods> handled_ = {};
   std::array<Histogram, kRpcMethods> durations_;
 };

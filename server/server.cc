@@ -89,7 +89,8 @@ void Server::Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurr
   const Clock::time_point start = Clock::now();
   slot_.StartDrain();
   health_->Update();
-  spdlog::info("draining: {} open calls have {:.1f} s", rpc_metrics_.open_calls(),
+  spdlog::info("draining: {} calls to answer and {} answers to be read have {:.1f} s",
+               rpc_metrics_.open_calls(), rpc_metrics_.unread_calls(),
                std::chrono::duration<double>(timeout).count());
   const DrainReport report = tessera::Drain(engine_.get(), rpc_metrics_, start + timeout, hurry);
   spdlog::info("drained in {:.1f} s: {} calls aborted, the ends of {} not read",

@@ -107,7 +107,8 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
          "Directory where a GPU keeps which tiles of matrix products it measured to be fastest; "
          "default: $XDG_CACHE_HOME/tessera or ~/.cache/tessera; \"\": nothing is measured")
       ->type_name("DIR");
-  app.add_option("--threads", options.threads, "Threads that compute; 0 (default): one per core")
+  app.add_option("--threads", options.threads, "Threads that compute; 0 (default): as many as processors or the control "
+                 "group's quota of them allow")
       ->check(CLI::Range(0, 1024));
 }
 
@@ -161,6 +162,21 @@ void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--log-level", options.log_level, "debug, info, warning or error")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
+  const Choices<LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
+  AddChoice(app, "--log-format", "Lines of the log: text (default) or json, an object each", formats,
+            options.log_format);
+}
+
+// Two hosts that share a port when they are the same or one is all of them.
+absl::Status CheckPortsApart(const ListenAddress& grpc, const ListenAddress& http) {
+  const auto all = [](const ListenAddress& address) {
+    return address.host == "0.0.0.0" || address.host == "::";
+  };
+  if (grpc.port == 0 || grpc.port != http.port) return absl::OkStatus();
+  if (grpc.host != http.host && !all(grpc) && !all(http)) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "--listen {} and --http-listen {} are the same port; they need one each", ToString(grpc),
+      ToString(http)));
 }
 
 absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
@@ -174,6 +190,7 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
     return absl::InvalidArgumentError(fmt::format(
         "--drain-timeout: \"{}\" is not a time of at most 24h such as 30s", text.drain_timeout));
   }
+  RETURN_IF_ERROR(CheckPortsApart(*grpc, *http));
   options.grpc = *grpc;
   options.http = *http;
   options.drain_timeout = absl::ToChronoNanoseconds(timeout);
@@ -234,7 +251,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
   ServerOptions options;
   TextFlags text;
   CLI::App app("Serves a multimodal mixture-of-experts model over gRPC.", "tessera-server");
-  app.set_version_flag("--version", fmt::format("tessera-server {}", kVersion));
+  app.set_version_flag("--version", fmt::format("tessera-server {} ({})", kVersion, kCommit));
   AddModelFlags(app, options);
   AddCheckFlag(app, options);
   AddDeviceFlags(app, options);

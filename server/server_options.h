@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "server/device.h"
 #include "server/listen_address.h"
+#include "server/log.h"
 
 namespace tessera {
 
@@ -30,6 +31,7 @@ struct ServerOptions {
   ListenAddress http{.host = "127.0.0.1", .port = 8080};
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);
   std::string log_level = "info";
+  LogFormat log_format = LogFormat::kText;
 };
 
 // The options, or the exit status of a command line that ends here: 0 after --help or --version,

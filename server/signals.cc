@@ -9,9 +9,10 @@
 namespace tessera {
 namespace {
 
-sigset_t StopSignals() {
+sigset_t Handled() {
   sigset_t set;
   sigemptyset(&set);
+  sigaddset(&set, SIGHUP);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
   return set;
@@ -20,7 +21,8 @@ sigset_t StopSignals() {
 }  // namespace
 
 Signals::Signals() {
-  const sigset_t set = StopSignals();
+  const sigset_t set = Handled();
+  signal(SIGPIPE, SIG_IGN);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   thread_ = std::thread([this] { Wait(); });
 }
@@ -32,11 +34,15 @@ Signals::~Signals() {
 }
 
 void Signals::Wait() {
-  const sigset_t set = StopSignals();
+  const sigset_t set = Handled();
   while (true) {
     int signal = 0;
     if (sigwait(&set, &signal) != 0) continue;
     if (done_) return;
+    if (signal == SIGHUP) {
+      spdlog::info("got SIGHUP: there is nothing to reload, the server goes on");
+      continue;
+    }
     spdlog::info("got {}", signal == SIGINT ? "SIGINT" : "SIGTERM");
     if (first_.stop_requested()) second_.request_stop();
     first_.request_stop();

@@ -1,6 +1,7 @@
-// SIGTERM and SIGINT as stop tokens: the first signal asks to drain, the second to stop at once. A
-// thread takes the signals, so nothing runs in a handler. Make it before any other thread: they
-// inherit the blocked signals.
+// SIGTERM and SIGINT as stop tokens: the first signal asks to drain, the second to stop at once.
+// SIGHUP, by which others reload, is logged and has no effect: there is nothing to reload. SIGPIPE is
+// ignored. A thread takes the signals, so nothing runs in a handler. Make it before any other
+// thread: they inherit the blocked signals.
 #pragma once
 
 #include <atomic>

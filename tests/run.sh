@@ -52,6 +52,7 @@ check "a whole model on it" $bin/tessera-golden-emulated --device cuda tests/gol
 check "CUDA kernels: tested, compiled, none spills" tests/cuda/compile_check.sh
 check "server" $bin/server_test
 check "client" $bin/client_test
+check "server as a process: log, signals, flags, too little memory" tests/server/process_test.py $bin
 check "published models by their headers" tests/published_models_test.py $bin/tessera-server
 check "golden data of the clone" $bin/tessera-golden tests/golden
 check "demonstration model: quality over gRPC" tests/quality.sh 60

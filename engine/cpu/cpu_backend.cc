@@ -7,6 +7,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "engine/cpu/operations.h"
+#include "engine/cpu/processors.h"
 
 namespace tessera {
 
@@ -32,7 +33,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const CpuOptions& option
   if (options.threads < 0) {
     return absl::InvalidArgumentError(fmt::format("{} threads", options.threads));
   }
-  const int wanted = options.threads > 0 ? options.threads : omp_get_num_procs();
+  const int wanted = options.threads > 0 ? options.threads : UsableProcessors().threads();
   const int threads = std::min(wanted, omp_get_thread_limit());
   return std::make_unique<CpuBackend>(options.dtype, threads);
 }

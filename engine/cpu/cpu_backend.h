@@ -10,7 +10,7 @@ namespace tessera {
 
 struct CpuOptions {
   DType dtype = DType::kFloat32;  // of the activations: float32, bfloat16 or float16
-  int threads = 0;                // 0: all cores
+  int threads = 0;                // 0: all that may be used (UsableProcessors)
 };
 
 // INVALID_ARGUMENT for another dtype; FAILED_PRECONDITION for bfloat16 where CpuHasNativeBFloat16()

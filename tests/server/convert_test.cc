@@ -168,6 +168,9 @@ TEST(ConvertTest, CountsCharactersOfIdsNotBytes) {
   for (int i = 0; i < 128; ++i) id += "ä";
   EXPECT_TRUE(CheckRequestId(id).ok());
   EXPECT_FALSE(CheckRequestId(id + "x").ok());
+  EXPECT_FALSE(CheckRequestId("a\u0080").ok());
+  EXPECT_FALSE(CheckRequestId("\u009f").ok());
+  EXPECT_TRUE(CheckRequestId("a\u00a0é").ok());
 }
 
 struct RangeCase {

@@ -29,8 +29,9 @@ void ExpectLine(const std::string& text, const std::string& line) {
 }
 
 TEST(EngineMetricsTest, EveryCombinationIsThereFromTheStart) {
+  const MemoryBudget memory(1 << 20);
   const testing::FakeEngine engine;
-  const std::string text = Text(EngineFamilies(engine.model(), engine.Stats(), 0.5));
+  const std::string text = Text(EngineFamilies(engine.model(), engine.Stats(), memory, 0.5));
   const std::string model = "{model_name=\"fake\"";
   for (const char* name :
        {"requests_running", "requests_waiting", "kv_cache_usage_ratio", "preemptions_total",
@@ -67,6 +68,7 @@ TEST(EngineMetricsTest, EveryCombinationIsThereFromTheStart) {
 }
 
 TEST(EngineMetricsTest, TellsTheStats) {
+  const MemoryBudget memory(1 << 20);
   const testing::FakeEngine engine;
   EngineStats stats = engine.Stats();
   stats.running = 3;
@@ -80,7 +82,7 @@ TEST(EngineMetricsTest, TellsTheStats) {
   stats.step_rows.Observe(8);
   stats.step_rows.Observe(9);
   stats.step_rows.Observe(1e9);
-  const std::string text = Text(EngineFamilies(engine.model(), stats, 1));
+  const std::string text = Text(EngineFamilies(engine.model(), stats, memory, 1));
   const std::string model = "{model_name=\"fake\"";
   ExpectLine(text, "tessera_requests_running" + model + "} 3");
   ExpectLine(text, "tessera_kv_cache_usage_ratio" + model + "} 0.25");
@@ -101,18 +103,46 @@ TEST(EngineMetricsTest, TellsTheStats) {
   ExpectLine(text, "tessera_step_rows_count" + model + "} 3");
 }
 
+TEST(EngineMetricsTest, TellsWhatHoldsMemory) {
+  testing::FakeEngine engine;
+  engine.mutable_model().weight_bytes = 1000;
+  engine.mutable_model().kv_bytes_per_token = 10;
+  MemoryBudget memory(1 << 20);
+  MemoryCharge receiving = memory.Open(MemoryUse::kReceiving);
+  receiving.ForceResize(12);
+  MemoryCharge requests = memory.Open(MemoryUse::kRequests);
+  requests.ForceResize(34);
+  const std::string text = Text(EngineFamilies(engine.model(), engine.Stats(), memory, 1));
+  const std::string model = "{model_name=\"fake\"";
+  ExpectLine(text, "tessera_model_memory_bytes" + model + ",use=\"weights\"} 1000");
+  ExpectLine(text, "tessera_model_memory_bytes" + model + ",use=\"kv_cache\"} 20480");
+  ExpectLine(text, "tessera_request_memory_bytes" + model + ",use=\"receiving\"} 12");
+  ExpectLine(text, "tessera_request_memory_bytes" + model + ",use=\"requests\"} 34");
+  ExpectLine(text, "tessera_request_memory_bytes" + model + ",use=\"pictures\"} 0");
+  ExpectLine(text, "tessera_request_memory_limit_bytes" + model + "} 1048576");
+}
+
+TEST(EngineMetricsTest, TheKvCachesDtypeIsItsOwn) {
+  testing::FakeEngine engine;
+  engine.mutable_model().kv_dtype = "float8";
+  const std::string text =
+      Text(EngineFamilies(engine.model(), engine.Stats(), MemoryBudget(1 << 20), 1));
+  EXPECT_NE(text.find(",num_blocks=\"128\",dtype=\"float8\"} 1\n"), std::string::npos);
+}
+
 TEST(EngineMetricsTest, OfTheRoutersOnlyWhatIsCounted) {
+  const MemoryBudget memory(1 << 20);
   const testing::FakeEngine engine;
   EngineStats stats = engine.Stats();
   stats.expert_tokens.clear();
-  const std::string layers = Text(EngineFamilies(engine.model(), stats, 1));
+  const std::string layers = Text(EngineFamilies(engine.model(), stats, memory, 1));
   EXPECT_EQ(layers.find("tessera_moe_expert_tokens"), std::string::npos);
   EXPECT_NE(layers.find("tessera_moe_layer_tokens_total"), std::string::npos);
   stats.moe_layer_index.clear();
   stats.layer_experts.clear();
   stats.layer_tokens.clear();
   stats.busiest_tokens.clear();
-  const std::string off = Text(EngineFamilies(engine.model(), stats, 1));
+  const std::string off = Text(EngineFamilies(engine.model(), stats, memory, 1));
   EXPECT_EQ(off.find("tessera_moe_"), std::string::npos);
 }
 
@@ -121,6 +151,9 @@ TEST(EngineMetricsTest, WhileLoadingThereIsOnlyTheBuild) {
   const auto families = EngineMetrics(slot).Collect();
   ASSERT_EQ(families.size(), 1u);
   EXPECT_EQ(families[0].name, "tessera_build_info");
+  ASSERT_EQ(families[0].metric[0].label.size(), 2u);
+  EXPECT_EQ(families[0].metric[0].label[1].name, "commit");
+  EXPECT_FALSE(families[0].metric[0].label[1].value.empty());
 }
 
 TEST(RpcMetricsTest, CountsByMethodAndCode) {
@@ -129,8 +162,12 @@ TEST(RpcMetricsTest, CountsByMethodAndCode) {
   metrics.Opened();
   metrics.Answered(RpcMethod::kStreamGenerate, grpc::StatusCode::RESOURCE_EXHAUSTED,
                    std::chrono::milliseconds(20));
+  EXPECT_EQ(metrics.open_calls(), 1);
+  EXPECT_EQ(metrics.unread_calls(), 1);
+  ExpectLine(Text(metrics.Collect()), "tessera_grpc_server_unread_calls 1");
   metrics.Closed();
   EXPECT_EQ(metrics.open_calls(), 1);
+  EXPECT_EQ(metrics.unread_calls(), 0);
   const std::string text = Text(metrics.Collect());
   ExpectLine(text,
              "tessera_grpc_server_handled_total{grpc_method=\"StreamGenerate\","
@@ -151,10 +188,12 @@ TEST(ProcessMetricsTest, TellsPlausibleFigures) {
   double resident = 0;
   double files = 0;
   double start = 0;
+  double uptime = -1;
   for (const auto& family : ProcessMetrics().Collect()) {
     if (family.name == "process_resident_memory_bytes") resident = family.metric[0].gauge.value;
     if (family.name == "process_open_fds") files = family.metric[0].gauge.value;
     if (family.name == "process_start_time_seconds") start = family.metric[0].gauge.value;
+    if (family.name == "tessera_uptime_seconds") uptime = family.metric[0].gauge.value;
   }
   EXPECT_GT(resident, 1e6);
   EXPECT_LT(resident, 1e11);
@@ -162,6 +201,8 @@ TEST(ProcessMetricsTest, TellsPlausibleFigures) {
   const auto now = static_cast<double>(time(nullptr));
   EXPECT_GT(start, now - 3600);
   EXPECT_LE(start, now + 2);
+  EXPECT_GE(uptime, 0);
+  EXPECT_NEAR(start + uptime, now, 3);
 }
 
 TEST(MetricsTest, PassPromtoolsCheck) {

@@ -44,6 +44,14 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_EQ(parsed.options().engine.max_image_tokens, 4096);
   EXPECT_FALSE(parsed.options().engine.routing_telemetry.has_value());
   EXPECT_FALSE(parsed.options().tile_cache.has_value());
+  EXPECT_EQ(parsed.options().log_format, LogFormat::kText);
+}
+
+TEST(ServerOptionsTest, PortsOfTwoHostsMayHaveOneNumber) {
+  EXPECT_TRUE(
+      Parse({"--model", "/", "--listen", "127.0.0.1:9", "--http-listen", "127.0.0.2:9"}).ok());
+  EXPECT_TRUE(
+      Parse({"--model", "/", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"}).ok());
 }
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
@@ -52,7 +60,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
              "--http-listen=localhost:9", "--device=cpu", "--dtype=float16", "--router=gumbel",
              "--drain-timeout=1m30s", "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64",
              "--step-tokens=99", "--max-context=77", "--max-image-tokens=0", "--threads=2",
-             "--log-level=debug", "--emulate-capacity", "--routing-telemetry=layer"});
+             "--log-level=debug", "--log-format=json", "--emulate-capacity", "--routing-telemetry=layer"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
@@ -74,6 +82,7 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.engine.routing_telemetry, RoutingTelemetry::kLayer);
   EXPECT_EQ(options.threads, 2);
   EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.log_format, LogFormat::kJson);
 }
 
 TEST(ServerOptionsTest, ListingDevicesNeedsNoModel) {
@@ -158,6 +167,10 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--max-image-tokens", "-1"}, "--max-image-tokens"},
       {{"--model", "/", "--kv-cache-mib", "-5"}, "--kv-cache-mib"},
       {{"--model", "/", "--log-level", "loud"}, "loud"},
+      {{"--model", "/", "--log-format", "xml"}, "--log-format: \"xml\" is not one of text, json"},
+      {{"--model", "/", "--listen", "127.0.0.1:9", "--http-listen", "127.0.0.1:9"},
+       "--listen 127.0.0.1:9 and --http-listen 127.0.0.1:9 are the same port"},
+      {{"--model", "/", "--listen", "[::]:9", "--http-listen", "127.0.0.1:9"}, "the same port"},
       {{"--model", "/", "--unknown"}, "--unknown"},
   };
   for (const auto& [arguments, told] : cases) {

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "engine/status.h"
+#include "server/drain.h"
 #include "tests/server/raw_client.h"
 #include "tests/server/server_fixture.h"
 
@@ -250,6 +251,19 @@ TEST_F(ServerTest, EndsInOrderWithoutADrain) {
   while (reader->Read(&response)) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::UNAVAILABLE);
+}
+
+TEST(DrainTest, TellsCallsWithoutAnAnswerFromAnswersThatNobodyTook) {
+  RpcMetrics calls;
+  for (int i = 0; i < 3; ++i) calls.Opened();
+  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, std::chrono::milliseconds(1));
+  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, std::chrono::milliseconds(1));
+  calls.Closed();
+  std::stop_source hurry;
+  hurry.request_stop();
+  const DrainReport report = Drain(nullptr, calls, Clock::now(), hurry.get_token());
+  EXPECT_EQ(report.aborted, 1);
+  EXPECT_EQ(report.unread, 2);
 }
 
 }  // namespace

@@ -1,0 +1,81 @@
+#include "server/last_words.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include "server/log.h"
+
+namespace tessera {
+namespace {
+
+constexpr int kExitFailure = 1;
+
+// For when there may be no memory for a line of log.
+constexpr char kNoMemory[] = "tessera-server: out of memory; the process ends\n";
+
+[[noreturn]] void EndForLackOf(const std::string& what) {
+  LogLast(
+      fmt::format("out of threads or memory ({}): give the process more, or lower --threads, "
+                  "--kv-cache-mib or --max-waiting",
+                  what));
+  _exit(kExitFailure);
+}
+
+[[noreturn]] void OnTerminate() {
+  try {
+    const std::exception_ptr cause = std::current_exception();
+    if (cause != nullptr) std::rethrow_exception(cause);
+    LogLast("the process ends: std::terminate() was called");
+  } catch (const std::bad_alloc& error) {
+    EndForLackOf(error.what());
+  } catch (const std::system_error& error) {
+    if (error.code() == std::errc::resource_unavailable_try_again ||
+        error.code() == std::errc::not_enough_memory) {
+      EndForLackOf(error.what());
+    }
+    LogLast(fmt::format("the process ends: nobody caught \"{}\"", error.what()));
+  } catch (const std::exception& error) {
+    LogLast(fmt::format("the process ends: nobody caught \"{}\"", error.what()));
+  } catch (...) {
+    LogLast("the process ends: nobody caught an exception");
+  }
+  std::abort();
+}
+
+void OnAbort(int) { FlushLog(); }
+
+}  // namespace
+
+void EndIfThreadsHaveRunOut(const std::string& what) {
+  try {
+    std::thread([] {}).join();
+  } catch (const std::system_error&) {
+    EndForLackOf(what);
+  }
+}
+
+void TellWhyTheProcessEnds() {
+  std::set_terminate([] {
+    try {
+      OnTerminate();
+    } catch (...) {  // no memory to tell it with
+      [[maybe_unused]] const ssize_t written =
+          write(STDERR_FILENO, kNoMemory, sizeof(kNoMemory) - 1);
+      _exit(kExitFailure);
+    }
+  });
+  struct sigaction action {};
+  action.sa_handler = OnAbort;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // then abort() ends the process
+  sigaction(SIGABRT, &action, nullptr);
+}
+
+}  // namespace tessera

@@ -1,0 +1,17 @@
+// How the process ends when it must: never without a line that says why. Tests:
+// tests/server/last_words_test.cc, tests/server/process_test.py.
+#pragma once
+
+#include <string>
+
+namespace tessera {
+
+// From now on an exception that nobody catches is told before the process ends: with exit status 1
+// where threads or memory have run out, which is the machine's state and no fault of ours, else by
+// abort(). What was logged before an abort(), ours or a library's, is written first. Needs no
+// StartLog().
+void TellWhyTheProcessEnds();
+// Ends the process in that way, as for lack of `what`, if no thread can be had now; else returns.
+void EndIfThreadsHaveRunOut(const std::string& what);
+
+}  // namespace tessera
