@@ -21,6 +21,7 @@ namespace {
 constexpr int kMaxEvents = 64;
 constexpr int kAcceptsAtOnce = 64;  // then ends of connections get their turn
 constexpr int kSweepMs = 20;
+constexpr int kCheckMs = 500;
 constexpr std::chrono::milliseconds kPause(20);  // where nothing can be accepted
 constexpr std::chrono::seconds kLogInterval(10);
 
@@ -32,9 +33,9 @@ FileDescriptor OpenReserve() { return FileDescriptor(open("/dev/null", O_RDONLY 
 
 }  // namespace
 
-absl::Status Acceptor::Start(ListeningSockets sockets, std::unique_ptr<Grpc> grpc) {
+absl::Status Acceptor::Start(std::vector<FileDescriptor> listeners, std::unique_ptr<Grpc> grpc) {
   grpc_ = std::move(grpc);
-  listeners_ = std::move(sockets.sockets);
+  listeners_ = std::move(listeners);
   reserve_ = OpenReserve();
   epoll_ = FileDescriptor(epoll_create1(EPOLL_CLOEXEC));
   stop_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -62,9 +63,11 @@ void Acceptor::ExpectProbe(std::string name) {
   probe_ = std::move(name);
 }
 
-bool Acceptor::IsProbe(const PeerAddress& peer) {
+bool Acceptor::TakeProbe(const PeerAddress& peer) {
   const std::lock_guard lock(probe_mutex_);
-  return probe_ == peer.name;
+  if (probe_ != peer.name) return false;
+  probe_.clear();
+  return true;
 }
 
 bool Acceptor::Watch(const FileDescriptor& descriptor, uint32_t events, uint64_t tag) {
@@ -75,7 +78,7 @@ bool Acceptor::Watch(const FileDescriptor& descriptor, uint32_t events, uint64_t
 void Acceptor::Run() {
   while (true) {
     epoll_event events[kMaxEvents];
-    const int timeout = refused_sockets_.empty() ? -1 : kSweepMs;
+    const int timeout = refused_sockets_.empty() ? kCheckMs : kSweepMs;
     const int count = epoll_wait(epoll_.get(), events, kMaxEvents, timeout);
     for (int i = 0; i < count; ++i) {
       const uint64_t tag = events[i].data.u64;
@@ -86,7 +89,12 @@ void Acceptor::Run() {
         connections_.Remove(tag);
       }
     }
-    refused_sockets_.Sweep(Clock::now());
+    const Clock::time_point now = Clock::now();
+    refused_sockets_.Sweep(now);
+    if (now - checked_ >= std::chrono::milliseconds(kCheckMs)) {
+      checked_ = now;
+      connections_.EndOverlongHeaders(now);
+    }
   }
 }
 
@@ -111,7 +119,7 @@ void Acceptor::Accept(int listener) {
 
 void Acceptor::Admit(FileDescriptor socket, const sockaddr_storage& address) {
   const PeerAddress peer = ReadPeerAddress(address);
-  if (IsProbe(peer)) return HandOver(std::move(socket));
+  if (TakeProbe(peer)) return HandOver(std::move(socket));
   const Clock::time_point now = Clock::now();
   if (const auto cause = connections_.MakeRoom(peer, now)) {
     return Refuse(std::move(socket), peer, *cause);
@@ -178,9 +186,13 @@ std::vector<prometheus::MetricFamily> Acceptor::Collect() const {
                 static_cast<double>(refused_[i]),
                 {{"cause", std::string(RefusalCauseName(static_cast<RefusalCause>(i)))}});
   }
-  set.Counter("tessera_grpc_connections_displaced_total",
-              "Connections that had said nothing, ended to make room for a new one.",
-              static_cast<double>(connections_.displaced()));
+  constexpr char kEndedHelp[] =
+      "Connections that the server ended: silent, to make room for a new one; headers, for more of "
+      "them than a client needs.";
+  set.Counter("tessera_grpc_connections_ended_total", kEndedHelp,
+              static_cast<double>(connections_.ended_silent()), {{"cause", "silent"}});
+  set.Counter("tessera_grpc_connections_ended_total", kEndedHelp,
+              static_cast<double>(connections_.ended_headers()), {{"cause", "headers"}});
   return set.Take();
 }
 

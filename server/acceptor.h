@@ -11,13 +11,14 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/connections.h"
 #include "server/file_descriptor.h"
-#include "server/listening_sockets.h"
 #include "server/refused_sockets.h"
 
 namespace tessera {
@@ -30,12 +31,14 @@ class Acceptor : public prometheus::Collectable {
   ~Acceptor() override { Stop(); }
 
   // From now on `grpc` gets the connections; it must have been started. Once.
-  absl::Status Start(ListeningSockets sockets, std::unique_ptr<Grpc> grpc);
+  absl::Status Start(std::vector<FileDescriptor> listeners, std::unique_ptr<Grpc> grpc);
   // Closes the port. gRPC gets no connection afterwards.
   void Stop();
+  // One of those who listen, between Start() and Stop().
+  const FileDescriptor& listener() const { return listeners_.front(); }
 
-  // The connection that comes from this name (PeerAddress::name) is the server's own: it is neither
-  // counted nor bounded. Empty: none.
+  // The next connection of this name (PeerAddress::name) is the server's own: it is neither counted
+  // nor bounded.
   void ExpectProbe(std::string name);
 
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -47,7 +50,7 @@ class Acceptor : public prometheus::Collectable {
   void HandOver(FileDescriptor socket);
   void Refuse(FileDescriptor socket, const PeerAddress& peer, RefusalCause cause);
   void RefuseWithoutDescriptors(int listener);
-  bool IsProbe(const PeerAddress& peer);
+  bool TakeProbe(const PeerAddress& peer);
   void Count(RefusalCause cause, const std::string& peer);
   bool Watch(const FileDescriptor& descriptor, uint32_t events, uint64_t tag);
 
@@ -64,6 +67,7 @@ class Acceptor : public prometheus::Collectable {
   FileDescriptor reserve_;
   FileDescriptor epoll_;
   FileDescriptor stop_;
+  Clock::time_point checked_;
   Clock::time_point next_log_;
   int64_t unlogged_ = 0;  // refusals
   std::thread thread_;

@@ -16,6 +16,8 @@ namespace {
 constexpr std::chrono::seconds kTimeToSpeak(1);
 // HTTP/2's connection preface and an empty SETTINGS frame (RFC 9113, 3.4).
 constexpr int64_t kGreetingBytes = 24 + 9;
+// Of headers, pings and windows, in the long run: 40 calls without a message a second.
+constexpr double kHeaderBytesPerSecond = 4096;
 
 // Since the connection was opened, read by gRPC or not; tcp(7).
 int64_t ArrivedBytes(const FileDescriptor& socket) {
@@ -58,7 +60,7 @@ bool Connections::Displace(const std::string* network, Clock::time_point now) {
     if (network == nullptr || *network == connection.peer.network) {
       shutdown(connection.socket.get(), SHUT_RDWR);
       Erase(entry);
-      ++displaced_;
+      ++ended_silent_;
       return true;
     }
     ++id;
@@ -128,25 +130,32 @@ void Connections::BeginReceiving(std::string_view grpc_peer) {
   if (entry != connections_.end()) ++entry->second.receiving_calls;
 }
 
-void Connections::EndReceiving(std::string_view grpc_peer, int64_t delivered_bytes) {
+void Connections::EndReceiving(std::string_view grpc_peer) {
   const std::lock_guard lock(mutex_);
   const auto entry = connections_.find(FindId(grpc_peer));
-  if (entry == connections_.end()) return;
+  if (entry == connections_.end() || entry->second.receiving_calls == 0) return;
   Connection& connection = entry->second;
-  connection.receiving_calls = std::max<int64_t>(0, connection.receiving_calls - 1);
-  connection.accounted_bytes = connection.receiving_calls == 0
-                                   ? ArrivedBytes(connection.socket)
-                                   : connection.accounted_bytes + delivered_bytes;
+  if (--connection.receiving_calls == 0) {
+    connection.forgiven_bytes = ArrivedBytes(connection.socket);
+  }
 }
 
-int64_t Connections::ReceivingBytes() const {
+void Connections::EndOverlongHeaders(Clock::time_point now) {
+  if (limits_.header_bytes == 0) return;
   const std::lock_guard lock(mutex_);
-  int64_t sum = 0;
-  for (const auto& [id, connection] : connections_) {
-    if (connection.receiving_calls == 0) continue;
-    sum += std::max<int64_t>(0, ArrivedBytes(connection.socket) - connection.accounted_bytes);
+  const std::chrono::duration<double> passed = now - std::exchange(headers_checked_, now);
+  const auto forgiven = static_cast<int64_t>(std::min(passed.count(), 1.0) * kHeaderBytesPerSecond);
+  for (auto& [id, connection] : connections_) {
+    if (connection.receiving_calls > 0) continue;
+    const int64_t bytes = ArrivedBytes(connection.socket) - connection.forgiven_bytes;
+    if (bytes > limits_.header_bytes) {
+      shutdown(connection.socket.get(), SHUT_RDWR);
+      connection.forgiven_bytes += bytes;  // once is enough
+      ++ended_headers_;
+    } else {
+      connection.forgiven_bytes += std::min(bytes, forgiven);
+    }
   }
-  return sum;
 }
 
 int64_t Connections::open() const {
@@ -154,9 +163,14 @@ int64_t Connections::open() const {
   return std::ssize(connections_);
 }
 
-uint64_t Connections::displaced() const {
+uint64_t Connections::ended_silent() const {
   const std::lock_guard lock(mutex_);
-  return displaced_;
+  return ended_silent_;
+}
+
+uint64_t Connections::ended_headers() const {
+  const std::lock_guard lock(mutex_);
+  return ended_headers_;
 }
 
 }  // namespace tessera

@@ -21,7 +21,8 @@ namespace tessera {
 
 struct ConnectionLimits {
   int64_t total = 0;
-  int64_t per_network = 0;  // PeerAddress::network
+  int64_t per_network = 0;   // PeerAddress::network
+  int64_t header_bytes = 0;  // ConnectionOptions
 };
 
 // Why a connection was closed as soon as it was accepted.
@@ -48,19 +49,18 @@ class Connections {
   // Ends it at once, with all its calls. False when there is no such connection.
   bool Close(std::string_view grpc_peer);
 
-  // Bytes inside gRPC have no gauge of their own, but a bound: what has arrived on a connection
-  // since the last time that none of its calls was being received, less what of it has been
-  // delivered. BeginReceiving() when a call is known and its message not yet; EndReceiving() when
-  // the message is there, of so many bytes, or never will be (0).
+  // A call of it receives its message from now on, or no longer. Only meanwhile may much arrive.
   void BeginReceiving(std::string_view grpc_peer);
-  void EndReceiving(std::string_view grpc_peer, int64_t delivered_bytes);
-  // The sum of those bounds.
-  int64_t ReceivingBytes() const;
+  void EndReceiving(std::string_view grpc_peer);
+  // To be called about once a second: ends those on which more arrives outside calls than
+  // `limits.header_bytes`. gRPC 1.51 keeps all headers of a call until the last of them has come.
+  void EndOverlongHeaders(Clock::time_point now);
 
   const ConnectionLimits& limits() const { return limits_; }
   int64_t open() const;
-  // Ended by MakeRoom().
-  uint64_t displaced() const;
+  // Of those ended here, by why: silent ones by MakeRoom(), others by EndOverlongHeaders().
+  uint64_t ended_silent() const;
+  uint64_t ended_headers() const;
 
  private:
   struct Connection {
@@ -68,7 +68,7 @@ class Connections {
     FileDescriptor socket;
     Clock::time_point opened;
     int64_t receiving_calls = 0;
-    int64_t accounted_bytes = 0;  // arrived and delivered, or not of interest
+    int64_t forgiven_bytes = 0;  // arrived within calls, or long ago
   };
 
   bool Displace(const std::string* network, Clock::time_point now);
@@ -79,7 +79,9 @@ class Connections {
   const ConnectionLimits limits_;
   mutable std::mutex mutex_;
   uint64_t next_id_ = 1;
-  uint64_t displaced_ = 0;
+  uint64_t ended_silent_ = 0;
+  uint64_t ended_headers_ = 0;
+  Clock::time_point headers_checked_;
   std::map<uint64_t, Connection> connections_;  // by age, the oldest first
   std::set<uint64_t> silent_;                   // of them, those not yet known to have spoken
   std::unordered_map<std::string, std::set<uint64_t>> by_name_;

@@ -43,7 +43,8 @@ absl::StatusOr<ConnectionLimits> ChooseConnectionLimits(int64_t total, int64_t p
         total, possible, descriptors));
   }
   ConnectionLimits limits{.total = total > 0 ? total : std::min(possible, kMostByDefault),
-                          .per_network = per_network};
+                          .per_network = per_network,
+                          .header_bytes = 0};
   if (per_network > limits.total) {
     return absl::InvalidArgumentError(
         fmt::format("--max-connections-per-address {}: at most {}, which all may have together",

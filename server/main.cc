@@ -17,6 +17,7 @@
 
 #include "engine/model_check.h"
 #include "engine/status.h"
+#include "server/descriptor_limit.h"
 #include "server/device.h"
 #include "server/server.h"
 #include "server/server_options.h"
@@ -106,7 +107,9 @@ absl::Status LoadModel(const ServerOptions& options, Server& server) {
 
 int Serve(const ServerOptions& options) {
   const Signals signals;
-  auto server = Server::Start(options.grpc, options.http);
+  const DescriptorLimit descriptors = RaiseDescriptorLimit();
+  spdlog::info("file descriptors: at most {} (was {})", descriptors.now, descriptors.before);
+  auto server = Server::Start(options.grpc, options.http, options.connections);
   if (!server.ok()) return Fail(server.status());
   spdlog::info("serving grpc on {}, http on {}", (*server)->grpc_address(),
                (*server)->http_address());

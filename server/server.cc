@@ -17,6 +17,7 @@ namespace {
 
 constexpr int kMaxReceiveBytes = 64 << 20;
 constexpr int kMaxStreamsPerConnection = 256;
+constexpr int kStreamWindowBytes = 65535;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kKeepAliveTimeMs = 60'000;
 constexpr int kKeepAliveTimeoutMs = 20'000;
@@ -30,6 +31,10 @@ void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  // What may arrive of a message before its call reads. Estimating the window instead (BDP) lets it
+  // grow to 16 MiB per stream. A call that reads is given a MiB more at a time.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   // A long prefill is silent: clients may ping meanwhile.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinPingIntervalMs);
@@ -44,7 +49,10 @@ void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options
 
 }  // namespace
 
-Server::Server(const ConnectionLimits& limits) : connections_(limits) {}
+Server::Server(const ConnectionLimits& limits, const ProbeTimes& probe)
+    : connections_(limits), probe_(slot_, probe, [this](std::string name) {
+        acceptor_.ExpectProbe(std::move(name));
+      }) {}
 
 Server::~Server() {
   if (grpc_ == nullptr) return;  // drained, or never opened
@@ -55,14 +63,16 @@ Server::~Server() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& grpc,
                                                       const ListenAddress& http,
                                                       const ConnectionOptions& options) {
-  ASSIGN_OR_RETURN(const ConnectionLimits limits,
+  ASSIGN_OR_RETURN(ConnectionLimits limits,
                    ChooseConnectionLimits(options.max_connections,
                                           options.max_connections_per_address));
-  std::unique_ptr<Server> server(new Server(limits));
+  limits.header_bytes = options.header_bytes;
+  std::unique_ptr<Server> server(new Server(limits, options.probe));
   ASSIGN_OR_RETURN(server->http_,
                    HttpServer::Start(http, server->slot_,
                                      {&server->engine_metrics_, &server->rpc_metrics_,
-                                      &server->acceptor_, &server->process_metrics_}));
+                                      &server->acceptor_, &server->probe_,
+                                      &server->process_metrics_}));
   RETURN_IF_ERROR(server->OpenGrpc(grpc, options));
   return server;
 }
@@ -82,7 +92,9 @@ absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOpti
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
   health_ = std::make_unique<Health>(slot_, *grpc_->GetHealthCheckService());
-  return acceptor_.Start(std::move(sockets), std::move(grpc_acceptor));
+  RETURN_IF_ERROR(acceptor_.Start(std::move(sockets.sockets), std::move(grpc_acceptor)));
+  probe_.Start(acceptor_.listener());
+  return absl::OkStatus();
 }
 
 void Server::Publish(std::unique_ptr<Engine> engine, double load_seconds) {
@@ -105,6 +117,7 @@ void Server::Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurr
 }
 
 void Server::StopGrpc() {
+  probe_.Stop();
   acceptor_.Stop();
   health_.reset();
   grpc_->Shutdown(std::chrono::system_clock::now() + kFlushTime);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "server/acceptor.h"
+#include "server/connection_options.h"
 #include "server/connections.h"
 #include "server/engine_slot.h"
 #include "server/generation_service.h"
@@ -21,20 +22,11 @@
 #include "server/listen_address.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
+#include "server/port_probe.h"
 #include "server/process_metrics.h"
 #include "server/rpc_metrics.h"
 
 namespace tessera {
-
-// Of the gRPC port.
-struct ConnectionOptions {
-  int64_t max_connections = 0;              // 0: what file descriptors allow, at most 4096
-  int64_t max_connections_per_address = 0;  // 0: a quarter of all, or 64 if that is more
-  // Until HTTP/2's greeting (RFC 9113, 3.4) has arrived.
-  std::chrono::milliseconds handshake_time = std::chrono::seconds(20);
-  // Of a connection without calls.
-  std::chrono::milliseconds idle_time = std::chrono::minutes(10);
-};
 
 class Server {
  public:
@@ -61,7 +53,7 @@ class Server {
   void Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurry);
 
  private:
-  explicit Server(const ConnectionLimits& limits);
+  Server(const ConnectionLimits& limits, const ProbeTimes& probe);
   absl::Status OpenGrpc(const ListenAddress& address, const ConnectionOptions& options);
   void StopGrpc();
 
@@ -75,6 +67,7 @@ class Server {
   ModelService model_service_{slot_, rpc_metrics_};
   Connections connections_;
   Acceptor acceptor_{connections_};
+  PortProbe probe_;
   ListenAddress grpc_address_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<grpc::Server> grpc_;
