@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "engine/status.h"
 
 namespace tessera {
@@ -19,6 +21,11 @@ void EngineSlot::SetProgress(int64_t done_bytes, int64_t total_bytes) {
 void EngineSlot::Publish(Engine* engine, double load_seconds) {
   load_seconds_ = load_seconds;
   engine_ = engine;
+}
+
+void EngineSlot::SetPortFault(std::string fault) {
+  const std::lock_guard lock(mutex_);
+  port_fault_ = std::move(fault);
 }
 
 std::string EngineSlot::LoadingText() const {
@@ -44,6 +51,10 @@ Readiness EngineSlot::CheckReadiness() const {
   if (seconds > kStalledSeconds) {
     return {.ready = false,
             .reason = fmt::format("the engine has not finished a step for {:.1f} s", seconds)};
+  }
+  const std::lock_guard lock(mutex_);
+  if (!port_fault_.empty()) {
+    return {.ready = false, .reason = "the gRPC port does not answer: " + port_fault_};
   }
   return {.ready = true, .reason = "ready"};
 }

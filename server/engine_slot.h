@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <mutex>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -24,6 +25,8 @@ class EngineSlot {
   void Publish(Engine* engine, double load_seconds);
   // From now on requests are refused.
   void StartDrain() { draining_ = true; }
+  // Why clients get no answer from the gRPC port; empty: they get one.
+  void SetPortFault(std::string fault);
 
   // The engine for new work, or UNAVAILABLE with reason MODEL_LOADING or DRAINING.
   absl::StatusOr<Engine*> Get() const;
@@ -31,7 +34,8 @@ class EngineSlot {
   Engine* engine() const { return engine_; }
   double load_seconds() const { return load_seconds_; }
 
-  // Ready: the model is loaded, we do not drain, and the engine's thread comes round.
+  // Ready: the model is loaded, we do not drain, the engine's thread comes round, and the gRPC port
+  // answers.
   Readiness CheckReadiness() const;
 
  private:
@@ -42,6 +46,8 @@ class EngineSlot {
   std::atomic<bool> draining_ = false;
   std::atomic<int64_t> done_bytes_ = 0;
   std::atomic<int64_t> total_bytes_ = 0;
+  mutable std::mutex mutex_;
+  std::string port_fault_;
 };
 
 }  // namespace tessera

@@ -15,6 +15,7 @@
 #include "engine/model_check.h"
 #include "engine/option_check.h"
 #include "engine/status.h"
+#include "server/descriptor_limit.h"
 #include "server/device.h"
 #include "server/last_words.h"
 #include "server/library_log.h"
@@ -105,7 +106,9 @@ int Serve(const ServerOptions& options) {
   const Signals signals;
   auto backend = ChooseDevice(options);
   if (!backend.ok()) return Fail(backend.status());
-  auto server = Server::Start(options.grpc, options.http);
+  const DescriptorLimit descriptors = RaiseDescriptorLimit();
+  spdlog::info("file descriptors: at most {} (was {})", descriptors.now, descriptors.before);
+  auto server = Server::Start(options.grpc, options.http, options.connections);
   if (!server.ok()) return Fail(server.status());
   spdlog::info("serving grpc on {}, http on {}", (*server)->grpc_address(),
                (*server)->http_address());

@@ -12,6 +12,9 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "server/acceptor.h"
+#include "server/connection_options.h"
+#include "server/connections.h"
 #include "server/engine_slot.h"
 #include "server/generation_service.h"
 #include "server/health.h"
@@ -19,6 +22,7 @@
 #include "server/listen_address.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
+#include "server/port_probe.h"
 #include "server/process_metrics.h"
 #include "server/rpc_metrics.h"
 
@@ -28,7 +32,8 @@ class Server {
  public:
   // Opens both ports. UNAVAILABLE, naming the address, when one cannot be had.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ListenAddress& grpc,
-                                                       const ListenAddress& http);
+                                                       const ListenAddress& http,
+                                                       const ConnectionOptions& options = {});
   // Ends what still runs, at once.
   ~Server();
 
@@ -48,8 +53,8 @@ class Server {
   void Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurry);
 
  private:
-  Server();
-  absl::Status OpenGrpc(const ListenAddress& address);
+  Server(const ConnectionLimits& limits, const ProbeTimes& probe);
+  absl::Status OpenGrpc(const ListenAddress& address, const ConnectionOptions& options);
   void StopGrpc();
 
   // In the order in which they use each other; the engine outlives all who can call it.
@@ -60,6 +65,9 @@ class Server {
   ProcessMetrics process_metrics_;
   GenerationService generation_service_{slot_, rpc_metrics_};
   ModelService model_service_{slot_, rpc_metrics_};
+  Connections connections_;
+  Acceptor acceptor_{connections_};
+  PortProbe probe_;
   ListenAddress grpc_address_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<grpc::Server> grpc_;

@@ -155,6 +155,14 @@ void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
   app.add_option("--http-listen", text.http_listen, "Address for /metrics, /healthz and /readyz")
       ->type_name("HOST:PORT")
       ->capture_default_str();
+  app.add_option("--max-connections", options.connections.max_connections,
+                 "Connections of the gRPC port at most; 0 (default): as many as file descriptors "
+                 "allow (ulimit -Hn), at most 4096")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
+  app.add_option("--max-connections-per-address", options.connections.max_connections_per_address,
+                 "Of them, those from one IPv4 address or one IPv6 /64; 0 (default): a quarter, or "
+                 "64 if that is more. Behind a proxy all have its address")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 24));
   app.add_option("--drain-timeout", text.drain_timeout,
                  "How long requests may run on after SIGTERM, such as 30s, 500ms or 2m")
       ->type_name("TIME")

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "engine/engine.h"
+#include "server/connection_options.h"
 #include "server/device.h"
 #include "server/listen_address.h"
 #include "server/log.h"
@@ -29,6 +30,7 @@ struct ServerOptions {
   bool list_devices = false;  // only say what `device` could be; needs no model
   ListenAddress grpc{.host = "127.0.0.1", .port = 50051};
   ListenAddress http{.host = "127.0.0.1", .port = 8080};
+  ConnectionOptions connections;
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(30);
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;

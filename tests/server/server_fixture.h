@@ -23,19 +23,24 @@ namespace tessera::testing {
 class ServerFixture : public ::testing::Test {
  protected:
   // Still loading: Publish() is the test's.
-  void StartLoading() {
+  void StartLoading(const ConnectionOptions& options = {}, const std::string& host = "127.0.0.1") {
     const ListenAddress any{.host = "127.0.0.1", .port = 0};
-    auto server = Server::Start(any, any);
+    auto server = Server::Start({.host = host, .port = 0}, any, options);
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
+    channel_ = NewChannel();
+    generation_ = v1::GenerationService::NewStub(channel_);
+    models_ = v1::ModelService::NewStub(channel_);
+  }
+
+  // With a connection of its own.
+  std::shared_ptr<grpc::Channel> NewChannel() const {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
-    channel_ = grpc::CreateCustomChannel(server_->grpc_address(),
-                                         grpc::InsecureChannelCredentials(), arguments);
-    generation_ = v1::GenerationService::NewStub(channel_);
-    models_ = v1::ModelService::NewStub(channel_);
+    return grpc::CreateCustomChannel(server_->grpc_address(), grpc::InsecureChannelCredentials(),
+                                     arguments);
   }
 
   void Publish() {
@@ -44,8 +49,8 @@ class ServerFixture : public ::testing::Test {
     server_->Publish(std::move(engine), 0.5);
   }
 
-  void StartServer() {
-    StartLoading();
+  void StartServer(const ConnectionOptions& options = {}, const std::string& host = "127.0.0.1") {
+    StartLoading(options, host);
     if (server_) Publish();
   }
 

@@ -45,6 +45,8 @@ TEST(ServerOptionsTest, NeedsOnlyAModel) {
   EXPECT_FALSE(parsed.options().engine.routing_telemetry.has_value());
   EXPECT_FALSE(parsed.options().tile_cache.has_value());
   EXPECT_EQ(parsed.options().log_format, LogFormat::kText);
+  EXPECT_EQ(parsed.options().connections.max_connections, 0);
+  EXPECT_EQ(parsed.options().connections.max_connections_per_address, 0);
 }
 
 TEST(ServerOptionsTest, PortsOfTwoHostsMayHaveOneNumber) {
@@ -60,7 +62,8 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
              "--http-listen=localhost:9", "--device=cpu", "--dtype=float16", "--router=gumbel",
              "--drain-timeout=1m30s", "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64",
              "--step-tokens=99", "--max-context=77", "--max-image-tokens=0", "--threads=2",
-             "--log-level=debug", "--log-format=json", "--emulate-capacity", "--routing-telemetry=layer"});
+             "--log-level=debug", "--log-format=json", "--emulate-capacity",
+             "--routing-telemetry=layer", "--max-connections=9", "--max-connections-per-address=8"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");
@@ -74,6 +77,8 @@ TEST(ServerOptionsTest, TakesEveryFlag) {
   EXPECT_EQ(options.dtype, DTypeChoice::kFloat16);
   EXPECT_EQ(options.drain_timeout, seconds(90));
   EXPECT_EQ(options.engine.max_waiting, 7);
+  EXPECT_EQ(options.connections.max_connections, 9);
+  EXPECT_EQ(options.connections.max_connections_per_address, 8);
   EXPECT_EQ(options.engine.max_running, 3);
   EXPECT_EQ(options.engine.kv_cache_bytes, int64_t{64} << 20);
   EXPECT_EQ(options.engine.step_tokens, 99);
@@ -164,6 +169,8 @@ TEST(ServerOptionsTest, MistakesEndWithOneLineAnd2) {
       {{"--model", "/", "--routing-telemetry", "token"}, "token"},
       {{"--model", "/", "--max-running", "0"}, "--max-running"},
       {{"--model", "/", "--max-waiting", "x"}, "--max-waiting"},
+      {{"--model", "/", "--max-connections", "-1"}, "--max-connections"},
+      {{"--model", "/", "--max-connections-per-address", "many"}, "--max-connections-per-address"},
       {{"--model", "/", "--max-image-tokens", "-1"}, "--max-image-tokens"},
       {{"--model", "/", "--kv-cache-mib", "-5"}, "--kv-cache-mib"},
       {{"--model", "/", "--log-level", "loud"}, "loud"},
