@@ -1,4 +1,4 @@
-// Bounds what is accepted and does not run yet: requests and their bytes. Any thread.
+// Bounds how many requests are accepted and do not run yet; their bytes are the MemoryBudget's. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -10,26 +10,21 @@ namespace tessera {
 
 class AdmissionGate {
  public:
-  AdmissionGate(int32_t max_waiting, int64_t max_bytes)
-      : max_waiting_(max_waiting), max_bytes_(max_bytes) {}
+  explicit AdmissionGate(int32_t max_waiting) : max_waiting_(max_waiting) {}
 
-  // RESOURCE_EXHAUSTED (QUEUE_FULL) over either bound, INVALID_ARGUMENT for more bytes than could ever enter, UNAVAILABLE (DRAINING)
-  // once closed.
-  absl::Status Enter(int64_t bytes);
-  void Leave(int64_t bytes);
+  // RESOURCE_EXHAUSTED (QUEUE_FULL) over the bound, UNAVAILABLE (DRAINING) once closed.
+  absl::Status Enter();
+  void Leave();
   // Nobody enters any more.
   void Close();
 
   int32_t waiting() const;
-  int64_t bytes() const;
   bool closed() const;
 
  private:
   const int32_t max_waiting_;
-  const int64_t max_bytes_;
   mutable std::mutex mutex_;
   int32_t waiting_ = 0;
-  int64_t bytes_ = 0;
   bool closed_ = false;
 };
 

@@ -37,7 +37,8 @@ class ModelEngine final : public Engine {
         options_(options),
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
                   {options.max_images, {}, model_->info.max_context, options.max_image_tokens}),
-        gate_(options.max_waiting, options.max_inflight_bytes),
+        memory_(options.max_inflight_bytes),
+        gate_(options.max_waiting),
         telemetry_(options.routing_telemetry.value_or(UsualRoutingTelemetry(
                        model_->info.moe_layers, model_->info.experts)),
                    model_->spec.decoder.experts) {}
@@ -59,6 +60,7 @@ class ModelEngine final : public Engine {
   void Cancel(Ticket ticket) override { inbox_.Push(CancelMessage{ticket}); }
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
+  MemoryBudget& memory() override { return memory_; }
   void Drain() override { gate_.Close(); }
   void Shutdown() override;
 
@@ -71,6 +73,7 @@ class ModelEngine final : public Engine {
   std::unique_ptr<LoadedModel> model_;
   const EngineOptions options_;
   Preparer preparer_;
+  MemoryBudget memory_;  // outlives all requests
   AdmissionGate gate_;
   Telemetry telemetry_;
   Inbox inbox_;
@@ -94,9 +97,13 @@ absl::StatusOr<std::shared_ptr<LiveRequest>> ModelEngine::Accept(Request request
   if (!answer.ok()) {
     return AtField(answer.status(), "sampling.stop", ErrorReason::kInvalidParameter);
   }
+  if (request.memory == nullptr) {
+    ASSIGN_OR_RETURN(MemoryCharge charge,
+                     memory_.Charge(MemoryUse::kRequests, InputBytes(request.input)));
+    request.memory = std::make_shared<MemoryCharge>(std::move(charge));
+  }
+  RETURN_IF_ERROR(gate_.Enter());
   auto live = std::make_shared<LiveRequest>();
-  live->charged_bytes = InputBytes(request.input);
-  RETURN_IF_ERROR(gate_.Enter(live->charged_bytes));
   live->ticket = next_ticket_.fetch_add(1);
   live->request = std::move(request);
   live->sink = std::move(sink);
@@ -115,7 +122,7 @@ absl::StatusOr<Ticket> ModelEngine::Submit(Request request, std::shared_ptr<Outp
   }
   const Ticket ticket = (*live)->ticket;
   if (!inbox_.Push(AcceptedMessage{*live})) {
-    gate_.Leave((*live)->charged_bytes);
+    gate_.Leave();
     return ShutdownStatus();
   }
   pool_->Add(*std::move(live));
@@ -133,7 +140,7 @@ absl::StatusOr<PromptInfo> ModelEngine::CountTokens(const Request& request) {
 EngineStats ModelEngine::Stats() const {
   EngineStats stats = telemetry_.Read();
   stats.waiting = gate_.waiting();
-  stats.inflight_bytes = gate_.bytes();
+  stats.inflight_bytes = memory_.bytes();
   stats.draining = gate_.closed();
   return stats;
 }

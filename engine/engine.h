@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
 #include "engine/generation_defaults.h"
+#include "engine/memory_budget.h"
 #include "engine/model/router_mode.h"
 #include "engine/request.h"
 #include "engine/stats.h"
@@ -40,7 +41,7 @@ struct EngineOptions {
   std::optional<DType> kv_dtype;      // of keys and values; unset: the activations' (Backend::CheckKvDType)
   int32_t max_running = 64;           // sequences in a step
   int32_t max_waiting = 256;          // requests queued before RESOURCE_EXHAUSTED
-  int64_t max_inflight_bytes = int64_t{512} << 20;  // of pictures of requests that wait
+  int64_t max_inflight_bytes = int64_t{512} << 20;  // held for requests, from the port to the encoder (MemoryBudget)
   int32_t step_tokens = 512;          // rows per step: decoding ones first, then prefill
   double step_seconds = 0.25;         // estimated time of prefill and vision work in a step, at most
   double stall_ratio = 1.0;           // the same relative to the time of the decoding rows beside it
@@ -99,6 +100,8 @@ class Engine {
   // Token counts of an input, without running it. Blocks for decoding the headers of pictures and tokenizing.
   virtual absl::StatusOr<PromptInfo> CountTokens(const Request& request) = 0;
   virtual EngineStats Stats() const = 0;
+  // What requests hold is charged to it, also before they are submitted (Request::memory).
+  virtual MemoryBudget& memory() = 0;
   // No new requests from now on; those accepted run on.
   virtual void Drain() = 0;
   // Ends every request still there with UNAVAILABLE / SHUTDOWN_ABORTED, then stops the threads. Implies Drain().

@@ -18,7 +18,6 @@ struct LiveRequest {
   Ticket ticket = 0;
   Request request;
   std::shared_ptr<OutputSink> sink;
-  int64_t charged_bytes = 0;             // of EngineOptions::max_inflight_bytes, until admitted
   std::atomic<bool> abandoned = false;   // the input pool need not prepare it any more
 
   bool prepared = false;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "absl/status/status.h"
 #include "engine/input/image_processor.h"
 #include "engine/input/prompt.h"
+#include "engine/memory_budget.h"
 
 namespace tessera {
 
@@ -74,6 +76,8 @@ struct Request {
   std::optional<Clock::time_point> deadline;
   Clock::time_point arrival = Clock::now();
   std::string cache_salt;  // only requests with the same salt share cached prefixes
+  // What `input` holds of Engine::memory(), given back with it; null: the engine charges it.
+  std::shared_ptr<MemoryCharge> memory;
 };
 
 struct TokenLogprob {

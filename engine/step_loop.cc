@@ -151,6 +151,7 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   request.pictures.resize(sequence.prompt.images.size());
   request.looked_up.assign(sequence.prompt.images.size(), false);
   request.request.input = TokenPrompt{};  // the pictures' bytes are not needed any more
+  request.request.memory.reset();
 
   const DecoderSpec& decoder = model_.spec.decoder;
   const bool pictured = !sequence.prompt.images.empty();
@@ -236,7 +237,7 @@ void StepLoop::NoteAdmitted(const StepPlan& plan, Clock::time_point now) {
     if (request.admitted) continue;
     request.admitted = now;
     request.waiting = false;
-    gate_.Leave(request.charged_bytes);
+    gate_.Leave();
     request.queue_seconds =
         Seconds(now - request.request.arrival) - sequence->prompt.preprocess_seconds;
   }
@@ -272,7 +273,7 @@ void StepLoop::Finish(LiveRequest& request, absl::Status status, FinishReason re
   request.abandoned.store(true, std::memory_order_relaxed);
   const Completion completion{std::move(status), reason, UsageOf(request)};
   if (request.prepared) scheduler_.Remove(&request.sequence);
-  if (request.waiting) gate_.Leave(request.charged_bytes);
+  if (request.waiting) gate_.Leave();
   const Clock::time_point now = Clock::now();
   telemetry_.Write([&](EngineStats& stats) { RecordFinish(request, completion, outcome, now, stats); });
   request.sink->OnFinish(completion);

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <limits>
 #include <thread>
 #include <vector>
 
@@ -13,72 +12,42 @@ namespace tessera {
 namespace {
 
 TEST(AdmissionGateTest, BoundsTheNumberThatWaits) {
-  AdmissionGate gate(2, 1000);
-  EXPECT_TRUE(gate.Enter(1).ok());
-  EXPECT_TRUE(gate.Enter(1).ok());
-  const absl::Status full = gate.Enter(1);
+  AdmissionGate gate(2);
+  EXPECT_TRUE(gate.Enter().ok());
+  EXPECT_TRUE(gate.Enter().ok());
+  const absl::Status full = gate.Enter();
   EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(StatusReason(full), "QUEUE_FULL");
   EXPECT_EQ(gate.waiting(), 2);
-  EXPECT_EQ(gate.bytes(), 2) << "a refusal is not charged";
-  gate.Leave(1);
-  EXPECT_TRUE(gate.Enter(1).ok());
-}
-
-TEST(AdmissionGateTest, RefusesForGoodWhatCanNeverEnter) {
-  AdmissionGate gate(100, 10);
-  const absl::Status never = gate.Enter(11);
-  EXPECT_EQ(never.code(), absl::StatusCode::kInvalidArgument) << "waiting would not help";
-  EXPECT_EQ(StatusField(never), "input");
-}
-
-TEST(AdmissionGateTest, BoundsTheirBytes) {
-  AdmissionGate gate(100, 10);
-  EXPECT_TRUE(gate.Enter(10).ok()) << "the limit itself is allowed";
-  const absl::Status full = gate.Enter(1);
-  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(StatusReason(full), "QUEUE_FULL");
-  EXPECT_NE(StatusMessage(full).find("10 bytes"), std::string_view::npos) << full;
-  EXPECT_TRUE(gate.Enter(0).ok()) << "text alone still gets in";
-  gate.Leave(10);
-  EXPECT_EQ(gate.bytes(), 0);
-  EXPECT_EQ(gate.waiting(), 1);
-  EXPECT_TRUE(gate.Enter(9).ok());
-}
-
-TEST(AdmissionGateTest, SizesBeyondAllBoundsAreRefused) {
-  AdmissionGate gate(100, std::numeric_limits<int64_t>::max());
-  EXPECT_TRUE(gate.Enter(std::numeric_limits<int64_t>::max() - 1).ok());
-  EXPECT_FALSE(gate.Enter(2).ok());
-  EXPECT_TRUE(gate.Enter(1).ok());
+  gate.Leave();
+  EXPECT_TRUE(gate.Enter().ok());
 }
 
 TEST(AdmissionGateTest, NobodyEntersAClosedGate) {
-  AdmissionGate gate(2, 10);
-  EXPECT_TRUE(gate.Enter(3).ok());
+  AdmissionGate gate(2);
+  EXPECT_TRUE(gate.Enter().ok());
   EXPECT_FALSE(gate.closed());
   gate.Close();
   EXPECT_TRUE(gate.closed());
-  const absl::Status draining = gate.Enter(1);
+  const absl::Status draining = gate.Enter();
   EXPECT_EQ(draining.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(StatusReason(draining), "DRAINING");
-  gate.Leave(3);
+  gate.Leave();
   EXPECT_EQ(gate.waiting(), 0);
 }
 
-TEST(AdmissionGateTest, KeepsItsBoundsUnderManyThreads) {
-  AdmissionGate gate(5, 40);
+TEST(AdmissionGateTest, KeepsItsBoundUnderManyThreads) {
+  AdmissionGate gate(3);
   std::vector<std::thread> threads;
   std::atomic<int> entered = 0;
   std::atomic<bool> broken = false;
   for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&, t] {
+    threads.emplace_back([&] {
       for (int i = 0; i < 2000; ++i) {
-        const int64_t bytes = (t * 7 + i) % 20;
-        if (!gate.Enter(bytes).ok()) continue;
+        if (!gate.Enter().ok()) continue;
         ++entered;
-        if (gate.waiting() > 5 || gate.bytes() > 40) broken = true;
-        gate.Leave(bytes);
+        if (gate.waiting() > 3) broken = true;
+        gate.Leave();
       }
     });
   }
@@ -86,7 +55,6 @@ TEST(AdmissionGateTest, KeepsItsBoundsUnderManyThreads) {
   EXPECT_FALSE(broken);
   EXPECT_GT(entered, 0);
   EXPECT_EQ(gate.waiting(), 0);
-  EXPECT_EQ(gate.bytes(), 0);
 }
 
 }  // namespace

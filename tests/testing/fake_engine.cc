@@ -113,6 +113,7 @@ absl::StatusOr<Ticket> FakeEngine::Submit(Request request, std::shared_ptr<Outpu
   }
   if (!refusal_.ok()) return refusal_;
   requests_.push_back(request);
+  requests_.back().memory.reset();
   const Ticket ticket = requests_.size();
   ++stats_.running;
   threads_.emplace_back(&FakeEngine::Run, this, ticket, std::move(request), script_,
@@ -183,6 +184,7 @@ void FakeEngine::Run(Ticket ticket, Request request, Script script,
 absl::StatusOr<PromptInfo> FakeEngine::CountTokens(const Request& request) {
   const std::lock_guard lock(mutex_);
   requests_.push_back(request);
+  requests_.back().memory.reset();
   changed_.notify_all();
   return count_;
 }

@@ -48,6 +48,7 @@ class FakeEngine final : public Engine {
   void ChangeStats(const std::function<void(EngineStats&)>& change);
   ModelInfo& mutable_model() { return model_; }  // before the first request
 
+  // Without their memory, which is given back when they end.
   std::vector<Request> requests() const;
   size_t cancels() const;
   // Requests ended so far with this reason, waited for up to ten seconds.
@@ -61,6 +62,7 @@ class FakeEngine final : public Engine {
   void Cancel(Ticket ticket) override;
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
+  MemoryBudget& memory() override { return memory_; }
   void Drain() override;
   void Shutdown() override;
 
@@ -72,6 +74,7 @@ class FakeEngine final : public Engine {
   void Measure(const std::function<void()>& call);
 
   ModelInfo model_;
+  MemoryBudget memory_{int64_t{512} << 20};
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   // Guarded by mutex_:

@@ -83,7 +83,10 @@ void ExpectIdle(Engine& engine) {
   EngineStats stats;
   for (int i = 0; i < 200; ++i) {
     stats = engine.Stats();
-    if (stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0) break;
+    if (stats.running == 0 && stats.waiting == 0 && stats.kv_blocks_used == 0 &&
+        stats.inflight_bytes == 0) {
+      break;
+    }
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_EQ(stats.running, 0);
