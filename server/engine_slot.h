@@ -31,7 +31,8 @@ class EngineSlot {
   Engine* engine() const { return engine_; }
   double load_seconds() const { return load_seconds_; }
 
-  // Ready: the model is loaded, we do not drain, and the engine's thread comes round.
+  // Ready: the model is loaded, we do not drain, the engine's thread comes round, and no thread that
+  // prepares requests is stuck.
   Readiness CheckReadiness() const;
 
  private:
