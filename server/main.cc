@@ -18,6 +18,7 @@
 #include "engine/model_check.h"
 #include "engine/status.h"
 #include "server/device.h"
+#include "server/end_timer.h"
 #include "server/server.h"
 #include "server/server_options.h"
 #include "server/signals.h"
@@ -27,6 +28,8 @@ namespace tessera {
 namespace {
 
 constexpr int kExitFailure = 1;
+// After the drain's time: for cut calls to be read, and for what cannot be interrupted to end.
+constexpr std::chrono::seconds kDrainMargin(2);
 
 void StartLog(const std::string& level) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("tessera"));
@@ -120,6 +123,7 @@ int Serve(const ServerOptions& options) {
     if (!loaded.ok()) return Fail(loaded);
   }
   WaitForStop(signals.first());
+  const EndTimer timer(options.drain_timeout + kDrainMargin);
   (*server)->Drain(options.drain_timeout, signals.second());
   spdlog::info("stopped");
   return 0;
