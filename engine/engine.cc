@@ -40,6 +40,7 @@ class ModelEngine final : public Engine {
                   {options.max_images, {}, model_->info.max_context, options.max_image_tokens}),
         memory_(options.max_inflight_bytes),
         gate_(options.max_waiting),
+        pool_(preparer_, memory_, inbox_),
         telemetry_(options.routing_telemetry.value_or(UsualRoutingTelemetry(
                        model_->info.moe_layers, model_->info.experts)),
                    model_->spec.decoder.experts) {}
@@ -48,17 +49,17 @@ class ModelEngine final : public Engine {
 
   absl::Status Start(const ModelOptions& model_options) {
     ASSIGN_OR_RETURN(loop_, StepLoop::Create(*backend_, *model_, model_options, options_, gate_,
-                                             telemetry_));
+                                             pool_, telemetry_));
     RETURN_IF_ERROR(loop_->WarmUp());
     loop_->PublishGauges();
-    pool_ = std::make_unique<InputPool>(preparer_, inbox_, options_.input_threads);
+    pool_.Start(loop_->row_limits(), options_.picture_threads);
     thread_ = std::jthread([this] { Run(); });
     return absl::OkStatus();
   }
 
   const ModelInfo& model() const override { return model_->info; }
   absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) override;
-  void Cancel(Ticket ticket) override { inbox_.Push(CancelMessage{ticket}); }
+  void Cancel(Ticket ticket) override;
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
   MemoryBudget& memory() override { return memory_; }
@@ -76,11 +77,11 @@ class ModelEngine final : public Engine {
   Preparer preparer_;
   MemoryBudget memory_;  // outlives all requests
   AdmissionGate gate_;
-  Telemetry telemetry_;
   Inbox inbox_;
+  InputPool pool_;
+  Telemetry telemetry_;
   std::atomic<Ticket> next_ticket_ = 1;
   std::unique_ptr<StepLoop> loop_;  // the engine thread's, once it runs
-  std::unique_ptr<InputPool> pool_;
   std::mutex shutdown_mutex_;
   std::jthread thread_;
 };
@@ -106,6 +107,7 @@ absl::StatusOr<std::shared_ptr<LiveRequest>> ModelEngine::Accept(Request request
   RETURN_IF_ERROR(gate_.Enter());
   auto live = std::make_shared<LiveRequest>();
   live->ticket = next_ticket_.fetch_add(1);
+  live->cancellation.set_deadline(request.deadline);
   live->request = std::move(request);
   live->sink = std::move(sink);
   live->answer = *std::move(answer);
@@ -126,13 +128,20 @@ absl::StatusOr<Ticket> ModelEngine::Submit(Request request, std::shared_ptr<Outp
     gate_.Leave();
     return ShutdownStatus();
   }
-  pool_->Add(*std::move(live));
+  pool_.Add(*std::move(live));
   return ticket;
+}
+
+// The input is freed before the engine's thread comes round.
+void ModelEngine::Cancel(Ticket ticket) {
+  pool_.Drop(ticket);
+  inbox_.Push(CancelMessage{ticket});
 }
 
 absl::StatusOr<PromptInfo> ModelEngine::CountTokens(const Request& request) {
   RETURN_IF_ERROR(preparer_.Check(request));
-  ASSIGN_OR_RETURN(PreparedPrompt prompt, preparer_.Tokenize(request));
+  ASSIGN_OR_RETURN(PromptPlan plan, preparer_.Plan(request));
+  PreparedPrompt& prompt = plan.prompt;
   const int32_t image_rows = prompt.image_rows();
   return PromptInfo{std::move(prompt.ids), static_cast<int32_t>(prompt.rows.size()) - image_rows,
                     image_rows};
@@ -143,6 +152,11 @@ EngineStats ModelEngine::Stats() const {
   stats.waiting = gate_.waiting();
   stats.inflight_bytes = memory_.bytes();
   stats.draining = gate_.closed();
+  const InputPoolStats input = pool_.Stats(Clock::now());
+  stats.oldest(Standing::kQueued) = input.oldest_queued;
+  stats.oldest(Standing::kPreparing) = input.oldest_preparing;
+  stats.longest_turn_seconds = input.longest_turn;
+  stats.images_decoded = input.pictures;
   return stats;
 }
 
@@ -165,9 +179,10 @@ void ModelEngine::Run() {
 void ModelEngine::Shutdown() {
   const std::lock_guard lock(shutdown_mutex_);
   gate_.Close();
-  if (pool_ != nullptr) pool_->Stop();
+  pool_.Close();
   inbox_.Stop();
   if (thread_.joinable()) thread_.join();
+  pool_.Stop();
 }
 
 }  // namespace

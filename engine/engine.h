@@ -1,5 +1,5 @@
-// Start here. The engine takes Requests from any thread and runs them all on one model: an input pool decodes pictures and
-// tokenizes, one engine thread plans, encodes, forwards, samples and delivers, step after step.
+// Start here. The engine takes Requests from any thread and runs them all on one model: an input pool tokenizes and decodes
+// pictures, one engine thread plans, encodes, forwards, samples and delivers, step after step.
 //
 // Invariants: every accepted request gets exactly one OnFinish; all scheduler, KV and model state belongs to the engine thread;
 // cancel and deadline take effect within one step, at any stage; a request that can never fit is refused, it never waits.
@@ -49,7 +49,7 @@ struct EngineOptions {
   int64_t image_cache_bytes = int64_t{256} << 20;  // encoded pictures kept for reuse
   int32_t max_images = 16;            // per request
   int32_t max_image_tokens = 4096;    // rows that a picture of any size may take, else it is shrunk; 0: the model's own limit
-  int32_t input_threads = 1;
+  int32_t picture_threads = 0;        // that decode pictures; 0: as many as there are cores, at least two
   bool prefix_cache = true;
   std::optional<bool> plan_ahead;  // a step before the last one's tokens are known; unset: where the device works beside the host
   // Unset: kExpert for models with few experts, else kLayer (UsualRoutingTelemetry).

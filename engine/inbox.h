@@ -17,8 +17,9 @@ struct AcceptedMessage {
 };
 struct PreparedMessage {
   std::shared_ptr<LiveRequest> request;
-  absl::StatusOr<PreparedPrompt> prompt;
   Clock::time_point began;
+  int32_t max_rows = 0;  // of prompt and answer
+  absl::StatusOr<PreparedPrompt> prompt;
 };
 struct CancelMessage {
   Ticket ticket;

@@ -1,5 +1,5 @@
 // An accepted request from Submit() to OnFinish(): what the caller sent, where it stands, whom to tell. Owned by the engine thread, but
-// for `request` and `abandoned` while the input pool prepares it.
+// for `request.input` and `request.memory`, which are the input pool's until it has prepared or dropped the request.
 #pragma once
 
 #include <atomic>
@@ -8,17 +8,33 @@
 #include <vector>
 
 #include "engine/answer.h"
+#include "engine/cancellation.h"
 #include "engine/engine.h"
 #include "engine/picture_encoder.h"
 #include "engine/sequence.h"
 
 namespace tessera {
 
+// That the caller, the engine or the request's deadline has ended it. Any thread.
+class RequestCancellation final : public Cancellation {
+ public:
+  // Before another thread sees it.
+  void set_deadline(std::optional<Clock::time_point> deadline) { deadline_ = deadline; }
+  void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
+  bool Requested() const override {
+    return cancelled_.load(std::memory_order_relaxed) || (deadline_ && Clock::now() >= *deadline_);
+  }
+
+ private:
+  std::atomic<bool> cancelled_ = false;
+  std::optional<Clock::time_point> deadline_;
+};
+
 struct LiveRequest {
   Ticket ticket = 0;
   Request request;
   std::shared_ptr<OutputSink> sink;
-  std::atomic<bool> abandoned = false;   // the input pool need not prepare it any more
+  RequestCancellation cancellation;  // it need not be prepared any more
 
   bool prepared = false;
   bool waiting = true;  // counted as such, until admitted or finished
@@ -30,6 +46,7 @@ struct LiveRequest {
 
   // When stages began; unset until then.
   std::optional<Clock::time_point> prepare_began;
+  std::optional<Clock::time_point> prepare_ended;
   std::optional<Clock::time_point> admitted;
   std::optional<Clock::time_point> prefill_began;
   std::optional<Clock::time_point> first_token;

@@ -145,4 +145,11 @@ void PictureEncoder::DropOldest() {
   recency_.pop_front();
 }
 
+absl::Status PictureErrorForClient(const absl::Status& status) {
+  if (status.code() != absl::StatusCode::kResourceExhausted) return status;
+  return RequestError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull, "",
+                      "the server has no memory for these pictures just now; try again later, or "
+                      "send fewer or smaller ones");
+}
+
 }  // namespace tessera

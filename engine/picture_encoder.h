@@ -88,4 +88,7 @@ class PictureEncoder {
   PictureCounts counts_;
 };
 
+// What a client is told of an error of Advance(): where memory is short, the device's own words are for the operator.
+absl::Status PictureErrorForClient(const absl::Status& status);
+
 }  // namespace tessera

@@ -36,6 +36,12 @@ std::string_view StageName(Stage stage) {
   return kNames.at(static_cast<size_t>(stage));
 }
 
+std::string_view StandingName(Standing standing) {
+  constexpr std::array<std::string_view, kStandings> kNames = {"queued", "preparing", "waiting",
+                                                               "running"};
+  return kNames.at(static_cast<size_t>(standing));
+}
+
 EngineStats::EngineStats()
     : time_to_first_token(kTimeToFirstToken),
       inter_token(kInterToken),

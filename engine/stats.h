@@ -30,6 +30,15 @@ constexpr size_t kModalities = 2;
 enum class RoutingTelemetry : uint8_t { kOff, kLayer, kExpert };
 enum class Stage : uint8_t { kQueue, kPreprocess, kEncode, kPrefill, kDecode };
 constexpr int kStages = 5;
+// Where a request stands; the label `standing`.
+enum class Standing : uint8_t {
+  kQueued,     // accepted, nobody has begun to prepare it
+  kPreparing,  // tokenized, decoded, or between two turns of that
+  kWaiting,    // prepared, without a place in the steps
+  kRunning,
+};
+constexpr int kStandings = 4;
+std::string_view StandingName(Standing standing);
 // How a request ended; the label `outcome`.
 enum class Outcome : uint8_t { kStop, kLength, kCancelled, kDeadline, kRejected, kInvalid, kAborted, kFailed };
 constexpr int kOutcomes = 8;
@@ -47,6 +56,10 @@ struct EngineStats {
   int64_t inflight_bytes = 0;
   double seconds_since_step = 0;  // heartbeat: since the engine thread last finished a loop; it beats when idle, too
   bool draining = false;
+  std::array<double, kStandings> oldest_seconds = {};  // since the oldest request came to stand there; 0: there is none
+  double longest_turn_seconds = 0;  // of those of preparing that are under way: one text, one picture; 0: there is none
+
+  double& oldest(Standing standing) { return oldest_seconds[static_cast<size_t>(standing)]; }
 
   // Counters.
   uint64_t prompt_text_tokens = 0;
@@ -56,6 +69,7 @@ struct EngineStats {
   uint64_t prefix_queried_tokens = 0;
   uint64_t prefix_hit_tokens = 0;
   uint64_t preemptions = 0;
+  uint64_t images_decoded = 0;  // begun with
   uint64_t images_encoded = 0;
   uint64_t image_cache_hits = 0;
   uint64_t image_cache_misses = 0;

@@ -53,7 +53,7 @@ int64_t CountBlocks(const DecoderSpec& decoder, const EngineOptions& options, DT
 absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, LoadedModel& model,
                                                            const ModelOptions& model_options,
                                                            const EngineOptions& options,
-                                                           AdmissionGate& gate,
+                                                           AdmissionGate& gate, InputPool& input,
                                                            Telemetry& telemetry) {
   const int64_t blocks = CountBlocks(model.spec.decoder, options, backend.activation_dtype(),
                                      model.info.max_context);
@@ -63,17 +63,19 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, Loa
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> drawn,
                    backend.Allocate(DType::kInt32, {options.max_running}));
   return std::unique_ptr<StepLoop>(new StepLoop(backend, model, model_options, options, gate,
-                                                telemetry, std::move(cache), std::move(drawn)));
+                                                input, telemetry, std::move(cache),
+                                                std::move(drawn)));
 }
 
 StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
-                   const EngineOptions& options, AdmissionGate& gate, Telemetry& telemetry,
-                   std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn)
+                   const EngineOptions& options, AdmissionGate& gate, InputPool& input,
+                   Telemetry& telemetry, std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn)
     : backend_(backend),
       model_(model),
       model_options_(model_options),
       options_(options),
       gate_(gate),
+      input_(input),
       telemetry_(telemetry),
       plan_ahead_(options.plan_ahead.value_or(backend.queues())),
       vision_beside_(model.vision != nullptr && &model.vision->backend() != &backend),
@@ -108,38 +110,12 @@ void StepLoop::OnPrepared(PreparedMessage message) {
   LiveRequest& request = *message.request;
   if (!live_.contains(request.ticket)) return;  // cancelled or expired meanwhile
   request.prepare_began = message.began;
-  absl::Status status = message.prompt.status();
-  if (status.ok()) {
-    status = CheckFit(request, static_cast<int32_t>(message.prompt->rows.size()));
-  }
-  if (!status.ok()) {
+  if (const absl::Status status = message.prompt.status(); !status.ok()) {
     Finish(request, status, FinishReason::kNone, OutcomeOf(FinishReason::kNone, status));
     return;
   }
+  request.sequence.max_rows = message.max_rows;
   StartSequence(request, *std::move(message.prompt));
-}
-
-// Whether the prompt and the answer fit into the context and the KV cache; sets how long the answer may grow.
-absl::Status StepLoop::CheckFit(LiveRequest& request, int32_t rows) const {
-  const int64_t context = model_.info.max_context;
-  const int64_t capacity = scheduler_.capacity_rows() + int64_t{1};  // the last token needs no row
-  const int64_t wanted = std::max(1, request.request.sampling.max_tokens);
-  if (rows + wanted > context) {
-    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded,
-                        request.request.sampling.max_tokens > 0 ? "sampling.max_tokens" : "input",
-                        fmt::format("a prompt of {} tokens and an answer of {} do not fit into the "
-                                    "context of {}; shorten one of them",
-                                    rows, wanted, context));
-  }
-  if (rows + wanted > capacity) {
-    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kKvCapacityExceeded,
-                        "input",
-                        fmt::format("{} tokens can never fit into the KV cache of {}", rows + wanted,
-                                    capacity));
-  }
-  request.sequence.max_rows = static_cast<int32_t>(
-      request.request.sampling.max_tokens > 0 ? rows + wanted : std::min(context, capacity));
-  return absl::OkStatus();
 }
 
 void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
@@ -152,8 +128,6 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   sequence.image_ready.assign(sequence.prompt.images.size(), false);
   request.pictures.resize(sequence.prompt.images.size());
   request.looked_up.assign(sequence.prompt.images.size(), false);
-  request.request.input = TokenPrompt{};  // the pictures' bytes are not needed any more
-  request.request.memory.reset();
 
   const DecoderSpec& decoder = model_.spec.decoder;
   const bool pictured = !sequence.prompt.images.empty();
@@ -171,6 +145,7 @@ void StepLoop::StartSequence(LiveRequest& request, PreparedPrompt prompt) {
   request.end_ids.insert(request.end_ids.end(), sequence.sampling.stop_ids.begin(),
                          sequence.sampling.stop_ids.end());
   request.prepared = true;
+  request.prepare_ended = Clock::now();
   scheduler_.Add(&sequence);
   request.sink->OnAdmitted({sequence.prompt.ids,
                             sequence.prompt_rows() - sequence.prompt.image_rows(),
@@ -272,7 +247,8 @@ Usage StepLoop::UsageOf(const LiveRequest& request) const {
 
 void StepLoop::Finish(LiveRequest& request, absl::Status status, FinishReason reason,
                       Outcome outcome) {
-  request.abandoned.store(true, std::memory_order_relaxed);
+  request.cancellation.Cancel();
+  if (!request.prepared) input_.Drop(request.ticket);
   const Completion completion{std::move(status), reason, UsageOf(request)};
   if (request.prepared) scheduler_.Remove(&request.sequence);
   if (request.waiting) gate_.Leave();
@@ -282,8 +258,26 @@ void StepLoop::Finish(LiveRequest& request, absl::Status status, FinishReason re
   live_.erase(request.ticket);
 }
 
+// Since when the oldest request waits for a place, and the oldest of those that run has one.
+void StepLoop::PublishOldest() {
+  std::optional<Clock::time_point> waiting;
+  std::optional<Clock::time_point> running;
+  const auto take_older = [](std::optional<Clock::time_point>& oldest, Clock::time_point since) {
+    if (!oldest || since < *oldest) oldest = since;
+  };
+  for (const auto& [ticket, request] : live_) {
+    if (request->admitted) {
+      take_older(running, *request->admitted);
+    } else if (request->prepare_ended) {
+      take_older(waiting, *request->prepare_ended);
+    }
+  }
+  telemetry_.SetOldest(waiting, running);
+}
+
 void StepLoop::PublishGauges() {
   const SchedulerCounts& counts = scheduler_.counts();
+  PublishOldest();
   telemetry_.Write([&](EngineStats& stats) {
     stats.running = static_cast<int64_t>(scheduler_.running().size());
     stats.kv_blocks_total = pool_.total();

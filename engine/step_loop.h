@@ -12,6 +12,7 @@
 #include "engine/admission_gate.h"
 #include "engine/batch_builder.h"
 #include "engine/inbox.h"
+#include "engine/input_pool.h"
 #include "engine/loaded_model.h"
 #include "engine/model/kv_cache.h"
 #include "engine/pace.h"
@@ -30,6 +31,7 @@ class StepLoop {
                                                           const ModelOptions& model_options,
                                                           const EngineOptions& options,
                                                           AdmissionGate& gate,
+                                                          InputPool& input,
                                                           Telemetry& telemetry);
 
   // A few rows through the model and a blank picture through one layer of the encoder (all are of one shape), so that the first request
@@ -44,14 +46,16 @@ class StepLoop {
   // Ends all requests with `status`.
   void AbortAll(const absl::Status& status);
 
+  // What bounds every sequence; never changes.
+  RowLimits row_limits() const { return {model_.info.max_context, scheduler_.capacity_rows()}; }
   // The next deadline of any request, or `otherwise`.
   Clock::time_point NextDeadline(Clock::time_point otherwise) const;
   void PublishGauges();
 
  private:
   StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
-           const EngineOptions& options, AdmissionGate& gate, Telemetry& telemetry,
-           std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn);
+           const EngineOptions& options, AdmissionGate& gate, InputPool& input,
+           Telemetry& telemetry, std::unique_ptr<KvCache> cache, std::unique_ptr<Buffer> drawn);
 
   // A step that is queued and whose tokens are not delivered yet.
   struct Flight {
@@ -74,7 +78,6 @@ class StepLoop {
   };
 
   void OnPrepared(PreparedMessage message);
-  absl::Status CheckFit(LiveRequest& request, int32_t rows) const;
   void StartSequence(LiveRequest& request, PreparedPrompt prompt);
   void NoteAdmitted(const StepPlan& plan, Clock::time_point now);
 
@@ -97,12 +100,14 @@ class StepLoop {
   void Deliver(LiveRequest& request, Chunk chunk);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
   Usage UsageOf(const LiveRequest& request) const;
+  void PublishOldest();
 
   Backend& backend_;
   LoadedModel& model_;
   const ModelOptions model_options_;
   const EngineOptions options_;
   AdmissionGate& gate_;
+  InputPool& input_;
   Telemetry& telemetry_;
   const bool plan_ahead_;
   const bool vision_beside_;  // the encoder has a queue of its own

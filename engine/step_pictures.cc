@@ -1,10 +1,14 @@
 // The step loop's work on pictures: which running sequences wait for which, and who holds the results.
 #include "engine/step_loop.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cmath>
 #include <thread>
 #include <utility>
+
+#include "engine/status.h"
 
 namespace tessera {
 namespace {
@@ -66,7 +70,9 @@ void StepLoop::BeginSlice(int decoding) {
   if (flops.ok()) {
     slice_->flops = *flops;
   } else {
-    FailPictureWaiters(std::exchange(slice_, std::nullopt)->pictures, flops.status());
+    spdlog::error("pictures are not encoded: {}", std::string(StatusMessage(flops.status())));
+    FailPictureWaiters(std::exchange(slice_, std::nullopt)->pictures,
+                       PictureErrorForClient(flops.status()));
   }
 }
 

@@ -43,12 +43,22 @@ void Telemetry::CountRouting(const std::vector<std::vector<int32_t>>& choices,
   Write([&](EngineStats& stats) { routing_.AddTo(stats); });
 }
 
+void Telemetry::SetOldest(std::optional<Clock::time_point> waiting,
+                          std::optional<Clock::time_point> running) {
+  const std::lock_guard lock(mutex_);
+  oldest_waiting_ = waiting;
+  oldest_running_ = running;
+}
+
 EngineStats Telemetry::Read() const {
   const Clock::duration beat(beat_.load(std::memory_order_relaxed));
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.seconds_since_step =
       std::chrono::duration<double>(Clock::now().time_since_epoch() - beat).count();
+  const Clock::time_point now = Clock::now();
+  if (oldest_waiting_) stats.oldest(Standing::kWaiting) = Seconds(now - *oldest_waiting_);
+  if (oldest_running_) stats.oldest(Standing::kRunning) = Seconds(now - *oldest_running_);
   return stats;
 }
 

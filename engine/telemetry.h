@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 
 #include "engine/live_request.h"
 #include "engine/routing_counts.h"
@@ -29,12 +30,18 @@ class Telemetry {
   // The engine thread is alive.
   void Beat() { beat_.store(Clock::now().time_since_epoch().count(), std::memory_order_relaxed); }
 
-  // A copy; waiting, bytes and draining are the gate's to fill in.
+  // Since when the oldest request waits for a place, and the oldest running one has it.
+  void SetOldest(std::optional<Clock::time_point> waiting,
+                 std::optional<Clock::time_point> running);
+
+  // A copy; waiting, bytes and draining are the gate's to fill in, what stands before them the input pool's.
   EngineStats Read() const;
 
  private:
   mutable std::mutex mutex_;
   EngineStats stats_;
+  std::optional<Clock::time_point> oldest_waiting_;
+  std::optional<Clock::time_point> oldest_running_;
   std::atomic<Clock::rep> beat_;
   RoutingCounts routing_;  // the engine thread's
 };

@@ -10,6 +10,9 @@ namespace tessera {
 namespace {
 
 constexpr double kStalledSeconds = 10;
+// Of one turn of preparing. The header of a picture bounds it to 3 s of an idle core
+// (ImageLimits::max_work); this is for slow and busy ones.
+constexpr double kStuckSeconds = 60;
 
 }  // namespace
 
@@ -47,10 +50,16 @@ Readiness EngineSlot::CheckReadiness() const {
   if (draining_) return {.ready = false, .reason = "draining"};
   const Engine* engine = engine_;
   if (engine == nullptr) return {.ready = false, .reason = LoadingText()};
-  const double seconds = engine->Stats().seconds_since_step;
+  const EngineStats stats = engine->Stats();
+  const double seconds = stats.seconds_since_step;
   if (seconds > kStalledSeconds) {
     return {.ready = false,
             .reason = fmt::format("the engine has not finished a step for {:.1f} s", seconds)};
+  }
+  if (stats.longest_turn_seconds > kStuckSeconds) {
+    return {.ready = false,
+            .reason = fmt::format("preparing one text or picture has taken {:.1f} s",
+                                  stats.longest_turn_seconds)};
   }
   const std::lock_guard lock(mutex_);
   if (!port_fault_.empty()) {

@@ -34,8 +34,8 @@ class EngineSlot {
   Engine* engine() const { return engine_; }
   double load_seconds() const { return load_seconds_; }
 
-  // Ready: the model is loaded, we do not drain, the engine's thread comes round, and the gRPC port
-  // answers.
+  // Ready: the model is loaded, we do not drain, the engine's thread comes round, no thread that
+  // prepares requests is stuck, and the gRPC port answers.
   Readiness CheckReadiness() const;
 
  private:

@@ -17,6 +17,7 @@
 #include "engine/status.h"
 #include "server/descriptor_limit.h"
 #include "server/device.h"
+#include "server/end_timer.h"
 #include "server/last_words.h"
 #include "server/library_log.h"
 #include "server/log.h"
@@ -29,6 +30,8 @@ namespace tessera {
 namespace {
 
 constexpr int kExitFailure = 1;
+// After the drain's time: for cut calls to be read, and for what cannot be interrupted to end.
+constexpr std::chrono::seconds kDrainMargin(2);
 
 int Fail(const absl::Status& status) {
   spdlog::error("{}", std::string(StatusMessage(status)));
@@ -123,6 +126,7 @@ int Serve(const ServerOptions& options) {
     if (!loaded.ok()) return Fail(loaded);
   }
   WaitForStop(signals.first());
+  const EndTimer timer(options.drain_timeout + kDrainMargin);
   (*server)->Drain(options.drain_timeout, signals.second());
   spdlog::info("stopped");
   return 0;

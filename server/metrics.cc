@@ -60,6 +60,18 @@ void AddMemory(const ModelInfo& model, const EngineStats& stats, const MemoryBud
             static_cast<double>(memory.max_bytes()));
 }
 
+void AddAges(const EngineStats& stats, MetricSet& set) {
+  for (int i = 0; i < kStandings; ++i) {
+    set.Gauge("tessera_oldest_request_age_seconds",
+              "How long the oldest request has stood where it stands; 0: none stands there.",
+              stats.oldest_seconds[static_cast<size_t>(i)],
+              {{"standing", std::string(StandingName(static_cast<Standing>(i)))}});
+  }
+  set.Gauge("tessera_preparing_turn_age_seconds",
+            "How long the longest turn of preparing under way has taken: one text or one picture.",
+            stats.longest_turn_seconds);
+}
+
 void AddCounters(const EngineStats& stats, MetricSet& set) {
   const auto count = [&](const char* name, const char* help, uint64_t value,
                          MetricSet::Labels labels = {}) {
@@ -81,6 +93,8 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
         stats.prefix_hit_tokens);
   count("tessera_preemptions_total", "Times that a request gave its KV blocks to others.",
         stats.preemptions);
+  count("tessera_images_decoded_total", "Pictures whose decoding was begun.",
+        stats.images_decoded);
   count("tessera_images_encoded_total", "Pictures that the vision encoder computed.",
         stats.images_encoded);
   constexpr char kLookupHelp[] = "Pictures looked up among those already encoded.";
@@ -166,6 +180,7 @@ std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
   MetricSet set({{"model_name", model.name}});
   AddGauges(model, stats, set);
   AddMemory(model, stats, memory, set);
+  AddAges(stats, set);
   AddCounters(stats, set);
   AddHistograms(stats, set);
   AddRoutedLayers(stats, set);

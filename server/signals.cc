@@ -3,11 +3,17 @@
 #include <signal.h>
 #include <spdlog/spdlog.h>
 
+#include <unistd.h>
+
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
 namespace tessera {
 namespace {
+
+constexpr std::chrono::milliseconds kHurry(100);
+constexpr int kExitBySignal = 128;  // the shells' convention
 
 sigset_t Handled() {
   sigset_t set;
@@ -33,6 +39,13 @@ Signals::~Signals() {
   thread_.join();
 }
 
+// Those who can be told why their calls end are told; nobody is waited for.
+void Signals::EndProcess(int signal) {
+  second_.request_stop();
+  std::this_thread::sleep_for(kHurry);
+  _exit(kExitBySignal + signal);
+}
+
 void Signals::Wait() {
   const sigset_t set = Handled();
   while (true) {
@@ -44,7 +57,7 @@ void Signals::Wait() {
       continue;
     }
     spdlog::info("got {}", signal == SIGINT ? "SIGINT" : "SIGTERM");
-    if (first_.stop_requested()) second_.request_stop();
+    if (first_.stop_requested()) EndProcess(signal);
     first_.request_stop();
   }
 }

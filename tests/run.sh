@@ -51,6 +51,7 @@ check "CUDA operations on an emulated GPU" in_two_shards $bin/cuda_emulated_test
 check "a whole model on it" $bin/tessera-golden-emulated --device cuda tests/golden/models/qwen3_vl_moe
 check "CUDA kernels: tested, compiled, none spills" tests/cuda/compile_check.sh
 check "server" $bin/server_test
+check "a drain ends by its time, a second signal at once" tests/server/drain_test.sh
 check "client" $bin/client_test
 check "server as a process: log, signals, flags, too little memory" tests/server/process_test.py $bin
 check "published models by their headers" tests/published_models_test.py $bin/tessera-server

@@ -10,8 +10,8 @@ namespace {
 
 struct Format {
   std::string_view mime_type;
-  absl::StatusOr<ImageSize> (*read_size)(std::string_view, const ImageLimits&);
-  absl::StatusOr<Image> (*decode)(std::string_view, const ImageLimits&);
+  absl::StatusOr<ImageHeader> (*read_header)(std::string_view, const ImageLimits&);
+  absl::StatusOr<Image> (*decode)(std::string_view, const ImageLimits&, const Cancellation&);
 };
 
 absl::Status TooLarge(const std::string& message) {
@@ -25,10 +25,11 @@ absl::Status Undecodable(const std::string& message) {
 
 absl::StatusOr<Format> RecogniseFormat(std::string_view bytes) {
   using std::string_view_literals::operator""sv;
-  if (bytes.starts_with("\xff\xd8\xff"sv)) return Format{"image/jpeg", ReadJpegSize, DecodeJpeg};
-  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv)) return Format{"image/png", ReadPngSize, DecodePng};
+  if (bytes.starts_with("\xff\xd8\xff"sv)) return Format{"image/jpeg", ReadJpegHeader, DecodeJpeg};
+  if (bytes.starts_with("\x89PNG\r\n\x1a\n"sv))
+    return Format{"image/png", ReadPngHeader, DecodePng};
   if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) {
-    return Format{"image/webp", ReadWebpSize, DecodeWebp};
+    return Format{"image/webp", ReadWebpHeader, DecodeWebp};
   }
   return Undecodable("the bytes are no JPEG, PNG or WebP file; convert the picture to one of them");
 }
@@ -74,20 +75,34 @@ absl::Status CheckImageSize(std::string_view format, int64_t width, int64_t heig
   return absl::OkStatus();
 }
 
+absl::Status CheckImageWork(std::string_view what, const ImageHeader& header,
+                            const ImageLimits& limits) {
+  if (header.work <= limits.max_work) return absl::OkStatus();
+  return TooLarge(fmt::format(
+      "{}, {}x{} pixels: decoding takes about {:.1f} s, limit {:.1f} s; send a smaller one, or one "
+      "of fewer scans",
+      what, header.width, header.height, static_cast<double>(header.work) * 1e-9,
+      static_cast<double>(limits.max_work) * 1e-9));
+}
+
+absl::Status DecodingCancelled() {
+  return absl::CancelledError("nobody waits for the picture any more");
+}
+
 Image AllocateImage(int width, int height) {
   return {width, height, std::vector<uint8_t>(size_t{3} * width * height)};
 }
 
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, std::string_view mime_type,
-                                  const ImageLimits& limits) {
+                                  const ImageLimits& limits, const Cancellation& cancellation) {
   ASSIGN_OR_RETURN(const Format format, CheckedFormat(bytes, mime_type, limits));
-  return format.decode(bytes, limits);
+  return format.decode(bytes, limits, cancellation);
 }
 
-absl::StatusOr<ImageSize> ReadImageSize(std::string_view bytes, std::string_view mime_type,
-                                        const ImageLimits& limits) {
+absl::StatusOr<ImageHeader> ReadImageHeader(std::string_view bytes, std::string_view mime_type,
+                                            const ImageLimits& limits) {
   ASSIGN_OR_RETURN(const Format format, CheckedFormat(bytes, mime_type, limits));
-  return format.read_size(bytes, limits);
+  return format.read_header(bytes, limits);
 }
 
 }  // namespace tessera

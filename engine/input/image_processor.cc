@@ -117,20 +117,20 @@ Image Misread(const Image& image) {
   return seen;
 }
 
-Image CropToSquare(const Image& image, int size) {
+Image CropToSquare(const Image& image, int size, const Cancellation& cancellation) {
   const int64_t shortest = std::min(image.width, image.height);
   const auto width = static_cast<int>(size * int64_t{image.width} / shortest);
   const auto height = static_cast<int>(size * int64_t{image.height} / shortest);
   return ResizeBicubic(image, Canvas{image.width, image.height}, width, height,
-                       Window{(width - size) / 2, (height - size) / 2, size, size});
+                       Window{(width - size) / 2, (height - size) / 2, size, size}, cancellation);
 }
 
-Image FitUnpadded(const Image& image, int size, bool crop) {
-  if (IsMisread(image.height)) {
-    const Image seen = Misread(image);
-    return crop ? CropToSquare(seen, size) : ResizeBicubic(seen, size, size);
-  }
-  return crop ? CropToSquare(image, size) : ResizeBicubic(image, size, size);
+Image FitUnpadded(const Image& image, int size, bool crop, const Cancellation& cancellation) {
+  const auto fit = [&](const Image& seen) {
+    return crop ? CropToSquare(seen, size, cancellation)
+                : ResizeBicubic(seen, size, size, cancellation);
+  };
+  return IsMisread(image.height) ? fit(Misread(image)) : fit(image);
 }
 
 }  // namespace
@@ -170,15 +170,20 @@ absl::StatusOr<ImageProcessor> ParseImageProcessor(const Json& config) {
   return processor;
 }
 
-Image FitImage(const Image& image, const ImageProcessor& processor, ImageMode mode) {
+Image FitImage(const Image& image, const ImageProcessor& processor, ImageMode mode,
+               const Cancellation& cancellation) {
   const int size = processor.size;
-  if (mode != ImageMode::kPad) return FitUnpadded(image, size, mode == ImageMode::kCrop);
+  if (mode != ImageMode::kPad) {
+    return FitUnpadded(image, size, mode == ImageMode::kCrop, cancellation);
+  }
   const int side = std::max(image.width, image.height);
   const Canvas square{side, side, (side - image.width) / 2, (side - image.height) / 2,
                       processor.pad_colour};
-  if (!IsMisread(side)) return ResizeBicubic(image, square, size, size, Window{0, 0, size, size});
+  if (!IsMisread(side)) {
+    return ResizeBicubic(image, square, size, size, Window{0, 0, size, size}, cancellation);
+  }
   const Image painted = ResizeBicubic(image, square, side, side, Window{0, 0, side, side});
-  return FitUnpadded(painted, size, processor.unpadded == ImageMode::kCrop);
+  return FitUnpadded(painted, size, processor.unpadded == ImageMode::kCrop, cancellation);
 }
 
 std::vector<float> NormalizeImage(const Image& fitted, const ImageProcessor& processor) {

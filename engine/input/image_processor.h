@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/cancellation.h"
 #include "engine/input/image.h"
 
 namespace tessera {
@@ -33,8 +34,9 @@ struct ImageProcessor {
 absl::StatusOr<ImageProcessor> ParseImageProcessor(const nlohmann::json& preprocessor_config);
 
 // uint8 [size, size, 3]. A thin strip costs no more than its pixels: neither its square nor its
-// cut-off ends are stored.
-Image FitImage(const Image& image, const ImageProcessor& processor, ImageMode mode);
+// cut-off ends are stored. `cancellation`: as in ResizeBicubic().
+Image FitImage(const Image& image, const ImageProcessor& processor, ImageMode mode,
+               const Cancellation& cancellation = kNeverCancelled);
 
 // [3, size, size]: (value / 255 - mean) / std, in float32 with the quotient rounded from double.
 std::vector<float> NormalizeImage(const Image& fitted, const ImageProcessor& processor);

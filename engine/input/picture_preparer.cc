@@ -12,13 +12,21 @@ namespace tessera {
 absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
                                                   std::optional<int32_t> max_tokens) const {
   PicturePlan plan;
-  if (!format_.native) {
+  ASSIGN_OR_RETURN(plan.header, ReadImageHeader(image.bytes, image.mime_type, limits_));
+  if (format_.native) {
+    RETURN_IF_ERROR(PlanShape(max_tokens, plan));
+  } else {
     const int side = format_.processor.size / format_.scales.back() / format_.patch_size;
     plan.rows = format_.rows;
     plan.grid = {side, side};
-    return plan;
   }
-  ASSIGN_OR_RETURN(const ImageSize found, ReadImageSize(image.bytes, image.mime_type, limits_));
+  PlanMemory(plan);
+  return plan;
+}
+
+absl::Status PicturePreparer::PlanShape(std::optional<int32_t> max_tokens,
+                                        PicturePlan& plan) const {
+  const ImageHeader& found = plan.header;
   ASSIGN_OR_RETURN(plan.grid, FitGrid(found.width, found.height, *format_.native));
   NativeSize bounded = *format_.native;
   for (const int64_t tokens : {int64_t{max_tokens_}, int64_t{max_tokens.value_or(0)}}) {
@@ -32,17 +40,50 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
   const int merge = bounded.merge;
   plan.tokens = {grid.rows / merge, grid.cols / merge};
   plan.rows = static_cast<int32_t>(plan.tokens.patches());
-  return plan;
+  return absl::OkStatus();
+}
+
+void PicturePreparer::PlanMemory(PicturePlan& plan) const {
+  const int64_t patch = format_.patch_size;
+  int64_t width = plan.grid.cols * patch;
+  int64_t seen = width * plan.grid.rows * patch;  // pixels in all views
+  int64_t fitted = seen;
+  int64_t copies = 1;  // of the fitted picture in floating point
+  if (format_.native) {
+    seen *= format_.native->frames;
+  } else {
+    width = format_.processor.size;
+    fitted = width * width;
+    const int64_t view = seen;
+    seen = 0;
+    for (const int64_t scale : format_.scales) seen += scale * scale * view;
+    if (format_.scales.size() > 1) copies = 3;  // itself, resized, and half resized
+  }
+  constexpr int64_t kColours = 3;
+  constexpr int64_t kFloats = kColours * sizeof(float);
+  plan.patch_bytes = kFloats * seen;
+  const int64_t resizing = kColours * (plan.header.pixels() + width * plan.header.height + fitted);
+  plan.transient_bytes =
+      std::max({plan.header.decoding_bytes, resizing, (kColours + copies * kFloats) * fitted});
+}
+
+absl::StatusOr<Image> PicturePreparer::Fitted(const EncodedImage& image, const PicturePlan& plan,
+                                              ImageMode mode,
+                                              const Cancellation& cancellation) const {
+  ASSIGN_OR_RETURN(const Image decoded,
+                   DecodeImage(image.bytes, image.mime_type, limits_, cancellation));
+  const int patch = format_.patch_size;
+  Image fitted = format_.native ? ResizeBicubic(decoded, plan.grid.cols * patch,
+                                                plan.grid.rows * patch, cancellation)
+                                : FitImage(decoded, format_.processor, mode, cancellation);
+  if (cancellation.Requested()) return DecodingCancelled();
+  return fitted;
 }
 
 absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image,
-                                                       const PicturePlan& plan,
-                                                       ImageMode mode) const {
-  ASSIGN_OR_RETURN(const Image decoded, DecodeImage(image.bytes, image.mime_type, limits_));
-  const int patch = format_.patch_size;
-  const Image fitted = format_.native
-                           ? ResizeBicubic(decoded, plan.grid.cols * patch, plan.grid.rows * patch)
-                           : FitImage(decoded, format_.processor, mode);
+                                                       const PicturePlan& plan, ImageMode mode,
+                                                       const Cancellation& cancellation) const {
+  ASSIGN_OR_RETURN(const Image fitted, Fitted(image, plan, mode, cancellation));
   PreparedImage prepared;
   prepared.rows = plan.rows;
   prepared.grid = plan.grid;
@@ -52,8 +93,9 @@ absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image
   digest.AddSpan(std::span<const uint8_t>(fitted.rgb));
   prepared.digest = digest.Finish();
   const std::vector<float> pixels = NormalizeImage(fitted, format_.processor);
-  prepared.patches = format_.native ? CutWindows(pixels, plan.grid, *format_.native)
-                                    : CutViews(pixels, fitted.width, format_.scales, patch);
+  prepared.patches = format_.native
+                         ? CutWindows(pixels, plan.grid, *format_.native)
+                         : CutViews(pixels, fitted.width, format_.scales, format_.patch_size);
   return prepared;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/cancellation.h"
 #include "engine/input/image.h"
 #include "engine/input/image_processor.h"
 #include "engine/input/native_size.h"
@@ -32,10 +33,13 @@ struct PictureFormat {
 
 // What a picture takes, before it is decoded.
 struct PicturePlan {
+  ImageHeader header;
   int32_t rows = 0;      // in the language model
   PatchGrid grid;        // of one view
   PatchGrid tokens;      // rows in their lines and columns, for pictures that keep their shape
   bool reduced = false;  // smaller than the model would have it, to cost no more than was asked for
+  int64_t patch_bytes = 0;      // of PreparedImage::patches
+  int64_t transient_bytes = 0;  // beside them, at most, while they are made
 };
 
 class PicturePreparer {
@@ -45,14 +49,19 @@ class PicturePreparer {
       : format_(format), limits_(limits), max_tokens_(max_tokens) {}
 
   const PictureFormat& format() const { return format_; }
-  // Reads the file's header where the plan depends on it. `max_tokens`: the request's own limit.
+  // Reads the file's header. `max_tokens`: the request's own limit.
   absl::StatusOr<PicturePlan> Plan(const EncodedImage& image,
                                    std::optional<int32_t> max_tokens) const;
-  // `mode` is for pictures that become square.
+  // `mode` is for pictures that become square. CANCELLED once `cancellation` asks for it.
   absl::StatusOr<PreparedImage> Prepare(const EncodedImage& image, const PicturePlan& plan,
-                                        ImageMode mode) const;
+                                        ImageMode mode, const Cancellation& cancellation) const;
 
  private:
+  absl::Status PlanShape(std::optional<int32_t> max_tokens, PicturePlan& plan) const;
+  void PlanMemory(PicturePlan& plan) const;
+  absl::StatusOr<Image> Fitted(const EncodedImage& image, const PicturePlan& plan, ImageMode mode,
+                               const Cancellation& cancellation) const;
+
   PictureFormat format_;
   ImageLimits limits_;
   int32_t max_tokens_;

@@ -9,6 +9,7 @@
 
 #include "engine/input/native_size.h"
 #include "engine/input/prompt.h"
+#include "engine/memory_budget.h"
 #include "engine/sha256.h"
 
 namespace tessera {
@@ -47,6 +48,7 @@ struct PreparedPrompt {
   std::vector<ImageSpan> spans;
   std::optional<SpatialPositions> positions;  // none: a row's place in the sequence
   std::vector<std::shared_ptr<const PreparedImage>> images;
+  std::shared_ptr<MemoryCharge> memory;  // for the pictures' patches; null: nobody counts them
   double preprocess_seconds = 0;
   int32_t reduced_images = 0;  // shrunk to InputLimits::max_image_tokens or the request's
 

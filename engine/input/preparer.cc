@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "engine/check.h"
 #include "engine/input/prompt.h"
@@ -173,6 +172,7 @@ std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
 
 absl::StatusOr<Preparer::Plans> Preparer::PlanPictures(const Request& request) const {
   Plans plans;
+  int64_t work = 0;
   for (const PlacedImage& placed : ImagesOf(request.input)) {
     const absl::StatusOr<PicturePlan> plan =
         pictures_.Plan(*placed.image, request.max_image_tokens);
@@ -180,6 +180,15 @@ absl::StatusOr<Preparer::Plans> Preparer::PlanPictures(const Request& request) c
       return AtField(plan.status(), placed.field, ErrorReason::kImageDecodeFailed);
     }
     plans.push_back(*plan);
+    work += plan->header.work;
+    if (work > limits_.max_work) {
+      return RequestError(
+          absl::StatusCode::kInvalidArgument, ErrorReason::kImageTooLarge, placed.field,
+          fmt::format("decoding the first {} pictures takes about {:.1f} s, limit {:.1f} s for a "
+                      "request; send fewer or smaller ones",
+                      plans.size(), static_cast<double>(work) * 1e-9,
+                      static_cast<double>(limits_.max_work) * 1e-9));
+    }
   }
   return plans;
 }
@@ -263,47 +272,61 @@ PreparedPrompt Preparer::Expand(std::vector<int32_t> ids, const Plans& plans) co
   return prompt;
 }
 
-absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request) const {
-  ASSIGN_OR_RETURN(const Plans plans, PlanPictures(request));
-  return Tokenize(request, plans);
-}
-
-absl::StatusOr<PreparedPrompt> Preparer::Tokenize(const Request& request,
-                                                  const Plans& plans) const {
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plans));
-  PreparedPrompt prompt = Expand(std::move(ids), plans);
-  if (prompt.spans.size() != plans.size()) {
+absl::StatusOr<PromptPlan> Preparer::Plan(const Request& request) const {
+  PromptPlan plan;
+  ASSIGN_OR_RETURN(plan.pictures, PlanPictures(request));
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plan.pictures));
+  plan.prompt = Expand(std::move(ids), plan.pictures);
+  const PreparedPrompt& prompt = plan.prompt;
+  if (prompt.spans.size() != plan.pictures.size()) {
     return InvalidField(std::holds_alternative<RawPrompt>(request.input)     ? "raw_prompt.images"
                         : std::holds_alternative<TokenPrompt>(request.input) ? "token_prompt.images"
                                                                              : "conversation",
-                        fmt::format("{} pictures for {} places in the prompt", plans.size(),
-                                    prompt.spans.size()));
+                        fmt::format("{} pictures for {} places in the prompt",
+                                    plan.pictures.size(), prompt.spans.size()));
   }
   if (prompt.rows.empty()) {
     return InvalidField("input", "the prompt has no tokens");
   }
-  return prompt;
+  for (const PicturePlan& picture : plan.pictures) {
+    plan.prompt.reduced_images += picture.reduced ? 1 : 0;
+  }
+  return plan;
 }
 
-absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
-  const auto begin = std::chrono::steady_clock::now();
-  ASSIGN_OR_RETURN(const Plans plans, PlanPictures(request));
-  ASSIGN_OR_RETURN(PreparedPrompt prompt, Tokenize(request, plans));
+absl::StatusOr<PreparedImage> Preparer::PreparePicture(const Request& request,
+                                                       const PromptPlan& plan, size_t index,
+                                                       const Cancellation& cancellation) const {
   const PictureFormat& format = pictures_.format();
   ImageMode mode = request.image_mode.value_or(format.mode);
   if (mode == ImageMode::kCrop) mode = format.processor.unpadded;
-  const std::vector<PlacedImage> placed = ImagesOf(request.input);
-  for (size_t i = 0; i < placed.size(); ++i) {
-    auto image = pictures_.Prepare(*placed[i].image, plans[i], mode);
-    if (!image.ok()) {
-      return AtField(image.status(), placed[i].field, ErrorReason::kImageDecodeFailed);
-    }
-    prompt.images.push_back(std::make_shared<const PreparedImage>(*std::move(image)));
-    prompt.reduced_images += plans[i].reduced ? 1 : 0;
+  const PlacedImage placed = ImagesOf(request.input).at(index);
+  auto image = pictures_.Prepare(*placed.image, plan.pictures.at(index), mode, cancellation);
+  if (!image.ok() && image.status().code() != absl::StatusCode::kCancelled) {
+    return AtField(image.status(), placed.field, ErrorReason::kImageDecodeFailed);
   }
-  prompt.preprocess_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return prompt;
+  return image;
+}
+
+absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
+  ASSIGN_OR_RETURN(PromptPlan plan, Plan(request));
+  for (size_t i = 0; i < plan.pictures.size(); ++i) {
+    ASSIGN_OR_RETURN(PreparedImage image, PreparePicture(request, plan, i, kNeverCancelled));
+    plan.prompt.images.push_back(std::make_shared<const PreparedImage>(std::move(image)));
+  }
+  return std::move(plan.prompt);
+}
+
+int64_t PromptPlan::patch_bytes() const {
+  int64_t bytes = 0;
+  for (const PicturePlan& picture : pictures) bytes += picture.patch_bytes;
+  return bytes;
+}
+
+int64_t PromptPlan::transient_bytes() const {
+  int64_t bytes = 0;
+  for (const PicturePlan& picture : pictures) bytes = std::max(bytes, picture.transient_bytes);
+  return bytes;
 }
 
 }  // namespace tessera

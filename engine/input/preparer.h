@@ -20,6 +20,16 @@ struct InputLimits {
   ImageLimits image;
   int32_t max_context = 0;
   int32_t max_image_tokens = 0;  // rows of a picture whose size is free, at most; 0: the model's own limit
+  int64_t max_work = 3 * ImageLimits().max_work;  // of a request's pictures (ImageHeader::work)
+};
+
+// All that counts and the headers of pictures tell of a request.
+struct PromptPlan {
+  PreparedPrompt prompt;  // without its pictures
+  std::vector<PicturePlan> pictures;
+
+  int64_t patch_bytes() const;      // of all pictures
+  int64_t transient_bytes() const;  // beside them, while one picture is made after the other
 };
 
 class Preparer {
@@ -30,16 +40,19 @@ class Preparer {
 
   // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT names the field.
   absl::Status Check(const Request& request) const;
-  // Token ids and rows; of pictures at most the headers are read. REQUIRES: Check() passed.
-  absl::StatusOr<PreparedPrompt> Tokenize(const Request& request) const;
-  // Tokenize() and the pictures' patches.
+  // Nothing is decoded. REQUIRES: Check() passed.
+  absl::StatusOr<PromptPlan> Plan(const Request& request) const;
+  // The patches of picture `index` of the plan. CANCELLED once `cancellation` asks for it.
+  absl::StatusOr<PreparedImage> PreparePicture(const Request& request, const PromptPlan& plan,
+                                               size_t index,
+                                               const Cancellation& cancellation) const;
+  // Plan() and the patches of all pictures.
   absl::StatusOr<PreparedPrompt> Prepare(const Request& request) const;
 
  private:
   using Plans = std::vector<PicturePlan>;
 
   absl::StatusOr<Plans> PlanPictures(const Request& request) const;
-  absl::StatusOr<PreparedPrompt> Tokenize(const Request& request, const Plans& plans) const;
   absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request, const Plans& plans) const;
   std::vector<int32_t> Encode(const Prompt& prompt) const;
   absl::StatusOr<std::vector<int32_t>> WithPlaceholders(const TokenPrompt& prompt,

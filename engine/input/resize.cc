@@ -173,10 +173,11 @@ Range TrimToNeeded(AxisPlan& plan) {
 
 // Both passes, the horizontal one first. `picture`: the `height` rows that `rows` needs.
 void ResizeColumnsFirst(const Rows& picture, int height, const AxisPlan& columns,
-                        const AxisPlan& rows, const Colour& colour, Image& result) {
+                        const AxisPlan& rows, const Colour& colour,
+                        const Cancellation& cancellation, Image& result) {
   const size_t stride = size_t{3} * result.width;
   std::vector<uint8_t> narrow(stride * height);
-  for (int y = 0; y < height; ++y) {
+  for (int y = 0; y < height && !cancellation.Requested(); ++y) {
     ResizeRow(picture.data + y * picture.stride, columns, colour, narrow.data() + y * stride);
   }
   std::vector<uint8_t> empty;
@@ -185,7 +186,7 @@ void ResizeColumnsFirst(const Rows& picture, int height, const AxisPlan& columns
     empty.insert(empty.end(), mixed.begin(), mixed.end());
   }
   std::vector<int32_t> sums;
-  for (int y = 0; y < result.height; ++y) {
+  for (int y = 0; y < result.height && !cancellation.Requested(); ++y) {
     MixRows({narrow.data(), stride}, rows, rows.taps[y], empty, sums,
             result.rgb.data() + y * stride);
   }
@@ -193,12 +194,12 @@ void ResizeColumnsFirst(const Rows& picture, int height, const AxisPlan& columns
 
 // Both passes, the vertical one first. `picture`: rows of the `width` pixels that `columns` needs.
 void ResizeRowsFirst(const Rows& picture, int width, const AxisPlan& columns, const AxisPlan& rows,
-                     const Colour& colour, Image& result) {
+                     const Colour& colour, const Cancellation& cancellation, Image& result) {
   std::vector<uint8_t> empty;
   for (int x = 0; x < width; ++x) empty.insert(empty.end(), colour.begin(), colour.end());
   std::vector<uint8_t> mixed(empty.size());
   std::vector<int32_t> sums;
-  for (int y = 0; y < result.height; ++y) {
+  for (int y = 0; y < result.height && !cancellation.Requested(); ++y) {
     MixRows(picture, rows, rows.taps[y], empty, sums, mixed.data());
     ResizeRow(mixed.data(), columns, MixColour(rows, rows.taps[y], colour),
               result.rgb.data() + size_t{3} * result.width * y);
@@ -212,13 +213,13 @@ bool RowsFirst(const Canvas& canvas, int width, int height) {
 
 }  // namespace
 
-Image ResizeBicubic(const Image& image, int width, int height) {
+Image ResizeBicubic(const Image& image, int width, int height, const Cancellation& cancellation) {
   return ResizeBicubic(image, Canvas{image.width, image.height}, width, height,
-                       Window{0, 0, width, height});
+                       Window{0, 0, width, height}, cancellation);
 }
 
 Image ResizeBicubic(const Image& image, const Canvas& canvas, int width, int height,
-                    const Window& window) {
+                    const Window& window, const Cancellation& cancellation) {
   TESSERA_CHECK(image.width > 0 && image.height > 0 && width > 0 && height > 0);
   TESSERA_CHECK(canvas.left >= 0 && image.width <= canvas.width - canvas.left);
   TESSERA_CHECK(canvas.top >= 0 && image.height <= canvas.height - canvas.top);
@@ -235,9 +236,10 @@ Image ResizeBicubic(const Image& image, const Canvas& canvas, int width, int hei
   Image result{window.width, window.height,
                std::vector<uint8_t>(size_t{3} * window.width * window.height)};
   if (RowsFirst(canvas, width, height)) {
-    ResizeRowsFirst(picture, x.end - x.begin, columns, rows, canvas.colour, result);
+    ResizeRowsFirst(picture, x.end - x.begin, columns, rows, canvas.colour, cancellation, result);
   } else {
-    ResizeColumnsFirst(picture, y.end - y.begin, columns, rows, canvas.colour, result);
+    ResizeColumnsFirst(picture, y.end - y.begin, columns, rows, canvas.colour, cancellation,
+                       result);
   }
   return result;
 }

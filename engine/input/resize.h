@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 
+#include "engine/cancellation.h"
 #include "engine/input/image.h"
 
 namespace tessera {
@@ -33,12 +34,14 @@ struct Window {
   int height = 0;
 };
 
-// The whole picture at [height, width, 3].
-Image ResizeBicubic(const Image& image, int width, int height);
+// The whole picture at [height, width, 3]. Once `cancellation` asks for it, the rows that are not
+// done yet are left as they are.
+Image ResizeBicubic(const Image& image, int width, int height,
+                    const Cancellation& cancellation = kNeverCancelled);
 
 // `window` of what `canvas` with `image` on it becomes at [height, width, 3]. Time and memory
 // follow the picture and the window, whatever the size of canvas and result.
 Image ResizeBicubic(const Image& image, const Canvas& canvas, int width, int height,
-                    const Window& window);
+                    const Window& window, const Cancellation& cancellation = kNeverCancelled);
 
 }  // namespace tessera

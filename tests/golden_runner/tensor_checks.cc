@@ -158,8 +158,8 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
   }
   const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
                           {64, {}, 1 << 20});
-  const auto prompt = preparer.Tokenize(request.request);
-  report.Add(prompt.ok() && prompt->ids == request.input_ids, what + " input_ids",
+  const auto prompt = preparer.Plan(request.request);
+  report.Add(prompt.ok() && prompt->prompt.ids == request.input_ids, what + " input_ids",
              prompt.ok() ? "" : std::string(StatusMessage(prompt.status())));
   const std::vector<float> expected = golden.Expected(request, "pixels");
   if (expected.empty()) return;

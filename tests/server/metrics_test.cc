@@ -72,6 +72,10 @@ TEST(EngineMetricsTest, TellsTheStats) {
   const testing::FakeEngine engine;
   EngineStats stats = engine.Stats();
   stats.running = 3;
+  stats.oldest(Standing::kQueued) = 1.5;
+  stats.oldest(Standing::kRunning) = 600;
+  stats.longest_turn_seconds = 2.5;
+  stats.images_decoded = 5;
   stats.kv_blocks_used = 32;
   stats.kv_blocks_cached = 16;
   stats.outcomes[static_cast<size_t>(Outcome::kDeadline)] = 7;
@@ -86,6 +90,13 @@ TEST(EngineMetricsTest, TellsTheStats) {
   const std::string model = "{model_name=\"fake\"";
   ExpectLine(text, "tessera_requests_running" + model + "} 3");
   ExpectLine(text, "tessera_kv_cache_usage_ratio" + model + "} 0.25");
+  const std::string age = "tessera_oldest_request_age_seconds" + model;
+  ExpectLine(text, age + ",standing=\"queued\"} 1.5");
+  ExpectLine(text, age + ",standing=\"preparing\"} 0");
+  ExpectLine(text, age + ",standing=\"waiting\"} 0");
+  ExpectLine(text, age + ",standing=\"running\"} 600");
+  ExpectLine(text, "tessera_preparing_turn_age_seconds" + model + "} 2.5");
+  ExpectLine(text, "tessera_images_decoded_total" + model + "} 5");
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"used\"} 32");
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"cached\"} 16");
   ExpectLine(text, "tessera_kv_cache_blocks" + model + ",state=\"free\"} 80");

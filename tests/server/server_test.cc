@@ -84,6 +84,20 @@ TEST_F(ServerTest, NotReadyWhileTheEngineStalls) {
   EXPECT_EQ(Get("/healthz").first, 200);
 }
 
+TEST_F(ServerTest, NotReadyWhilePreparingIsStuck) {
+  StartServer();
+  engine_->ChangeStats([](EngineStats& stats) {
+    stats.longest_turn_seconds = 59;
+    stats.oldest(Standing::kPreparing) = 1e6;  // slow, not stuck
+  });
+  EXPECT_EQ(Get("/readyz").first, 200);
+  engine_->ChangeStats([](EngineStats& stats) { stats.longest_turn_seconds = 61.25; });
+  EXPECT_EQ(Get("/readyz"),
+            std::make_pair(503, std::string("preparing one text or picture has taken 61.2 s\n")));
+  engine_->ChangeStats([](EngineStats& stats) { stats.longest_turn_seconds = 0; });
+  EXPECT_EQ(Get("/readyz").first, 200);
+}
+
 TEST_F(ServerTest, TellsTheModel) {
   StartServer();
   engine_->mutable_model().default_sampling.top_k = 20;

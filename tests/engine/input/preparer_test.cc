@@ -2,7 +2,6 @@
 #include "engine/input/preparer.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <fstream>
 #include <iterator>
@@ -10,6 +9,7 @@
 
 #include "engine/status.h"
 #include "tests/testing/data_path.h"
+#include "tests/testing/pictures.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 
@@ -19,6 +19,10 @@ namespace {
 using Ids = std::vector<int32_t>;
 
 constexpr int kRows = 4;
+
+using testing::PromptOf;
+
+EncodedImage Blank(int width, int height) { return {testing::BlankPng(width, height), ""}; }
 
 class PictureTokenTest : public ::testing::Test {
  protected:
@@ -35,9 +39,9 @@ class PictureTokenTest : public ::testing::Test {
     Request request;
     request.input = std::move(input);
     request.parse_special_tokens = parse;
-    return Preparer(*tokenizer_, PromptFormat::kLlavaHf, format_,
-                    {.max_images = 16, .image = {}, .max_context = 1000})
-        .Tokenize(request);
+    return PromptOf(Preparer(*tokenizer_, PromptFormat::kLlavaHf, format_,
+                             {.max_images = 16, .image = {}, .max_context = 1000}),
+                    request);
   }
   Ids IdsOf(const std::string& text) const {
     return tokenizer_->Encode(text, SpecialTokens::kText);
@@ -57,7 +61,7 @@ Ids Joined(std::initializer_list<Ids> parts) {
 
 TEST_F(PictureTokenTest, AConversation) {
   Message message;
-  message.parts = {"What?", EncodedImage()};
+  message.parts = {"What?", Blank(2, 2)};
   const auto prompt = Tokenize(std::vector<Message>{message});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids,
@@ -80,7 +84,7 @@ TEST_F(PictureTokenTest, ATypedPictureStaysTextOrHasNoPicture) {
 
 TEST_F(PictureTokenTest, IdsHaveItsTokenOnceForAPictureOrForEachRow) {
   const Ids expected = {65, kImagePlaceholder, 66, kImagePlaceholder, 67};
-  const std::vector<EncodedImage> two(2);
+  const std::vector<EncodedImage> two(2, Blank(2, 2));
   const Ids once = {65, picture_, 66, picture_, 67};
   Ids wide = {65};
   wide.insert(wide.end(), kRows, picture_);
@@ -98,24 +102,9 @@ TEST_F(PictureTokenTest, IdsHaveItsTokenOnceForAPictureOrForEachRow) {
 }
 
 TEST_F(PictureTokenTest, ARawPrompt) {
-  const auto prompt = Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2)});
+  const auto prompt = Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2, Blank(2, 2))});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, Joined({{kImagePlaceholder}, IdsOf("a"), {kImagePlaceholder}}));
-}
-
-// A PNG file whose header says width × height; nothing behind it.
-EncodedImage PngHeader(int width, int height) {
-  std::string bytes("\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16);
-  std::string chunk = "IHDR";
-  for (const int side : {width, height}) {
-    for (int shift = 24; shift >= 0; shift -= 8) chunk += static_cast<char>(side >> shift & 255);
-  }
-  chunk += std::string("\x08\x02\0\0\0", 5);
-  const auto crc = static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(chunk.data()),
-                                               static_cast<uInt>(chunk.size())));
-  bytes += chunk.substr(4);
-  for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(crc >> shift & 255);
-  return {bytes + std::string("\0\0\0\0IDAT", 8), ""};
 }
 
 class NativePictureTest : public PictureTokenTest {
@@ -131,15 +120,18 @@ class NativePictureTest : public PictureTokenTest {
     Request request;
     request.input = std::move(input);
     request.max_image_tokens = own;
-    return Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
-                    {.max_images = 16, .image = {}, .max_context = 1000, .max_image_tokens = server})
-        .Tokenize(request);
+    return PromptOf(Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
+                             {.max_images = 16,
+                              .image = {},
+                              .max_context = 1000,
+                              .max_image_tokens = server}),
+                    request);
   }
 };
 
 TEST_F(NativePictureTest, EachTakesTheRowsOfItsShape) {
   const auto prompt = TokenizeWithin(
-      TokenPrompt{{65, picture_, 66, picture_}, {PngHeader(96, 64), PngHeader(64, 64)}}, 0, {});
+      TokenPrompt{{65, picture_, 66, picture_}, {Blank(96, 64), Blank(64, 64)}}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   ASSERT_EQ(prompt->spans.size(), 2u);
   EXPECT_EQ(prompt->spans[0].rows, 6);
@@ -157,7 +149,7 @@ TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
   Ids wide = {65};
   wide.insert(wide.end(), 6, picture_);
   wide.insert(wide.end(), 4, picture_);  // pictures may touch
-  const std::vector<EncodedImage> images = {PngHeader(96, 64), PngHeader(64, 64)};
+  const std::vector<EncodedImage> images = {Blank(96, 64), Blank(64, 64)};
   const auto prompt = TokenizeWithin(TokenPrompt{wide, images}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, (Ids{65, kImagePlaceholder, kImagePlaceholder}));
@@ -175,7 +167,7 @@ TEST_F(NativePictureTest, PlaceholdersAndTokensMayMix) {
   Ids ids = {kImagePlaceholder, 65};
   ids.insert(ids.end(), 4, picture_);
   const auto prompt =
-      TokenizeWithin(TokenPrompt{ids, {PngHeader(96, 64), PngHeader(64, 64)}}, 0, {});
+      TokenizeWithin(TokenPrompt{ids, {Blank(96, 64), Blank(64, 64)}}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, (Ids{kImagePlaceholder, 65, kImagePlaceholder}));
 }
@@ -190,7 +182,7 @@ TEST_F(NativePictureTest, LimitsShrinkPictures) {
   };
   for (const auto& test : cases) {
     const auto prompt =
-        TokenizeWithin(TokenPrompt{{picture_}, {PngHeader(512, 512)}}, test.server, test.own);
+        TokenizeWithin(TokenPrompt{{picture_}, {Blank(512, 512)}}, test.server, test.own);
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_EQ(prompt->spans[0].rows, test.rows);
   }
@@ -219,7 +211,7 @@ TEST_F(NativePictureTest, SaysWhichPicturesWereReduced) {
 
 TEST_F(NativePictureTest, AStripIsRefused) {
   const absl::Status strip =
-      TokenizeWithin(TokenPrompt{{picture_}, {PngHeader(10000, 1)}}, 0, {}).status();
+      TokenizeWithin(TokenPrompt{{picture_}, {Blank(10000, 1)}}, 0, {}).status();
   EXPECT_EQ(strip.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusField(strip), "token_prompt.images[0]");
   EXPECT_NE(strip.message().find("10000x1"), std::string::npos) << strip;

@@ -4,6 +4,7 @@
 
 #include "engine/input/preparer.h"
 #include "engine/status.h"
+#include "tests/testing/pictures.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 
@@ -24,15 +25,15 @@ class PromptCutTest : public ::testing::Test {
                                           PromptFormat format = PromptFormat::kLlavaMole) const {
     Request request;
     request.input = std::move(input);
-    return Preparer(*tokenizer_, format, pictures_,
-                    {.max_images = 16, .image = {}, .max_context = 10'000})
-        .Tokenize(request);
+    return testing::PromptOf(Preparer(*tokenizer_, format, pictures_,
+                                      {.max_images = 16, .image = {}, .max_context = 10'000}),
+                             request);
   }
   // A conversation about a picture; each letter is one id.
   absl::StatusOr<PreparedPrompt> Ask(size_t letters,
                                      PromptFormat format = PromptFormat::kLlavaMole) const {
     Message message;
-    message.parts = {EncodedImage(), std::string(letters, 'a')};
+    message.parts = {EncodedImage{testing::BlankPng(2, 2), ""}, std::string(letters, 'a')};
     return Tokenize(std::vector<Message>{message}, format);
   }
 
@@ -71,7 +72,7 @@ TEST_F(PromptCutTest, OtherTemplatesKeepAll) {
 }
 
 TEST_F(PromptCutTest, ARawPromptIsCutAndKeepsItsPicture) {
-  const std::vector<EncodedImage> one(1);
+  const std::vector<EncodedImage> one(1, EncodedImage{testing::BlankPng(2, 2), ""});
   const auto cut = Tokenize(RawPrompt{"<image>" + std::string(4000, 'a'), one});
   ASSERT_TRUE(cut.ok()) << cut.status();
   EXPECT_EQ(cut->ids.size(), kMostIds);
