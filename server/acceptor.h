@@ -1,7 +1,8 @@
 // Accepts the connections of the gRPC port and hands them to gRPC: gRPC 1.51's own listener never
 // listens again after one failed accept, and bounds nothing. A connection over a limit is closed in
 // order and counted; out of descriptors, one that is held in reserve serves to accept and close
-// what waits, so that the port goes on whatever happens. Tests: tests/server/connections_test.cc.
+// what waits, so that the port goes on whatever happens. Tests: tests/server/acceptor_test.cc,
+// connections_test.cc.
 #pragma once
 
 #include <grpcpp/server_builder.h>

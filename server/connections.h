@@ -1,7 +1,7 @@
 // The open connections of the gRPC port: who they are from, how many there may be, and what has
 // arrived on them. gRPC serves each by a descriptor of its own; a second descriptor of the same
 // socket is kept here, by which a connection is asked and ended. Thread-safe. Tests:
-// tests/server/connections_test.cc.
+// tests/server/connections_test.cc, acceptor_test.cc.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The other end of a TCP connection over IPv4 or IPv6. Tests: tests/server/connections_test.cc.
+// The other end of a TCP connection over IPv4 or IPv6. Tests: tests/server/acceptor_test.cc.
 #pragma once
 
 #include <sys/socket.h>

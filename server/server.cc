@@ -50,9 +50,9 @@ void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options
 }  // namespace
 
 Server::Server(const ConnectionLimits& limits, const ProbeTimes& probe)
-    : connections_(limits), probe_(slot_, probe, [this](std::string name) {
-        acceptor_.ExpectProbe(std::move(name));
-      }) {}
+    : connections_(limits),
+      probe_(slot_, probe,
+             [this](std::string name) { acceptor_.ExpectProbe(std::move(name)); }) {}
 
 Server::~Server() {
   if (grpc_ == nullptr) return;  // drained, or never opened

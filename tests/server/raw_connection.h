@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "server/listen_address.h"
@@ -19,6 +20,18 @@
 namespace tessera::testing {
 
 enum class Ending { kOpen, kClosed, kReset };
+
+// Whether it comes true within the time.
+template <typename Predicate>
+bool Eventually(const Predicate& predicate,
+                std::chrono::seconds patience = std::chrono::seconds(10)) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (!predicate()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
+}
 
 class RawConnection {
  public:
