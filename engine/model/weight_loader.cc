@@ -8,7 +8,6 @@ namespace tessera {
 
 namespace {
 
-constexpr size_t kMaxFaults = 500;
 constexpr int64_t kMaxFloats = int64_t{1} << 26;  // of a tensor without data
 
 void Describe(const Checkpoint& checkpoint, HeaderCheck& headers) {
@@ -38,8 +37,7 @@ absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                                ? checkpoint_.Take(name, dims)
                                                : checkpoint_.TakeHeader(name, dims);
   if (!taken.ok()) {
-    if (headers_ == nullptr || headers_->faults.size() >= kMaxFaults) return taken.status();
-    headers_->faults.push_back(std::string(StatusMessage(taken.status())));
+    if (headers_ == nullptr || !headers_->faults.Add(name, taken.status())) return taken.status();
     return HostTensor{DType::kFloat32, dims, nullptr};
   }
   if (counted_.insert(name).second) {  // a tied head is read twice

@@ -12,6 +12,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
 #include "engine/model/model_spec.h"
+#include "engine/model/tensor_faults.h"
 
 namespace tessera {
 
@@ -22,7 +23,7 @@ enum class Bias : uint8_t { kNone, kRequired };
 // a loader hands out tensors without data, also where one is missing or has another shape. Only for
 // a backend that does not look at data, as HeaderBackend.
 struct HeaderCheck {
-  std::vector<std::string> faults;  // of tensors that were asked for
+  TensorFaults faults;  // of tensors that were asked for
   // What the files hold, used or not.
   int64_t tensors = 0;
   int64_t parameters = 0;
@@ -33,8 +34,8 @@ class WeightLoader {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;  // bytes of the checkpoint
 
-  // With `headers`, which may be null, at most a few hundred faults are collected before one ends the
-  // loading.
+  // With `headers`, which may be null, at most a few hundred kinds of faults are collected before
+  // one ends the loading.
   WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
                HeaderCheck* headers = nullptr);
 
