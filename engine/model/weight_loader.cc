@@ -47,14 +47,6 @@ absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
   return taken;
 }
 
-absl::StatusOr<int64_t> WeightLoader::RowsOf(const std::string& name) const {
-  const auto found = checkpoint_.tensors().find(name);
-  if (found == checkpoint_.tensors().end() || found->second.dims.empty()) {
-    return absl::NotFoundError(fmt::format("tensor \"{}\" is missing", name));
-  }
-  return found->second.dims[0];
-}
-
 absl::Status WeightLoader::Gather(const std::vector<std::string>& names,
                                   const std::vector<int64_t>& outs, int64_t in, Bias bias,
                                   LinearWeights& weights) {
@@ -119,7 +111,8 @@ bool WeightLoader::HasShape(const std::string& name, const std::vector<int64_t>&
 absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::FusedExperts(
     const std::string& up, const std::string& down, int experts, int64_t hidden, int64_t ffn,
     Activation activation) {
-  const bool out_first = HasShape(up, {experts, 2 * ffn, hidden}) && hidden != 2 * ffn;
+  const bool out_first =
+      HasShape(up, {experts, 2 * ffn, hidden}) && HasShape(down, {experts, hidden, ffn});
   const auto take = [&](const std::string& name, int64_t out, int64_t in) {
     return out_first ? Take(name, {experts, out, in}) : Take(name, {experts, in, out});
   };

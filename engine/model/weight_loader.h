@@ -49,8 +49,8 @@ class WeightLoader {
                                                          const std::string& down, int64_t hidden,
                                                          int64_t ffn, Bias bias,
                                                          Activation activation);
-  // Gated experts whose matrices are those of two tensors, [experts, hidden, 2 · ffn] and [experts, ffn, hidden], or with the last two
-  // axes exchanged; where both fit, the former.
+  // Gated experts whose matrices are those of two tensors, [experts, hidden, 2 · ffn] and [experts,
+  // ffn, hidden], or both with the last two axes exchanged.
   absl::StatusOr<std::unique_ptr<PackedExperts>> FusedExperts(const std::string& up,
                                                               const std::string& down, int experts,
                                                               int64_t hidden, int64_t ffn,
@@ -76,8 +76,6 @@ class WeightLoader {
   Backend& backend() { return *backend_; }
   // What is loaded from now on belongs to it.
   void set_backend(Backend& backend) { backend_ = &backend; }
-  // The rows that a vocabulary tensor has.
-  absl::StatusOr<int64_t> RowsOf(const std::string& name) const;
   // Distinct tensors taken: one that serves twice, such as a tied head, counts once.
   int64_t parameters() const { return parameters_; }
   int64_t packed_bytes() const { return packed_bytes_; }
