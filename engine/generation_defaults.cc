@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/checkpoint/json_file.h"
+#include "engine/model/unused_keys.h"
 #include "engine/sampling_range.h"
 #include "engine/status.h"
 
@@ -31,7 +32,8 @@ void SetIfUnset(std::optional<Value>& field, Value value) {
 }  // namespace
 
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::filesystem::path& file,
-                                                          const GenerationDefaults& otherwise) {
+                                                          const GenerationDefaults& otherwise,
+                                                          std::vector<std::string>& warnings) {
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) return otherwise;
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(file));
@@ -47,6 +49,7 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::filesystem:
   defaults.repetition_penalty =
       Number(fields, kRepetitionPenaltyRange, otherwise.repetition_penalty);
   RETURN_IF_ERROR(fields.status());
+  WarnOfUnread(fields, UnusedGenerationKeys(), "", warnings);
   return defaults;
 }
 

@@ -7,6 +7,8 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/request.h"
@@ -25,9 +27,11 @@ struct GenerationDefaults {
 };
 
 // Fields that the file does not name, or all where there is no file, are those of `otherwise`.
-// INVALID_ARGUMENT names file, field and value of what is out of range.
+// INVALID_ARGUMENT names file, field and value of what is out of range. What asks for another way
+// of decoding, or is not understood, adds to `warnings`.
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::filesystem::path& file,
-                                                          const GenerationDefaults& otherwise);
+                                                          const GenerationDefaults& otherwise,
+                                                          std::vector<std::string>& warnings);
 
 // Sets what `params` leaves unset.
 void ApplyDefaults(const GenerationDefaults& defaults, SamplingParams& params);

@@ -18,22 +18,33 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxNamedTensors = 5;
 
-// End tokens: generation_config.json's, else config.json's, else the tokenizer's.
+// Those that `fields` names; none: it names none.
+absl::StatusOr<std::vector<int32_t>> EosIdsOf(JsonFields& fields, int64_t vocabulary) {
+  std::vector<int64_t> ids;
+  if (!fields.Has("eos_token_id")) return std::vector<int32_t>();
+  if (fields.object()["eos_token_id"].is_array()) {
+    ids = fields.Ints("eos_token_id", 0, vocabulary - 1);
+  } else {
+    ids.push_back(fields.Int("eos_token_id", 0, vocabulary - 1));
+  }
+  RETURN_IF_ERROR(fields.status());
+  return std::vector<int32_t>(ids.begin(), ids.end());
+}
+
+// End tokens: generation_config.json's, else config.json's or its text_config's, else the
+// tokenizer's.
 absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Tokenizer& tokenizer) {
   for (const char* file : {"generation_config.json", "config.json"}) {
     std::error_code ignored;
     if (!fs::exists(dir / file, ignored)) continue;
     ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(dir / file));
     JsonFields fields(json, (dir / file).string());
-    if (!fields.Has("eos_token_id")) continue;
-    std::vector<int64_t> ids;
-    if (json["eos_token_id"].is_array()) {
-      ids = fields.Ints("eos_token_id", 0, tokenizer.vocabulary() - 1);
-    } else {
-      ids.push_back(fields.Int("eos_token_id", 0, tokenizer.vocabulary() - 1));
+    ASSIGN_OR_RETURN(std::vector<int32_t> ids, EosIdsOf(fields, tokenizer.vocabulary()));
+    if (ids.empty() && fields.Has("text_config")) {
+      JsonFields text = fields.Object("text_config");
+      ASSIGN_OR_RETURN(ids, EosIdsOf(text, tokenizer.vocabulary()));
     }
-    RETURN_IF_ERROR(fields.status());
-    return std::vector<int32_t>(ids.begin(), ids.end());
+    if (!ids.empty()) return ids;
   }
   if (tokenizer.eos()) return std::vector<int32_t>{*tokenizer.eos()};
   return absl::InvalidArgumentError(
@@ -127,8 +138,9 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
   GenerationDefaults defaults;
   defaults.repetition_penalty = model->spec.repetition.penalty;
-  ASSIGN_OR_RETURN(model->info.default_sampling,
-                   ReadGenerationDefaults(text_dir / "generation_config.json", defaults));
+  ASSIGN_OR_RETURN(
+      model->info.default_sampling,
+      ReadGenerationDefaults(text_dir / "generation_config.json", defaults, model->spec.warnings));
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
     return absl::InvalidArgumentError(fmt::format(

@@ -42,7 +42,7 @@ ModelCheck CheckModel(const ModelOptions& options) {
   for (const DType dtype : kDTypes) {
     HeaderBackend backend(dtype);
     const auto model = LoadModel(backend, options, nullptr, &check.headers);
-    check.faults = check.headers.faults;
+    check.faults = check.headers.faults.Lines();
     if (!model.ok()) {
       check.faults.push_back(std::string(StatusMessage(model.status())));
       return check;
@@ -76,7 +76,7 @@ std::string FormatCheck(const ModelCheck& check) {
                         check.fp8_kv_bytes_per_token);
   }
   text += fmt::format("unused_tensors: {}\n", check.unused.size());
-  AppendAll("unused_tensor", check.unused, text);
+  AppendAll("unused_tensor", GroupNames(check.unused), text);
   AppendAll("warning", check.warnings, text);
   AppendAll("fault", check.faults, text);
   text += fmt::format("servable: {}\n", check.servable() ? "yes" : "no");

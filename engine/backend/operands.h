@@ -78,6 +78,8 @@ struct RouterConfig {
   int experts_per_token = 1;
   RouterScore score = RouterScore::kSoftmax;
   bool renormalize = false;  // chosen weights divided by their sum
+
+  bool operator==(const RouterConfig&) const = default;
 };
 
 // The largest of each row's values; the first of equals. NaN counts as larger than all.

@@ -15,6 +15,8 @@ struct TensorRename {
   std::string from;               // what the name begins with
   std::optional<std::string> to;  // takes its place; nothing: the tensor is dropped
   bool anywhere = false;          // `from` may stand inside the name too; its first place counts
+
+  bool operator==(const TensorRename&) const = default;
 };
 
 struct CheckpointPart {
@@ -29,6 +31,8 @@ struct CheckpointPart {
   // "X.lora_A.default.weight") are not tensors of their own: "X.weight" [out, in], of whatever
   // part, becomes float32(W) + α/r · B·A (Hu et al. 2021, §4.1). See ReadLoraScale.
   std::optional<double> lora_scale = {};
+
+  bool operator==(const CheckpointPart&) const = default;
 };
 
 }  // namespace tessera

@@ -75,9 +75,16 @@ JsonFields::JsonFields(const nlohmann::json& object, std::string place)
   }
 }
 
+const nlohmann::json* JsonFields::Lookup(const std::string& key) const {
+  read_->insert(path_ + key);
+  if (const auto found = object_->find(key); found != object_->end()) return &*found;
+  const auto otherwise = defaults_.find(key);
+  return otherwise == defaults_.end() ? nullptr : &*otherwise;
+}
+
 bool JsonFields::Has(const std::string& key) const {
-  const auto found = object_->find(key);
-  return found != object_->end() && !found->is_null();
+  const nlohmann::json* value = Lookup(key);
+  return value != nullptr && !value->is_null();
 }
 
 void JsonFields::Refuse(const std::string& key, const std::string& why) {
@@ -89,7 +96,8 @@ void JsonFields::Refuse(const std::string& key, const std::string& why) {
     while ((value[end] & 0xC0) == 0x80) --end;  // not inside a UTF-8 character
     value.resize(end);
   }
-  status_ = absl::InvalidArgumentError(fmt::format("{}: \"{}\"{}: {}", place_, key, value, why));
+  status_ =
+      absl::InvalidArgumentError(fmt::format("{}: \"{}{}\"{}: {}", place_, path_, key, value, why));
 }
 
 void JsonFields::Merge(const JsonFields& nested) {
@@ -97,7 +105,8 @@ void JsonFields::Merge(const JsonFields& nested) {
 }
 
 const nlohmann::json* JsonFields::Find(const std::string& key, bool required) {
-  if (Has(key)) return &(*object_)[key];
+  if (const nlohmann::json* value = Lookup(key); value != nullptr && !value->is_null())
+    return value;
   if (required) Refuse(key, "is missing");
   return nullptr;
 }
@@ -170,7 +179,30 @@ std::vector<int64_t> JsonFields::Ints(const std::string& key, int64_t low, int64
 
 JsonFields JsonFields::Object(const std::string& key) {
   const nlohmann::json* value = Find(key, true);
-  return JsonFields(value == nullptr ? EmptyObject() : *value, place_ + " " + key);
+  if (value != nullptr && !value->is_object()) Refuse(key, "must be a JSON object");
+  JsonFields nested(value != nullptr && value->is_object() ? *value : EmptyObject(), place_);
+  nested.status_ = status_;
+  nested.path_ = path_ + key + ".";
+  nested.read_ = read_;
+  read_->insert(nested.path_);
+  return nested;
+}
+
+std::vector<JsonFields::Field> JsonFields::Unread() const {
+  std::vector<Field> unread;
+  AppendUnread(*object_, path_, unread);
+  return unread;
+}
+
+void JsonFields::AppendUnread(const nlohmann::json& object, const std::string& path,
+                              std::vector<Field>& unread) const {
+  for (const auto& [key, value] : object.items()) {
+    if (!read_->contains(path + key)) {
+      unread.push_back({path + key, &value});
+    } else if (value.is_object() && read_->contains(path + key + ".")) {
+      AppendUnread(value, path + key + ".", unread);
+    }
+  }
 }
 
 }  // namespace tessera

@@ -57,9 +57,7 @@ std::optional<LoraName> ParseLoraName(const std::string& name) {
   return std::nullopt;
 }
 
-absl::StatusOr<double> ReadLoraScale(const std::filesystem::path& adapter_config) {
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(adapter_config));
-  JsonFields config(json, adapter_config.string());
+absl::StatusOr<double> ReadLoraScale(JsonFields& config) {
   if (config.StringOr("peft_type", "LORA") != "LORA") {
     config.Refuse("peft_type", "LORA is the only adapter served");
   }
@@ -67,7 +65,7 @@ absl::StatusOr<double> ReadLoraScale(const std::filesystem::path& adapter_config
     if (config.BoolOr(key, false)) config.Refuse(key, "is not served");
   }
   for (const char* key : {"rank_pattern", "alpha_pattern"}) {
-    if (config.Has(key) && !json[key].empty()) {
+    if (config.Has(key) && !config.object()[key].empty()) {
       config.Refuse(key, "one rank and alpha for all modules is served");
     }
   }

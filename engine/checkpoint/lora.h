@@ -2,12 +2,12 @@
 // the file layout of PEFT.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/checkpoint/json_file.h"
 #include "engine/checkpoint/stored_tensor.h"
 
 namespace tessera {
@@ -28,7 +28,7 @@ std::optional<LoraName> ParseLoraName(const std::string& name);
 
 // α/r of a PEFT adapter_config.json (α/√r with use_rslora). What would make another product
 // (use_dora, fan_in_fan_out, ranks or alphas that differ between modules) is refused by field.
-absl::StatusOr<double> ReadLoraScale(const std::filesystem::path& adapter_config);
+absl::StatusOr<double> ReadLoraScale(JsonFields& adapter_config);
 
 // values [out, in] += scale · B·A, computed in float32; a: [r, in], b: [out, r].
 void AddLowRank(const std::vector<float>& a, const std::vector<float>& b, int64_t rank,

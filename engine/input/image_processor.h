@@ -27,6 +27,8 @@ struct ImageProcessor {
   std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};
   std::array<uint8_t, 3> pad_colour{122, 116, 104};  // int(mean * 255), in double
   ImageMode unpadded = ImageMode::kCrop;  // what the family does without padding: SigLIP stretches
+
+  bool operator==(const ImageProcessor&) const = default;
 };
 
 // Reads `preprocessor_config.json`. INVALID_ARGUMENT, naming the key, for another processor's file

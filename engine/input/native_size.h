@@ -24,6 +24,8 @@ struct NativeSize {
   int side() const { return patch_size * merge; }                     // of a window, in pixels
   int64_t longest_side() const;  // in pixels, at most, of what FitGrid() gives
   int64_t window_pixels() const { return int64_t{side()} * side(); }  // that one token stands for
+
+  bool operator==(const NativeSize&) const = default;
 };
 
 // Reads `preprocessor_config.json` of Qwen2VLImageProcessor and its fast twin, colours included.

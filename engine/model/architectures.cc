@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include "engine/model/arch/arch.h"
+#include "engine/model/unused_keys.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
-constexpr ReleaseMark kLlavaMoleMarks[] = {{"mole.json", "mole"}, {"adapter_config.json", "mole"}};
+constexpr ReleaseMark kLlavaMoleMarks[] = {{"mole.json", "mole", "llava_mole"},
+                                           {"adapter_config.json", "mole", "lora"}};
 
 constexpr Architecture kArchitectures[] = {
     {"llava", ReadLlava},  // both LLaVA's own layout and transformers'
@@ -26,10 +28,17 @@ constexpr Architecture kArchitectures[] = {
     {"qwen3_vl_moe", ReadQwen3VlMoe},
 };
 
-absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, JsonFields& config,
-                                 const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, std::string_view family,
+                                 JsonFields& config, const ModelDirectories& directories) {
+  for (const char* key : {"quantization_config", "compression_config"}) {
+    if (config.Has(key)) {
+      config.Refuse(key, "quantized releases are not served; use the one of 16 bits");
+    }
+  }
+  RETURN_IF_ERROR(config.status());
   ASSIGN_OR_RETURN(ModelSpec spec, architecture.read(config, directories));
   RETURN_IF_ERROR(config.status());
+  WarnOfUnread(config, UnusedConfigKeys(), family, spec.warnings);
   spec.architecture = architecture.model_type;
   return spec;
 }
@@ -43,7 +52,9 @@ absl::StatusOr<ModelSpec> ReadMarkedRelease(const ModelDirectories& directories)
       if (std::error_code ignored; !std::filesystem::exists(path, ignored)) continue;
       ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
       JsonFields config(json, path.string());
-      if (config.Has(std::string(mark.key))) return ReadAs(architecture, config, directories);
+      if (config.Has(std::string(mark.key))) {
+        return ReadAs(architecture, mark.family, config, directories);
+      }
     }
   }
   return absl::NotFoundError(fmt::format("{} is not there{}",
@@ -65,7 +76,9 @@ absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories) {
   RETURN_IF_ERROR(config.status());
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
-    if (architecture.model_type == model_type) return ReadAs(architecture, config, directories);
+    if (architecture.model_type == model_type) {
+      return ReadAs(architecture, model_type, config, directories);
+    }
     known += (known.empty() ? "" : ", ") + std::string(architecture.model_type);
   }
   return absl::UnimplementedError(fmt::format("{}: model_type \"{}\" is not served; known are {}",

@@ -24,7 +24,8 @@ struct ModelDirectories {
 // A release without a config.json is recognised by what one of its other files holds.
 struct ReleaseMark {
   std::string_view file;
-  std::string_view key;  // of its JSON object
+  std::string_view key;     // of its JSON object
+  std::string_view family;  // whose keys the file has beside it: see UnusedConfigKeys()
 };
 
 struct Architecture {

@@ -24,13 +24,10 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, 
   decoder->attention_.sliding_window = spec.sliding_window;
   RETURN_IF_ERROR(decoder->LoadRope(max_positions, loader.backend()));
 
-  const std::string embedding = spec.names.embedding + ".weight";
-  int64_t rows = spec.vocabulary_rows;
-  if (rows < 0) {
-    ASSIGN_OR_RETURN(rows, loader.RowsOf(embedding));
-  }
-  ASSIGN_OR_RETURN(decoder->embedding_, loader.Tensor(embedding, {rows, spec.hidden},
-                                                      loader.backend().activation_dtype()));
+  const int64_t rows = spec.vocabulary_rows;
+  ASSIGN_OR_RETURN(decoder->embedding_,
+                   loader.Tensor(spec.names.embedding + ".weight", {rows, spec.hidden},
+                                 loader.backend().activation_dtype()));
   for (int i = 0; i < spec.layers; ++i) RETURN_IF_ERROR(decoder->LoadLayer(loader, i));
   ASSIGN_OR_RETURN(decoder->final_norm_,
                    loader.Norm(spec.names.final_norm, spec.hidden, spec.norm, spec.norm_epsilon,

@@ -34,6 +34,8 @@ struct VisionNames {
   std::string ffn_down = "mlp.fc2";
   // How names begin of what is in the files, but not computed.
   std::vector<std::string> unused = {"post_layernorm.", "head.", "embeddings.position_ids"};
+
+  bool operator==(const VisionNames&) const = default;
 };
 
 // A vision transformer over square patches, pre-norm (CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023; pictures of any shape:
@@ -73,6 +75,8 @@ struct VisionSpec {
   int window() const { return native ? native->merge * native->merge : 1; }  // rows joined to a token
   int frames() const { return native ? native->frames : 1; }
   int features() const { return hidden * static_cast<int>(scales.size()) * window(); }  // of a token
+
+  bool operator==(const VisionSpec&) const = default;
 };
 
 // Linear layers with an activation between each two, from vision features to the language model's width; none leave them as they are.
@@ -86,6 +90,8 @@ struct ProjectorSpec {
   bool bias = true;
   Activation activation = Activation::kGeluErf;
   std::vector<std::string> edges;  // tensors of the learned rows before and behind a picture's, [1, 1, hidden]; none or two
+
+  bool operator==(const ProjectorSpec&) const = default;
 };
 
 enum class ResidualLayout : uint8_t {
@@ -118,6 +124,8 @@ struct DecoderNames {
   std::string residual_mix;  // what weighs experts against them
   std::string final_norm;
   std::string head;
+
+  bool operator==(const DecoderNames&) const = default;
 };
 
 // The most choices that one expert takes of the tokens computed together: max(⌈tokens / experts · factor · k⌉, minimum). Those above
@@ -125,6 +133,8 @@ struct DecoderNames {
 struct ExpertCapacity {
   double factor = 1.0;
   int minimum = 4;
+
+  bool operator==(const ExpertCapacity&) const = default;
 };
 
 // Low-rank experts of a gated FFN's matrices: every routed layer has the dense FFN and experts that are added to it, chosen once for
@@ -132,6 +142,8 @@ struct ExpertCapacity {
 struct LoraSpec {
   int rank = 0;
   float scale = 1;  // α / rank
+
+  bool operator==(const LoraSpec&) const = default;
 };
 
 struct DecoderSpec {
@@ -142,7 +154,7 @@ struct DecoderSpec {
   int head_dim = 0;
   int ffn = 0;
   int expert_ffn = 0;  // of a whole expert; 0: as ffn
-  int vocabulary_rows = 0;  // of embedding and head in the checkpoint; -1: as the tensor says
+  int vocabulary_rows = 0;  // of embedding and head in the checkpoint
   NormKind norm = NormKind::kLayerNorm;
   bool norm_bias = true;
   float norm_epsilon = 1e-5f;
@@ -176,6 +188,8 @@ struct DecoderSpec {
   int ffn_of_experts() const { return expert_ffn > 0 ? expert_ffn : ffn; }
   int max_experts() const;
   int moe_layers() const;
+
+  bool operator==(const DecoderSpec&) const = default;
 };
 
 // The repetition penalty where neither a request nor generation_config.json names one, and what it counts beside the answer: the prompt's tokens, or BOS
@@ -183,6 +197,8 @@ struct DecoderSpec {
 struct RepetitionSpec {
   float penalty = 1;
   bool bos_for_prompt = false;
+
+  bool operator==(const RepetitionSpec&) const = default;
 };
 
 struct ModelSpec {
@@ -205,6 +221,8 @@ struct ModelSpec {
   std::vector<std::string> warnings;    // told at load
 
   int image_rows() const;  // that a picture takes in the language model; 0: it depends on its size, or the model takes none
+
+  bool operator==(const ModelSpec&) const = default;
 };
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/model/activation_name.h"
+#include "engine/model/unused_keys.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -111,6 +112,15 @@ VisionSpec ReadGeometry(JsonFields& config, const VisionSpec& defaults) {
   return spec;
 }
 
+// Old files repeat the vision model's sizes, and transformers lets these win.
+void CompareRepeated(JsonFields& config, const VisionSpec& spec, const TowerFamily& family) {
+  if (!config.Has("vision_config_dict")) return;
+  JsonFields repeated = config.Object("vision_config_dict");
+  const VisionSpec other = ReadGeometry(repeated, family.defaults());
+  config.Merge(repeated);
+  if (!(other == spec)) config.Refuse("vision_config_dict", "contradicts \"vision_config\"");
+}
+
 absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
   const fs::path path = dir / "config.json";
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
@@ -118,10 +128,14 @@ absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
   const std::string type = config.String("model_type");
   RETURN_IF_ERROR(config.status());
   const TowerFamily* family = FindFamily(type);
-  if (family == nullptr || type == family->vision) return ReadVisionTower(config, type, dir);
-  JsonFields vision = config.Object("vision_config");
+  const bool whole = family != nullptr && type == family->whole;
+  JsonFields vision = whole ? config.Object("vision_config") : config;
   RETURN_IF_ERROR(config.status());
-  return ReadVisionTower(vision, type, dir);
+  ASSIGN_OR_RETURN(VisionTower tower, ReadVisionTower(vision, type, dir));
+  if (whole) CompareRepeated(config, tower.spec, *family);
+  RETURN_IF_ERROR(config.status());
+  WarnOfUnread(config, UnusedConfigKeys(), type, tower.warnings);
+  return tower;
 }
 
 }  // namespace
@@ -157,6 +171,8 @@ absl::StatusOr<VisionTower> ReadVisionTower(JsonFields& vision_config, std::stri
   auto processor = ParseImageProcessor(json);
   if (!processor.ok()) return Annotate(processor.status(), path.string());
   tower.processor = *std::move(processor);
+  WarnOfUnread(JsonFields(json, path.string()), ProcessorKeys(),
+               tower.processor.unpadded == ImageMode::kStretch ? "siglip" : "clip", tower.warnings);
   if (tower.processor.size != tower.spec.image_size) {
     return absl::InvalidArgumentError(
         fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/json_file.h"
@@ -16,6 +17,7 @@ namespace tessera {
 struct VisionTower {
   VisionSpec spec;
   ImageProcessor processor;
+  std::vector<std::string> warnings;  // of its files
 };
 
 // `dir` holds config.json (a CLIP or SigLIP vision model's, or a whole CLIP's or SigLIP's with

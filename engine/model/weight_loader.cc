@@ -8,7 +8,6 @@ namespace tessera {
 
 namespace {
 
-constexpr size_t kMaxFaults = 500;
 constexpr int64_t kMaxFloats = int64_t{1} << 26;  // of a tensor without data
 
 void Describe(const Checkpoint& checkpoint, HeaderCheck& headers) {
@@ -38,8 +37,7 @@ absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                                ? checkpoint_.Take(name, dims)
                                                : checkpoint_.TakeHeader(name, dims);
   if (!taken.ok()) {
-    if (headers_ == nullptr || headers_->faults.size() >= kMaxFaults) return taken.status();
-    headers_->faults.push_back(std::string(StatusMessage(taken.status())));
+    if (headers_ == nullptr || !headers_->faults.Add(name, taken.status())) return taken.status();
     return HostTensor{DType::kFloat32, dims, nullptr};
   }
   if (counted_.insert(name).second) {  // a tied head is read twice
@@ -47,14 +45,6 @@ absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
     done_ += static_cast<int64_t>(checkpoint_.tensors().at(name).bytes);
   }
   return taken;
-}
-
-absl::StatusOr<int64_t> WeightLoader::RowsOf(const std::string& name) const {
-  const auto found = checkpoint_.tensors().find(name);
-  if (found == checkpoint_.tensors().end() || found->second.dims.empty()) {
-    return absl::NotFoundError(fmt::format("tensor \"{}\" is missing", name));
-  }
-  return found->second.dims[0];
 }
 
 absl::Status WeightLoader::Gather(const std::vector<std::string>& names,
@@ -121,7 +111,8 @@ bool WeightLoader::HasShape(const std::string& name, const std::vector<int64_t>&
 absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::FusedExperts(
     const std::string& up, const std::string& down, int experts, int64_t hidden, int64_t ffn,
     Activation activation) {
-  const bool out_first = HasShape(up, {experts, 2 * ffn, hidden}) && hidden != 2 * ffn;
+  const bool out_first =
+      HasShape(up, {experts, 2 * ffn, hidden}) && HasShape(down, {experts, hidden, ffn});
   const auto take = [&](const std::string& name, int64_t out, int64_t in) {
     return out_first ? Take(name, {experts, out, in}) : Take(name, {experts, in, out});
   };

@@ -12,6 +12,7 @@
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
 #include "engine/model/model_spec.h"
+#include "engine/model/tensor_faults.h"
 
 namespace tessera {
 
@@ -22,7 +23,7 @@ enum class Bias : uint8_t { kNone, kRequired };
 // a loader hands out tensors without data, also where one is missing or has another shape. Only for
 // a backend that does not look at data, as HeaderBackend.
 struct HeaderCheck {
-  std::vector<std::string> faults;  // of tensors that were asked for
+  TensorFaults faults;  // of tensors that were asked for
   // What the files hold, used or not.
   int64_t tensors = 0;
   int64_t parameters = 0;
@@ -33,8 +34,8 @@ class WeightLoader {
  public:
   using Progress = std::function<void(int64_t done, int64_t total)>;  // bytes of the checkpoint
 
-  // With `headers`, which may be null, at most a few hundred faults are collected before one ends the
-  // loading.
+  // With `headers`, which may be null, at most a few hundred kinds of faults are collected before
+  // one ends the loading.
   WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
                HeaderCheck* headers = nullptr);
 
@@ -48,8 +49,8 @@ class WeightLoader {
                                                          const std::string& down, int64_t hidden,
                                                          int64_t ffn, Bias bias,
                                                          Activation activation);
-  // Gated experts whose matrices are those of two tensors, [experts, hidden, 2 · ffn] and [experts, ffn, hidden], or with the last two
-  // axes exchanged; where both fit, the former.
+  // Gated experts whose matrices are those of two tensors, [experts, hidden, 2 · ffn] and [experts,
+  // ffn, hidden], or both with the last two axes exchanged.
   absl::StatusOr<std::unique_ptr<PackedExperts>> FusedExperts(const std::string& up,
                                                               const std::string& down, int experts,
                                                               int64_t hidden, int64_t ffn,
@@ -75,8 +76,6 @@ class WeightLoader {
   Backend& backend() { return *backend_; }
   // What is loaded from now on belongs to it.
   void set_backend(Backend& backend) { backend_ = &backend; }
-  // The rows that a vocabulary tensor has.
-  absl::StatusOr<int64_t> RowsOf(const std::string& name) const;
   // Distinct tensors taken: one that serves twice, such as a tied head, counts once.
   int64_t parameters() const { return parameters_; }
   int64_t packed_bytes() const { return packed_bytes_; }

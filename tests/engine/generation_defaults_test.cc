@@ -16,10 +16,12 @@ class GenerationDefaultsTest : public ::testing::Test {
   absl::StatusOr<GenerationDefaults> Read(const std::string& text,
                                           const GenerationDefaults& otherwise = {}) {
     testing::WriteFile(file(), text);
-    return ReadGenerationDefaults(file(), otherwise);
+    warnings_.clear();
+    return ReadGenerationDefaults(file(), otherwise, warnings_);
   }
 
   testing::TemporaryDirectory directory_;
+  std::vector<std::string> warnings_;
 };
 
 const GenerationDefaults kOther = {
@@ -34,8 +36,30 @@ TEST_F(GenerationDefaultsTest, TakesWhatAFileNames) {
   EXPECT_EQ(*all, (GenerationDefaults{0.7f, 20, 0.8f, 0.05f, 1.05f}));
 }
 
+TEST_F(GenerationDefaultsTest, WhatAsksForAnotherWayOfDecodingIsWarnedOf) {
+  ASSERT_TRUE(
+      Read(R"({"do_sample": true, "num_beams": 1, "no_repeat_ngram_size": 0, "typical_p": 1.0,
+                       "min_new_tokens": null, "max_new_tokens": 2048, "pad_token_id": 3,
+                       "transformers_version": "4.57.0"})")
+          .ok());
+  EXPECT_TRUE(warnings_.empty()) << warnings_[0];
+  for (const char* field :
+       {R"("num_beams": 4)", R"("no_repeat_ngram_size": 3)", R"("typical_p": 0.9)",
+        R"("min_new_tokens": 5)", R"("min_length": 5)", R"("bad_words_ids": [[7]])",
+        R"("suppress_tokens": [7])", R"("forced_eos_token_id": 7)", R"("guidance_scale": 1.5)",
+        R"("encoder_repetition_penalty": 1.2)", R"("sequence_bias": [[[1], 2.0]])",
+        R"("epsilon_cutoff": 0.1)", R"("exponential_decay_length_penalty": [1, 1.1])",
+        R"("temperatur": 0.7)"}) {
+    ASSERT_TRUE(Read(std::string("{") + field + "}").ok()) << field;
+    const std::string key = std::string(field).substr(0, std::string(field).find(':'));
+    ASSERT_EQ(warnings_.size(), 1u) << field;
+    EXPECT_NE(warnings_[0].find(key), std::string::npos) << warnings_[0];
+    EXPECT_NE(warnings_[0].find(file().string()), std::string::npos) << warnings_[0];
+  }
+}
+
 TEST_F(GenerationDefaultsTest, TakesTheOthersWhereAFileNamesNothing) {
-  EXPECT_EQ(*ReadGenerationDefaults(file(), kOther), kOther) << "there is no file";
+  EXPECT_EQ(*ReadGenerationDefaults(file(), kOther, warnings_), kOther) << "there is no file";
   EXPECT_EQ(*Read("{}", kOther), kOther);
   EXPECT_EQ(*Read(R"({"do_sample": null, "temperature": null, "top_k": null, "top_p": null,
                       "min_p": null, "repetition_penalty": null})",

@@ -104,6 +104,31 @@ TEST_F(ModelCheckTest, NamesEveryTensorAtFault) {
   EXPECT_TRUE(Holds(text, "\nservable: no\n")) << text;
 }
 
+// Every expert of a layer at once, so that a reason is not lost among thousands.
+TEST_F(ModelCheckTest, TensorsThatDifferInNumbersOnlyShareALine) {
+  const ModelOptions options = Copy([](const std::string& name, std::vector<int64_t>& dims) {
+    if (name.ends_with("deepspeed_experts.3.fc1.bias")) dims = {dims[0] / 2, 2};
+    return !name.ends_with(".fc2.weight") || !Holds(name, "deepspeed_experts");
+  });
+  const ModelCheck check = CheckModel(options);
+  ASSERT_EQ(check.faults.size(), 2u) << FormatCheck(check);
+  EXPECT_TRUE(
+      Holds(check.faults[0], "layers.0.mlp.deepspeed_moe.experts.deepspeed_experts.0.fc2.weight"));
+  EXPECT_TRUE(Holds(check.faults[0], "and 7 more"))
+      << "of two layers' four experts: " << check.faults[0];
+  EXPECT_TRUE(Holds(check.faults[1], "deepspeed_experts.3.fc1.bias")) << check.faults[1];
+  EXPECT_TRUE(Holds(check.faults[1], "and 1 more")) << check.faults[1];
+}
+
+TEST_F(ModelCheckTest, TensorsThatAreNotUsedShareALineToo) {
+  const ModelOptions options = Copy([](const std::string&, std::vector<int64_t>&) { return true; },
+                                    {"old.0.weight", "old.1.weight", "old.27.weight", "other"});
+  const std::string text = FormatCheck(CheckModel(options));
+  EXPECT_TRUE(Holds(text, "\nunused_tensors: 4\n")) << text;
+  EXPECT_TRUE(Holds(text, "\nunused_tensor: old.0.weight (and 2 more")) << text;
+  EXPECT_TRUE(Holds(text, "\nunused_tensor: other\n")) << text;
+}
+
 TEST_F(ModelCheckTest, SaysWhyNothingCouldBeLoaded) {
   ModelOptions options;
   options.model_dir = "/no/such/model";

@@ -2,9 +2,21 @@
 
 #include <fmt/format.h>
 
+#include "engine/model/rotary_config.h"
+
 namespace tessera {
 
-void ReadSizes(JsonFields& config, DecoderSpec& decoder) {
+namespace {
+
+constexpr int kLlamaVocabulary = 32000;
+
+}  // namespace
+
+void ReadVocabulary(JsonFields& config, int otherwise, DecoderSpec& decoder) {
+  decoder.vocabulary_rows = static_cast<int>(config.IntOr("vocab_size", otherwise, 1, 1 << 24));
+}
+
+void ReadSizes(JsonFields& config, int vocabulary, DecoderSpec& decoder) {
   decoder.hidden = static_cast<int>(config.Int("hidden_size", 1, kMaxSize));
   decoder.layers = static_cast<int>(config.Int("num_hidden_layers", 1, 1000));
   decoder.heads = static_cast<int>(config.Int("num_attention_heads", 1, 1024));
@@ -15,22 +27,16 @@ void ReadSizes(JsonFields& config, DecoderSpec& decoder) {
                   "hidden_size must be a multiple of it, and it of num_key_value_heads");
   }
   decoder.head_dim = decoder.hidden / decoder.heads;
-  decoder.vocabulary_rows = -1;
+  if (config.IntOr("head_dim", decoder.head_dim, 1, kMaxSize) != decoder.head_dim) {
+    config.Refuse("head_dim", "must be hidden_size / num_attention_heads");
+  }
+  ReadVocabulary(config, vocabulary, decoder);
 }
 
 void ExpectActivation(JsonFields& config, const std::string& served) {
   if (config.StringOr("hidden_act", served) != served) {
     config.Refuse("hidden_act",
                   fmt::format("{} is the only one served for this architecture", served));
-  }
-}
-
-void ReadRotary(JsonFields& config, double share, const std::string& theta_key,
-                DecoderSpec& decoder) {
-  decoder.rotary_dims = static_cast<int>(share * decoder.head_dim) / 2 * 2;
-  decoder.rope_theta = config.NumberOr(theta_key, 10000, 1, 1e12);
-  if (config.Has("rope_scaling")) {
-    config.Refuse("rope_scaling", "scaled rotary positions are not served");
   }
 }
 
@@ -54,21 +60,31 @@ DecoderNames LlamaNames() {
   return names;
 }
 
-void ReadLlamaBlock(JsonFields& config, ModelSpec& spec) {
+void ReadGatedBlock(JsonFields& config, int vocabulary, ModelSpec& spec) {
   DecoderSpec& decoder = spec.decoder;
-  ReadSizes(config, decoder);
+  ReadSizes(config, vocabulary, decoder);
   decoder.ffn = static_cast<int>(config.Int("intermediate_size", 1, kMaxSize));
-  decoder.norm = NormKind::kRmsNorm;
-  decoder.norm_bias = false;
-  decoder.norm_epsilon = static_cast<float>(config.NumberOr("rms_norm_eps", 1e-6, 0, 1));
   decoder.qkv_bias = false;
   decoder.attention_out_bias = false;
   decoder.ffn_bias = false;
   decoder.gated_ffn = true;
   ExpectActivation(config, "silu");
-  ReadRotary(config, 1.0, "rope_theta", decoder);
   decoder.tied_head = config.BoolOr("tie_word_embeddings", false);
   decoder.names = LlamaNames();
+}
+
+void ReadLlamaBiases(JsonFields& config, DecoderSpec& decoder) {
+  decoder.qkv_bias = decoder.attention_out_bias = config.BoolOr("attention_bias", false);
+  decoder.ffn_bias = config.BoolOr("mlp_bias", false);
+}
+
+void ReadLlamaBlock(JsonFields& config, ModelSpec& spec) {
+  DecoderSpec& decoder = spec.decoder;
+  ReadGatedBlock(config, kLlamaVocabulary, spec);
+  decoder.norm = NormKind::kRmsNorm;
+  decoder.norm_bias = false;
+  decoder.norm_epsilon = static_cast<float>(config.NumberOr("rms_norm_eps", 1e-6, 0, 1));
+  ReadRotary(config, {}, decoder);
   spec.max_context = ReadMaxPositions(config, 2048);
 }
 

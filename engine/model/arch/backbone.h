@@ -13,22 +13,28 @@ namespace tessera {
 
 constexpr int kMaxSize = 1 << 20;  // of a width
 
-// hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads; head_dim follows.
-void ReadSizes(JsonFields& config, DecoderSpec& decoder);
+// hidden_size, num_hidden_layers, num_attention_heads, num_key_value_heads; head_dim follows, and
+// may be repeated. `vocabulary`: the rows of embedding and head where no vocab_size says otherwise.
+void ReadSizes(JsonFields& config, int vocabulary, DecoderSpec& decoder);
+
+// vocab_size, which the tensors must have.
+void ReadVocabulary(JsonFields& config, int otherwise, DecoderSpec& decoder);
 
 // Refuses any other `hidden_act`.
 void ExpectActivation(JsonFields& config, const std::string& served);
-
-// Rotary positions on the first `share` of each head's dims, with the base that `theta_key` names.
-// Refuses scaled positions.
-void ReadRotary(JsonFields& config, double share, const std::string& theta_key,
-                DecoderSpec& decoder);
 
 int ReadMaxPositions(JsonFields& config, int fallback);
 
 DecoderNames LlamaNames();
 
-// Sizes and a block of RMSNorm, SwiGLU and rotary positions on whole heads, without biases.
+// Sizes and a block of SwiGLU without biases, in Llama's names; left out are norms and rotary
+// positions.
+void ReadGatedBlock(JsonFields& config, int vocabulary, ModelSpec& spec);
+
+// LlamaConfig's biases, of attention and feed-forward.
+void ReadLlamaBiases(JsonFields& config, DecoderSpec& decoder);
+
+// A gated block with RMSNorm and rotary positions on whole heads.
 void ReadLlamaBlock(JsonFields& config, ModelSpec& spec);
 
 }  // namespace tessera

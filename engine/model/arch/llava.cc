@@ -9,6 +9,7 @@
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/vision_config.h"
+#include "engine/model/unused_keys.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -49,7 +50,10 @@ absl::Status AddLora(const fs::path& dir, ModelSpec& spec) {
   const fs::path safetensors = dir / "adapter_model.safetensors";
   CheckpointPart adapter{Exists(safetensors) ? safetensors : dir / "adapter_model.bin",
                          {{"base_model.model.", ""}}};
-  ASSIGN_OR_RETURN(adapter.lora_scale, ReadLoraScale(dir / "adapter_config.json"));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(dir / "adapter_config.json"));
+  JsonFields config(json, (dir / "adapter_config.json").string());
+  ASSIGN_OR_RETURN(adapter.lora_scale, ReadLoraScale(config));
+  WarnOfUnread(config, UnusedConfigKeys(), "lora", spec.warnings);
   spec.parts.push_back(std::move(adapter));
   return absl::OkStatus();
 }

@@ -14,19 +14,16 @@ using nlohmann::json;
 
 // What LlamaConfig has where text_config is silent.
 json LlamaDefaults() {
-  return {{"model_type", "llama"},     {"hidden_size", 4096},  {"num_hidden_layers", 32},
-          {"num_attention_heads", 32}, {"rms_norm_eps", 1e-6}, {"intermediate_size", 11008}};
+  return {{"hidden_size", 4096},
+          {"num_hidden_layers", 32},
+          {"num_attention_heads", 32},
+          {"intermediate_size", 11008}};
 }
 
 // What LlavaConfig has where there is no vision_config: CLIP ViT-L/14 at 336 pixels.
 json VisionDefaults() {
-  return {{"model_type", "clip_vision_model"},
-          {"hidden_size", 1024},
-          {"image_size", 336},
-          {"intermediate_size", 4096},
-          {"patch_size", 14},
-          {"num_attention_heads", 16},
-          {"num_hidden_layers", 24}};
+  return {{"hidden_size", 1024}, {"image_size", 336},         {"intermediate_size", 4096},
+          {"patch_size", 14},    {"num_attention_heads", 16}, {"num_hidden_layers", 24}};
 }
 
 std::vector<TensorRename> CanonicalNames() {
@@ -39,32 +36,28 @@ std::vector<TensorRename> CanonicalNames() {
 }
 
 absl::Status ReadText(JsonFields& config, ModelSpec& spec) {
-  json merged = LlamaDefaults();
-  const json& given = config.object()["text_config"];
-  if (given.is_object()) merged.update(given);
-  JsonFields text(given.is_object() ? merged : given, config.place() + " text_config");
+  JsonFields text = config.Object("text_config");
+  text.SetDefaults(LlamaDefaults());
   if (text.StringOr("model_type", "llama") != "llama") {
     text.Refuse("model_type", "llama is the only one served");
   }
   ReadLlamaBlock(text, spec);
   DecoderSpec& decoder = spec.decoder;
   decoder.experts.assign(static_cast<size_t>(decoder.layers), 0);
-  decoder.qkv_bias = decoder.attention_out_bias = text.BoolOr("attention_bias", false);
-  decoder.ffn_bias = text.BoolOr("mlp_bias", false);
-  if (text.IntOr("head_dim", decoder.head_dim, 1, kMaxSize) != decoder.head_dim) {
-    text.Refuse("head_dim", "must be hidden_size / num_attention_heads");
-  }
-  decoder.tied_head = config.BoolOr("tie_word_embeddings", decoder.tied_head);
-  return text.status();
+  ReadLlamaBiases(text, decoder);
+  // Either may say so: the library has moved the key from the one to the other.
+  decoder.tied_head = config.BoolOr("tie_word_embeddings", false) || decoder.tied_head;
+  config.Merge(text);
+  return config.status();
 }
 
 absl::Status ReadTower(JsonFields& config, const ModelDirectories& directories, ModelSpec& spec) {
   const json defaults = VisionDefaults();
-  JsonFields fields = config.Has("vision_config")
-                          ? config.Object("vision_config")
-                          : JsonFields(defaults, config.place() + " vision_config");
+  JsonFields fields = config.Has("vision_config") ? config.Object("vision_config")
+                                                  : JsonFields(defaults, config.place());
   ASSIGN_OR_RETURN(VisionTower tower,
                    ReadVisionTower(fields, "clip_vision_model", directories.model));
+  spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   VisionSpec& vision = tower.spec;
   vision.prefix = "vision_tower.vision_model.";
   const int64_t select =
@@ -97,7 +90,12 @@ absl::StatusOr<ModelSpec> ReadLlavaHf(JsonFields& config, const ModelDirectories
   RETURN_IF_ERROR(ReadText(config, spec));
   RETURN_IF_ERROR(ReadTower(config, directories, spec));
   ReadProjector(config, spec);
-  spec.image_token = static_cast<int32_t>(config.IntOr("image_token_index", 32000, 0, 1 << 24));
+  const std::string key = config.Has("image_token_id") ? "image_token_id" : "image_token_index";
+  const int64_t token = config.IntOr(key, 32000, 0, 1 << 24);
+  if (config.IntOr("image_token_index", token, 0, 1 << 24) != token) {
+    config.Refuse("image_token_index", "contradicts \"image_token_id\"");
+  }
+  spec.image_token = static_cast<int32_t>(token);
   spec.prompt_format = PromptFormat::kLlavaHf;
   spec.stops_at_turn_end = false;
   spec.parts = {{directories.model, CanonicalNames()}};

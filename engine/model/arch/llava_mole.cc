@@ -17,6 +17,7 @@
 #include "engine/checkpoint/tensor_files.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
+#include "engine/model/unused_keys.h"
 #include "engine/model/vision_tower.h"
 #include "engine/status.h"
 
@@ -114,8 +115,8 @@ absl::Status ReadExperts(JsonFields& config, CheckpointPart& adapter, DecoderSpe
   decoder.names.lora_up = {"mlp.moe_gate.{expert}.", "mlp.moe_up.{expert}."};
   decoder.names.lora_down = "mlp.moe_down.{expert}.";
 
-  if (config.Has("lora_alpha")) {
-    ASSIGN_OR_RETURN(adapter.lora_scale, ReadLoraScale(adapter.path / "adapter_config.json"));
+  if (config.Has("r") || config.Has("lora_alpha")) {  // a PEFT file, which has defaults of its own
+    ASSIGN_OR_RETURN(adapter.lora_scale, ReadLoraScale(config));
   } else {
     const int64_t attention =
         std::max(RowsOf(shapes, ".lora_A.default.weight"), RowsOf(shapes, ".lora_A.weight"));
@@ -126,6 +127,7 @@ absl::Status ReadExperts(JsonFields& config, CheckpointPart& adapter, DecoderSpe
 
 absl::Status ReadVision(const VisionTowerDir& dir, ModelSpec& spec) {
   ASSIGN_OR_RETURN(VisionTower tower, ReadVisionTower("openai/clip-vit-large-patch14-336", dir));
+  spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   spec.vision = std::move(tower.spec);
   spec.vision->prefix = "vision_model.";
   spec.vision->run_layers = spec.vision->layers;
@@ -153,7 +155,9 @@ absl::StatusOr<ModelSpec> ReadLlavaMole(JsonFields& config, const ModelDirectori
   }
   ModelSpec spec;
   ReadLlamaBlock(base, spec);
+  ReadLlamaBiases(base, spec.decoder);
   RETURN_IF_ERROR(base.status());
+  WarnOfUnread(base, UnusedConfigKeys(), "llama", spec.warnings);
   CheckpointPart adapter = AdapterPart(directories.model);
   RETURN_IF_ERROR(ReadExperts(config, adapter, spec.decoder));
   RETURN_IF_ERROR(ReadVision(directories.vision_tower, spec));

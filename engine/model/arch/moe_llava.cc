@@ -19,9 +19,10 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   decoder.names.expert = "mlp.deepspeed_moe.experts.deepspeed_experts.{expert}.";
   decoder.names.residual_mlp = "mlp.mlp.";
   decoder.names.residual_mix = "mlp.coefficient";
-  if (!config.Has("moe")) return;
   JsonFields moe = config.Object("moe");
-  if (!moe.BoolOr("moe_enable", true)) return;
+  const bool enabled = moe.BoolOr("moe_enable", true);
+  config.Merge(moe);
+  if (!enabled) return;
 
   const std::vector<int64_t> layers = moe.Ints("moe_layers_idx", 0, decoder.layers - 1);
   std::vector<int64_t> experts = moe.Ints("num_experts", 1, kMaxExperts);
@@ -73,6 +74,7 @@ absl::StatusOr<ModelSpec> WithExpertsAndVision(JsonFields& config, const VisionT
                                                const std::string& prefix, ModelSpec spec) {
   RETURN_IF_ERROR(config.status());
   ReadMoe(config, spec);
+  RETURN_IF_ERROR(config.status());
   RETURN_IF_ERROR(ReadVision(config, tower, prefix, spec));
   spec.tokenizer_class = TokenizerClass::kSlow;
   return spec;

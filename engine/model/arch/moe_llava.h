@@ -8,7 +8,8 @@
 
 namespace tessera {
 
-// Fills spec.decoder.experts, .router and the routed tensors' names from config's `moe`; all layers stay dense without one.
+// Fills spec.decoder.experts, .router and the routed tensors' names from config's `moe`; all layers
+// stay dense where it is not enabled.
 void ReadMoe(JsonFields& config, ModelSpec& spec);
 
 // Fills spec.vision, .projector, .image_processor and .image_mode. `prefix` is that of the language model's tensors, "model.".

@@ -3,9 +3,15 @@
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"
+#include "engine/model/rotary_config.h"
 
 namespace tessera {
 namespace {
+
+// What PhiConfig has where config.json is silent.
+constexpr int kVocabulary = 51200;
+constexpr int kFfn = 8192;
+constexpr double kRotaryShare = 0.5;
 
 DecoderNames PhiNames() {
   DecoderNames names = LlamaNames();
@@ -22,14 +28,16 @@ DecoderNames PhiNames() {
 absl::StatusOr<ModelSpec> ReadMoeLlavaPhi(JsonFields& config, const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
-  ReadSizes(config, decoder);
-  decoder.ffn =
-      static_cast<int>(config.IntOr("intermediate_size", 4 * decoder.hidden, 1, kMaxSize));
+  ReadSizes(config, kVocabulary, decoder);
+  decoder.ffn = static_cast<int>(config.IntOr("intermediate_size", kFfn, 1, kMaxSize));
   decoder.norm_epsilon = static_cast<float>(config.NumberOr("layer_norm_eps", 1e-5, 0, 1));
   decoder.residual = ResidualLayout::kParallel;
   decoder.activation = Activation::kGeluTanh;
   ExpectActivation(config, "gelu_new");
-  ReadRotary(config, config.NumberOr("partial_rotary_factor", 0.5, 0, 1), "rope_theta", decoder);
+  RotaryFamily rotary;
+  rotary.share = kRotaryShare;
+  rotary.partial = true;
+  ReadRotary(config, rotary, decoder);
   if (config.BoolOr("qk_layernorm", false)) {
     config.Refuse("qk_layernorm", "query and key norms are not served");
   }

@@ -6,9 +6,14 @@
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/moe_llava.h"
+#include "engine/model/rotary_config.h"
 
 namespace tessera {
 namespace {
+
+// What QWenConfig has where config.json is silent.
+constexpr int kVocabulary = 151936;
+constexpr int kHeadDim = 128;
 
 DecoderNames QwenNames() {
   DecoderNames names;
@@ -30,22 +35,28 @@ DecoderNames QwenNames() {
 // says so: not served.
 int ReadContext(JsonFields& config) {
   const int positions = ReadMaxPositions(config, 8192);
-  const bool stretched =
-      config.BoolOr("use_dynamic_ntk", true) || config.BoolOr("use_logn_attn", true);
+  const bool ntk = config.BoolOr("use_dynamic_ntk", true);
+  const bool logn = config.BoolOr("use_logn_attn", true);
   const int trained = static_cast<int>(config.IntOr("seq_length", positions, 1, 1 << 20));
-  return stretched ? std::min(positions, trained) : positions;
+  return ntk || logn ? std::min(positions, trained) : positions;
 }
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaQwen(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaQwen(JsonFields& config,
+                                           const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
-  ReadSizes(config, decoder);
-  if (config.IntOr("kv_channels", decoder.head_dim, 1, kMaxSize) != decoder.head_dim) {
+  ReadSizes(config, kVocabulary, decoder);
+  if (decoder.kv_heads != decoder.heads) {
+    config.Refuse("num_key_value_heads", "must be num_attention_heads in this architecture");
+  }
+  if (config.IntOr("kv_channels", kHeadDim, 1, kMaxSize) != decoder.head_dim) {
     config.Refuse("kv_channels", "must be hidden_size over num_attention_heads");
   }
-  decoder.ffn = static_cast<int>(config.Int("intermediate_size", 2, kMaxSize) / 2);
+  const int64_t both_ffn = config.Int("intermediate_size", 2, kMaxSize);
+  if (both_ffn % 2 != 0) config.Refuse("intermediate_size", "must be even, that of two matrices");
+  decoder.ffn = static_cast<int>(both_ffn / 2);
   decoder.norm = NormKind::kRmsNorm;
   decoder.norm_bias = false;
   decoder.norm_epsilon = static_cast<float>(config.NumberOr("layer_norm_epsilon", 1e-6, 0, 1));
@@ -55,7 +66,11 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaQwen(JsonFields& config, const ModelDirect
   if (!config.BoolOr("scale_attn_weights", true)) {
     config.Refuse("scale_attn_weights", "attention without its scale is not served");
   }
-  ReadRotary(config, config.NumberOr("rotary_pct", 1.0, 0, 1), "rotary_emb_base", decoder);
+  RotaryFamily rotary;
+  rotary.partial = true;
+  rotary.theta_key = "rotary_emb_base";
+  rotary.share_key = "rotary_pct";
+  ReadRotary(config, rotary, decoder);
   decoder.tied_head = config.BoolOr("tie_word_embeddings", false);
   decoder.names = QwenNames();
   spec.max_context = ReadContext(config);

@@ -3,12 +3,13 @@
 
 #include "engine/checkpoint/json_file.h"
 #include "engine/model/model_spec.h"
+#include "engine/model/rotary_config.h"
 
 namespace tessera {
 
-// Sizes, block and experts from a text config; left out are positions with more axes, whether
-// chosen weights are renormalised, experts in fused tensors, and the head. Complaints are left in `config`.
-void ReadQwen3Block(JsonFields& config, double default_theta, int default_positions,
+// Sizes, block and experts from a text config; left out are whether chosen weights are
+// renormalised, and the head. Complaints are left in `config`.
+void ReadQwen3Block(JsonFields& config, const RotaryFamily& rotary, int default_positions,
                     ModelSpec& spec);
 
 }  // namespace tessera

@@ -11,6 +11,7 @@ namespace tessera {
 namespace {
 
 constexpr int kMaxExperts = 4096;
+constexpr int kVocabulary = 151936;  // where no vocab_size says otherwise
 
 // Which layers have experts: every decoder_sparse_step-th but those of mlp_only_layers.
 void ReadExpertLayers(JsonFields& config, int experts, DecoderSpec& decoder) {
@@ -25,8 +26,12 @@ void ReadExpertLayers(JsonFields& config, int experts, DecoderSpec& decoder) {
 }
 
 void ReadExperts(JsonFields& config, DecoderSpec& decoder) {
+  // The key's name in transformers 5 and before.
   const std::string key = config.Has("num_local_experts") ? "num_local_experts" : "num_experts";
   const auto experts = static_cast<int>(config.Int(key, 0, kMaxExperts));
+  if (config.IntOr("num_experts", experts, 0, kMaxExperts) != experts) {
+    config.Refuse("num_experts", "contradicts \"num_local_experts\"");
+  }
   ReadExpertLayers(config, experts, decoder);
   if (experts == 0) return;
   decoder.expert_ffn = static_cast<int>(config.Int("moe_intermediate_size", 1, kMaxSize));
@@ -40,12 +45,14 @@ DecoderNames Names() {
   names.key_norm = "self_attn.k_norm";
   names.router = "mlp.gate";
   names.expert = "mlp.experts.{expert}.";
+  names.fused_up = "mlp.experts.gate_up_proj";
+  names.fused_down = "mlp.experts.down_proj";
   return names;
 }
 
 }  // namespace
 
-void ReadQwen3Block(JsonFields& config, double default_theta, int default_positions,
+void ReadQwen3Block(JsonFields& config, const RotaryFamily& rotary, int default_positions,
                     ModelSpec& spec) {
   DecoderSpec& decoder = spec.decoder;
   decoder.hidden = static_cast<int>(config.Int("hidden_size", 1, kMaxSize));
@@ -58,15 +65,17 @@ void ReadQwen3Block(JsonFields& config, double default_theta, int default_positi
     config.Refuse("num_attention_heads", "must be a multiple of num_key_value_heads");
   }
   decoder.ffn = static_cast<int>(config.Int("intermediate_size", 1, kMaxSize));
-  decoder.vocabulary_rows = -1;
+  ReadVocabulary(config, kVocabulary, decoder);
   decoder.norm = NormKind::kRmsNorm;
   decoder.norm_bias = decoder.ffn_bias = false;
   decoder.norm_epsilon = static_cast<float>(config.NumberOr("rms_norm_eps", 1e-6, 0, 1));
   decoder.qkv_bias = decoder.attention_out_bias = config.BoolOr("attention_bias", false);
   decoder.gated_ffn = true;
   ExpectActivation(config, "silu");
-  decoder.rotary_dims = decoder.head_dim / 2 * 2;
-  decoder.rope_theta = config.NumberOr("rope_theta", default_theta, 1, 1e12);
+  ReadRotary(config, rotary, decoder);
+  if (config.BoolOr("use_sliding_window", false)) {
+    config.Refuse("use_sliding_window", "windows are not served for this architecture");
+  }
   ReadExperts(config, decoder);
   decoder.names = Names();
   spec.max_context = ReadMaxPositions(config, default_positions);
@@ -74,16 +83,10 @@ void ReadQwen3Block(JsonFields& config, double default_theta, int default_positi
 
 absl::StatusOr<ModelSpec> ReadQwen3Moe(JsonFields& config, const ModelDirectories&) {
   ModelSpec spec;
-  ReadQwen3Block(config, 10000, 32768, spec);
+  ReadQwen3Block(config, {}, 32768, spec);
   DecoderSpec& decoder = spec.decoder;
   decoder.router.renormalize = config.BoolOr("norm_topk_prob", false);
   decoder.tied_head = config.BoolOr("tie_word_embeddings", false);
-  for (const char* key : {"rope_scaling", "quantization_config"}) {
-    if (config.Has(key)) config.Refuse(key, "is not served");
-  }
-  if (config.BoolOr("use_sliding_window", false)) {
-    config.Refuse("use_sliding_window", "windows are not served for this architecture");
-  }
   spec.prompt_format = PromptFormat::kQwen3Vl;
   spec.stops_at_turn_end = false;
   return spec;

@@ -2,44 +2,32 @@
 // Qwen3-MoE's decoder under positions with three axes, and a vision encoder for pictures of any
 // shape whose features enter at several depths.
 #include <cmath>
-#include <numeric>
 
 #include "engine/model/activation_name.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/qwen3_block.h"
+#include "engine/model/rotary_config.h"
+#include "engine/model/unused_keys.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
-// transformers 5 writes rope_parameters, which holds the base, too.
-void ReadSections(JsonFields& text, DecoderSpec& decoder) {
-  const std::string key = text.Has("rope_parameters") ? "rope_parameters" : "rope_scaling";
-  JsonFields rope = text.Object(key);
-  decoder.rope_theta = rope.NumberOr("rope_theta", decoder.rope_theta, 1, 1e12);
-  const std::string type = rope.StringOr("rope_type", rope.StringOr("type", "default"));
-  if (type != "default" && type != "mrope") rope.Refuse("rope_type", "only default is served");
-  if (!rope.BoolOr("mrope_interleaved", true)) {
-    rope.Refuse("mrope_interleaved", "only interleaved sections are served");
-  }
-  const std::vector<int64_t> sections = rope.Ints("mrope_section", 0, decoder.head_dim);
-  if (rope.status().ok() &&
-      (sections.size() != 3 ||
-       std::accumulate(sections.begin(), sections.end(), int64_t{0}) != decoder.rotary_dims / 2)) {
-    rope.Refuse("mrope_section", "must be three numbers that add up to half of head_dim");
-  }
-  decoder.rope_sections.assign(sections.begin(), sections.end());
-  text.Merge(rope);
+RotaryFamily TextRotary() {
+  RotaryFamily rotary;
+  rotary.theta = std::nullopt;  // 5,000,000 in transformers 4.57, 500,000 in 5
+  rotary.sections = {24, 20, 20};
+  return rotary;
 }
 
 void ReadText(JsonFields& config, ModelSpec& spec) {
   JsonFields text = config.Object("text_config");
-  ReadQwen3Block(text, 5000000, 128000, spec);
-  ReadSections(text, spec.decoder);
+  if (text.StringOr("model_type", "qwen3_vl_moe_text") != "qwen3_vl_moe_text") {
+    text.Refuse("model_type", "qwen3_vl_moe_text is the only one served");
+  }
+  ReadQwen3Block(text, TextRotary(), 128000, spec);
   spec.decoder.router.renormalize = true;  // whatever norm_topk_prob says
-  spec.decoder.names.fused_up = "mlp.experts.gate_up_proj";
-  spec.decoder.names.fused_down = "mlp.experts.down_proj";
   config.Merge(text);
   spec.decoder.tied_head = config.BoolOr("tie_word_embeddings", false);
 }
@@ -62,7 +50,14 @@ VisionNames TowerNames() {
 VisionSpec ReadTower(JsonFields& config, const NativeSize& size, int decoder_width,
                      int decoder_layers) {
   JsonFields vision = config.Object("vision_config");
+  const std::string type = vision.StringOr("model_type", "qwen3_vl_moe_vision");
+  if (type != "qwen3_vl_moe_vision" && type != "qwen3_vl_moe") {
+    vision.Refuse("model_type", "qwen3_vl_moe_vision is the only one served");
+  }
   VisionSpec spec;
+  RotaryFamily rotary;
+  rotary.type = "axial";
+  spec.rope_theta = ReadRotary(vision, rotary).theta;
   spec.hidden = static_cast<int>(vision.IntOr("hidden_size", 1152, 1, kMaxSize));
   spec.ffn = static_cast<int>(vision.IntOr("intermediate_size", 4304, 1, kMaxSize));
   spec.heads = static_cast<int>(vision.IntOr("num_heads", 16, 1, 1024));
@@ -115,11 +110,13 @@ ProjectorSpec Merger(const std::string& prefix, bool norm_joined) {
   return merger;
 }
 
-absl::StatusOr<NativeProcessor> ReadProcessor(const std::filesystem::path& dir) {
+absl::StatusOr<NativeProcessor> ReadProcessor(const std::filesystem::path& dir,
+                                              std::vector<std::string>& warnings) {
   const std::filesystem::path path = dir / "preprocessor_config.json";
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   auto processor = ParseNativeProcessor(json);
   if (!processor.ok()) return Annotate(processor.status(), path.string());
+  WarnOfUnread(JsonFields(json, path.string()), ProcessorKeys(), "qwen2_vl", warnings);
   return processor;
 }
 
@@ -129,16 +126,14 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   ModelSpec spec;
   ReadText(config, spec);
   RETURN_IF_ERROR(config.status());
-  ASSIGN_OR_RETURN(const NativeProcessor processor, ReadProcessor(directories.model));
+  ASSIGN_OR_RETURN(const NativeProcessor processor,
+                   ReadProcessor(directories.model, spec.warnings));
   spec.image_processor = processor.colours;
   spec.vision = ReadTower(config, processor.size, spec.decoder.hidden, spec.decoder.layers);
   spec.projector = Merger("visual.merger.", /*norm_joined=*/false);
   for (size_t i = 0; i < spec.vision->taps.size(); ++i) {
     spec.tap_projectors.push_back(
         Merger("visual.deepstack_merger_list." + std::to_string(i) + ".", /*norm_joined=*/true));
-  }
-  if (config.Has("quantization_config")) {
-    config.Refuse("quantization_config", "quantized releases are not served; use the bfloat16 one");
   }
   spec.image_token = static_cast<int32_t>(config.IntOr("image_token_id", 151655, 0, 1 << 24));
   spec.prompt_format = PromptFormat::kQwen3Vl;

@@ -51,8 +51,7 @@ ProjectorSpec ReadProjector(JsonFields& config, const VisionKeys& keys) {
 }
 
 void ReadSelection(JsonFields& config, VisionSpec& vision) {
-  const int64_t select =
-      config.IntOr("mm_vision_select_layer", -2, -vision.layers - 1, vision.layers);
+  const int64_t select = config.Int("mm_vision_select_layer", -vision.layers - 1, vision.layers);
   vision.run_layers = static_cast<int>(select < 0 ? vision.layers + 1 + select : select);
   const std::string feature = config.StringOr("mm_vision_select_feature", "patch");
   if (feature == "patch") {
@@ -110,6 +109,17 @@ void ReadScales(JsonFields& config, const VisionKeys& keys, ModelSpec& spec) {
   }
 }
 
+// The references cut a prompt, rows of pictures included, at this length.
+void ReadPromptLength(JsonFields& config, ModelSpec& spec) {
+  const int64_t longest =
+      config.IntOr("tokenizer_model_max_length", spec.max_context, 1, INT64_MAX);
+  if (longest < spec.max_context) {
+    spec.warnings.push_back(fmt::format(
+        "{}: \"tokenizer_model_max_length\" {}: the reference cuts longer prompts, which are served whole",
+        config.place(), longest));
+  }
+}
+
 // That the parts fit together.
 void CheckWidths(JsonFields& config, const VisionKeys& keys, const std::string& tower,
                  const ModelSpec& spec) {
@@ -141,6 +151,7 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const V
   const std::string name = config.String(keys.tower);
   RETURN_IF_ERROR(config.status());
   ASSIGN_OR_RETURN(VisionTower loaded, ReadVisionTower(name, tower));
+  spec.warnings.insert(spec.warnings.end(), loaded.warnings.begin(), loaded.warnings.end());
   spec.vision = std::move(loaded.spec);
   spec.image_processor = loaded.processor;
   spec.vision->prefix = keys.tower_tensors;
@@ -149,6 +160,7 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const V
   spec.projector = ReadProjector(config, keys);
   RETURN_IF_ERROR(config.status());
   CheckWidths(config, keys, name, spec);
+  ReadPromptLength(config, spec);
   if (config.BoolOr("mm_use_im_start_end", false)) {
     config.Refuse("mm_use_im_start_end", "start and end tokens around pictures are not served");
   }

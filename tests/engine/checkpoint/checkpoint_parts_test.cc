@@ -174,9 +174,12 @@ TEST_F(CheckpointPartsTest, HalvesOfPairsAreRefused) {
 
 TEST_F(CheckpointPartsTest, TheScaleIsReadFromPeftsConfig) {
   const std::filesystem::path path = Path("adapter_config.json");
-  const auto read = [&](const std::string& text) {
+  const auto read = [&](const std::string& text) -> absl::StatusOr<double> {
     WriteFile(path, text);
-    return ReadLoraScale(path);
+    const auto json = ReadJsonFile(path);
+    if (!json.ok()) return json.status();
+    JsonFields fields(*json, path.string());
+    return ReadLoraScale(fields);
   };
   EXPECT_EQ(*read(R"({"peft_type": "LORA", "r": 128, "lora_alpha": 256, "use_dora": false})"), 2);
   EXPECT_EQ(*read(R"({"r": 16, "lora_alpha": 8, "use_rslora": true, "rank_pattern": {}})"), 2);

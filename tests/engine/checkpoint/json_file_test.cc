@@ -153,11 +153,42 @@ TEST(JsonFieldsTest, NestedErrorsNameTheirPlaceAndAreTakenOver) {
   nested.Int("k", 0, 2);
   EXPECT_TRUE(fields.status().ok());
   fields.Merge(nested);
-  EXPECT_EQ(StatusMessage(fields.status()).rfind("config.json moe: \"k\" 9", 0), 0u)
+  EXPECT_EQ(StatusMessage(fields.status()).rfind("config.json: \"moe.k\" 9", 0), 0u)
       << fields.status();
   JsonFields other(object, "config.json");
   other.Merge(other.Object("list"));
-  EXPECT_EQ(StatusMessage(other.status()), "config.json list: no JSON object");
+  EXPECT_EQ(StatusMessage(other.status()), "config.json: \"list\" []: must be a JSON object");
+}
+
+TEST(JsonFieldsTest, TellsWhatNobodyAskedFor) {
+  const json object = {
+      {"a", 1}, {"b", nullptr}, {"c", {{"d", 2}, {"e", {{"f", 3}}}}}, {"g", {{"h", 4}}}};
+  const JsonFields fields(object, "config.json");
+  const auto paths = [](const JsonFields& of) {
+    std::vector<std::string> names;
+    for (const JsonFields::Field& field : of.Unread()) names.push_back(field.path);
+    return names;
+  };
+  EXPECT_EQ(paths(fields), (std::vector<std::string>{"a", "b", "c", "g"}));
+  JsonFields copy = fields;
+  copy.IntOr("a", 0, 0, 9);
+  EXPECT_FALSE(copy.Has("b"));
+  JsonFields nested = copy.Object("c");
+  EXPECT_EQ(paths(fields), (std::vector<std::string>{"c.d", "c.e", "g"})) << "whoever asked";
+  nested.Object("e").IntOr("f", 0, 0, 9);
+  EXPECT_TRUE(copy.Has("g")) << "as a whole";
+  EXPECT_EQ(paths(fields), std::vector<std::string>{"c.d"});
+  EXPECT_EQ(*fields.Unread()[0].value, 2);
+}
+
+TEST(JsonFieldsTest, DefaultsStandForKeysThatAreNotNamed) {
+  const json object = {{"named", 1}, {"null", nullptr}};
+  JsonFields fields(object, "config.json");
+  fields.SetDefaults({{"named", 7}, {"null", 7}, {"missing", 7}});
+  EXPECT_EQ(fields.Int("named", 0, 9), 1);
+  EXPECT_EQ(fields.Int("missing", 0, 9), 7);
+  EXPECT_EQ(fields.IntOr("null", 3, 0, 9), 3);
+  EXPECT_TRUE(fields.Unread().empty()) << "defaults are no fields";
 }
 
 TEST(JsonFieldsTest, WhatIsNoObjectIsRefused) {

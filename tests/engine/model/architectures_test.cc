@@ -99,14 +99,16 @@ TEST_F(ArchitecturesTest, DefaultsAreThoseOfTheConfigClass) {
   const json config = {{"model_type", "moe_llava_phi"},
                        {"hidden_size", 64},
                        {"num_hidden_layers", 3},
-                       {"num_attention_heads", 4}};
+                       {"num_attention_heads", 4},
+                       {"moe", {{"moe_enable", false}}}};
   const auto spec = Read(config);
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->decoder.kv_heads, 4);
-  EXPECT_EQ(spec->decoder.ffn, 256);
+  EXPECT_EQ(spec->decoder.ffn, 8192);
+  EXPECT_EQ(spec->decoder.vocabulary_rows, 51200);
   EXPECT_EQ(spec->decoder.rotary_dims, 8);
   EXPECT_EQ(spec->max_context, 2048);
-  EXPECT_EQ(spec->decoder.moe_layers(), 0) << "dense without a moe object";
+  EXPECT_EQ(spec->decoder.moe_layers(), 0) << "dense where it is not enabled";
   EXPECT_FALSE(spec->vision.has_value());
 }
 
@@ -192,6 +194,8 @@ TEST_F(ArchitecturesTest, EveryFieldThatCannotBeServedIsNamed) {
       {"", "tie_word_embeddings", "no"},
       {"", "max_position_embeddings", 0},
       {"", "moe", 7},
+      {"", "moe", nullptr},
+      {"", "mm_vision_select_layer", nullptr},
       {"", "moe", json::array()},
       {"moe", "moe_enable", "yes"},
       {"moe", "moe_layers_idx", nullptr},

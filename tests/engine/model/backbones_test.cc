@@ -17,6 +17,7 @@ json Config(const char* model_type, const char* keys) {
   config["model_type"] = model_type;
   config["mm_image_tower"] = "openai/clip-vit-large-patch14-336";
   config["mm_hidden_size"] = 1024;
+  config["mm_vision_select_layer"] = -2;
   config["image_projector_type"] = "mlp2x_gelu";
   json& moe = config["moe"] = {{"eval_capacity_factor", 2.0}, {"min_capacity", 0}};
   for (int layer = 0; layer < config["num_hidden_layers"]; layer += 2) {
