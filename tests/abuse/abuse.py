@@ -191,9 +191,9 @@ class Harness:
             time.sleep(0.1)
         watch.finish()
         attacker.end()
-        faults = self.judge_victim(victim) + self.judge_http(watch) + self.judge_growth(watch)
+        faults = self.judge_http(watch) + self.judge_growth(watch)
         settled, left = self.settle()
-        faults += left
+        faults += left + self.judge_victim(victim)
         first = "not served" if victim is None else f"{victim['p50_ttft_ms']:6.1f} {victim['p99_ttft_ms']:7.1f} ms"
         figures = (
             f"first token p50, p99 {first}; http p99 {watch.p99_ms():6.1f} ms; "
@@ -207,16 +207,23 @@ class Harness:
     def judge_victim(self, victim):
         if victim is None:
             return [f"the victim was not served within {VICTIM_SECONDS} s"]
-        faults = []
         if victim["completed"] != REQUESTS:
-            faults.append(f"only {victim['completed']} of the victim's {REQUESTS} requests succeeded: {victim['statuses']}")
-        for what, limit in (
-            ("p50_ttft_ms", 3 * self.unattacked["p50_ttft_ms"]),
-            ("p99_ttft_ms", max(10 * self.unattacked["p99_ttft_ms"], 1000)),
-        ):
-            if victim[what] > limit:
-                faults.append(f"{what} is {victim[what]:.1f}, more than {limit:.1f}")
+            return [f"only {victim['completed']} of the victim's {REQUESTS} requests succeeded: {victim['statuses']}"]
+        faults = self.judge_times(victim, self.unattacked)
+        # The machine may have become busier with something else: then it is so without the attack, too.
+        if faults and (again := self.run_victim()):
+            faults = self.judge_times(victim, again)
         return faults
+
+    @staticmethod
+    def judge_times(victim, unattacked):
+        limits = {
+            "p50_ttft_ms": 3 * unattacked["p50_ttft_ms"],
+            "p99_ttft_ms": max(10 * unattacked["p99_ttft_ms"], 1000),
+        }
+        return [
+            f"{what} is {victim[what]:.1f}, more than {limit:.1f}" for what, limit in limits.items() if victim[what] > limit
+        ]
 
     def judge_http(self, watch):
         faults = []
