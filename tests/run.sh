@@ -58,6 +58,7 @@ check "published models by their headers" tests/published_models_test.py $bin/te
 check "golden data of the clone" $bin/tessera-golden tests/golden
 check "demonstration model: quality over gRPC" tests/quality.sh 60
 check "soak: 300 requests, cancels and deadlines" tests/soak/soak.sh 300
+check "attacks beside a client that must not notice" tests/abuse/abuse.py
 check "deployment files" tests/deploy/deploy_test.sh
 check "monitoring: every query returns data" tests/deploy/monitoring_test.sh
 shared=../shared/golden

@@ -4,12 +4,13 @@
     tests/abuse/abuse.py [--long] [--only NAME,NAME] [--binaries DIR]
 
 The server runs the demonstration model. Attackers run at the lowest priority on one core. Before and during each attack the victim
-sends 100 requests, and health and metrics are asked for 100 times each. An attack passes when
+sends 100 requests, and health and metrics are asked for 100 times each; in the short form what holds before is measured once. An
+attack passes when
   * the victim's requests all succeed: median time to first token at most 3 x that of no attack, p99 at most max(10 x, 1 s),
   * health and metrics are answered: p99 at most max(5 x, 250 ms),
   * resident memory grows by at most 1.25 x what tessera_request_memory_bytes grows by, and 64 MiB,
   * after it, within SETTLE seconds, memory is within 20 % of what it was and every gauge of GAUGES is back.
-A server that does not recover is replaced. The short form takes two minutes, the long one lets each attack last 30 s.
+A server that does not recover is replaced. The short form takes two minutes where all pass; in the long one each attack lasts 30 s.
 Prints a line for each attack, then `N passed, N failed`.
 """
 
@@ -29,7 +30,7 @@ from server import DRAIN_SECONDS, ROOT, Server, fetch, parse
 HERE = pathlib.Path(__file__).resolve().parent
 REQUESTS = 100
 SETTLE = 10.0
-VICTIM_SECONDS = 20
+VICTIM_SECONDS = 15
 SLACK_BYTES = 64 << 20
 MEMORY_GAUGE = "tessera_request_memory_bytes"
 # Where each is to be when nobody is served; the HTTP connection is the scrape's own.
@@ -92,18 +93,23 @@ class Watch(threading.Thread):
         return 1000 * max((quantile(times, 0.99) for times in self.times.values() if times), default=float("inf"))
 
 
-def run_victim(server, binaries, requests=REQUESTS):
-    """The figures of `tessera bench`, or None when it has not ended in time."""
+def run_victim(server, binaries, seed):
+    """The figures of `tessera bench`, or None when it has not ended in time. Another seed, other prompts."""
     command = [
         *(binaries / "tessera", "bench", "--address", server.grpc, "--json", "-"),
-        *("--requests", str(requests), "--concurrency", "2", "--timeout", "10s"),
-        *("--prompt-tokens", "32", "--max-tokens", "4"),
+        *("--requests", str(REQUESTS), "--concurrency", "2", "--timeout", "10s"),
+        *("--prompt-tokens", "32", "--max-tokens", "4", "--seed", str(seed)),
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=VICTIM_SECONDS, check=False)
         return json.loads(done.stdout)
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         return None
+
+
+def serves_new_client(server, binaries):
+    command = [binaries / "tessera", "generate", "--address", server.grpc, "--timeout", "2s", "--max-tokens", "1", "Hello"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 class Attackers:
@@ -132,6 +138,7 @@ class Harness:
         self.work = work
         self.lasts = lasts  # seconds that each attack lasts at least
         self.server = None
+        self.victims = 0
         self.passed = 0
         self.failed = 0
 
@@ -152,9 +159,13 @@ class Harness:
         ]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
+    def run_victim(self):
+        self.victims += 1
+        return run_victim(self.server, self.binaries, self.victims)
+
     def measure_unattacked(self):
         watch = Watch(self.server, REQUESTS)
-        victim = run_victim(self.server, self.binaries)
+        victim = self.run_victim()
         watch.finish()
         if victim is None or victim["completed"] != REQUESTS:
             raise SystemExit("the victim is not served without an attack either")
@@ -175,14 +186,14 @@ class Harness:
         """`attacker` has end()."""
         start = time.monotonic()
         watch = Watch(self.server, REQUESTS)
-        victim = run_victim(self.server, self.binaries)
+        victim = self.run_victim()
         while victim and self.lasts > time.monotonic() - start:
             time.sleep(0.1)
         watch.finish()
         attacker.end()
-        faults = self.judge_victim(victim) + self.judge_http(watch) + self.judge_growth(watch)
+        faults = self.judge_http(watch) + self.judge_growth(watch)
         settled, left = self.settle()
-        faults += left
+        faults += left + self.judge_victim(victim)
         first = "not served" if victim is None else f"{victim['p50_ttft_ms']:6.1f} {victim['p99_ttft_ms']:7.1f} ms"
         figures = (
             f"first token p50, p99 {first}; http p99 {watch.p99_ms():6.1f} ms; "
@@ -196,16 +207,23 @@ class Harness:
     def judge_victim(self, victim):
         if victim is None:
             return [f"the victim was not served within {VICTIM_SECONDS} s"]
-        faults = []
         if victim["completed"] != REQUESTS:
-            faults.append(f"only {victim['completed']} of the victim's {REQUESTS} requests succeeded: {victim['statuses']}")
-        for what, limit in (
-            ("p50_ttft_ms", 3 * self.unattacked["p50_ttft_ms"]),
-            ("p99_ttft_ms", max(10 * self.unattacked["p99_ttft_ms"], 1000)),
-        ):
-            if victim[what] > limit:
-                faults.append(f"{what} is {victim[what]:.1f}, more than {limit:.1f}")
+            return [f"only {victim['completed']} of the victim's {REQUESTS} requests succeeded: {victim['statuses']}"]
+        faults = self.judge_times(victim, self.unattacked)
+        # The machine may have become busier with something else: then it is so without the attack, too.
+        if faults and (again := self.run_victim()):
+            faults = self.judge_times(victim, again)
         return faults
+
+    @staticmethod
+    def judge_times(victim, unattacked):
+        limits = {
+            "p50_ttft_ms": 3 * unattacked["p50_ttft_ms"],
+            "p99_ttft_ms": max(10 * unattacked["p99_ttft_ms"], 1000),
+        }
+        return [
+            f"{what} is {victim[what]:.1f}, more than {limit:.1f}" for what, limit in limits.items() if victim[what] > limit
+        ]
 
     def judge_http(self, watch):
         faults = []
@@ -251,7 +269,7 @@ class Harness:
             fetch(self.server.http, "/readyz", timeout=2)
         except OSError as error:
             left.append(f"/readyz: {error}")
-        if run_victim(self.server, self.binaries, 1) is None:
+        if not serves_new_client(self.server, self.binaries):
             left.append("a new client is not served")
         return left
 
@@ -298,6 +316,8 @@ def main():
         harness.check_gauges_exist()
         for name in chosen:
             if name in attacks.ATTACKS:
+                if arguments.long:
+                    harness.measure_unattacked()
                 harness.attack(name, Attackers(harness.server, name, work / "attackers.log"))
         if "unread_log" in chosen:
             harness.check_unread_log()

@@ -8,6 +8,7 @@
 
 import multiprocessing
 import resource
+import signal
 import socket
 import sys
 import time
@@ -34,12 +35,22 @@ class Target:
         ]
         return grpc.insecure_channel(self.grpc, options)
 
-    def connect(self, address):
+    def connect(self, address, source="127.0.0.1"):
         host, port = address.rsplit(":", 1)
-        return socket.create_connection((host, int(port)), timeout=5)
+        return socket.create_connection((host, int(port)), timeout=5, source_address=(source, 0))
 
     def connect_http(self):
         return self.connect(self.http)
+
+    def connect_many(self, address, sources):
+        """1,100 connections, or as many as can be had."""
+        connections = []
+        for i in range(1100):
+            try:
+                connections.append(self.connect(address, f"127.0.0.{1 + i % sources}"))
+            except OSError:
+                break
+        return connections
 
 
 def send_all(connection, data):
@@ -66,18 +77,22 @@ def end_calls(calls):
 # The gRPC port: connections.
 
 
-def connect_flood(target):
-    """1,100 TCP connections that say nothing, closed after two seconds."""
-    connections = []
-    for _ in range(1100):
-        try:
-            connections.append(target.connect(target.grpc))
-        except OSError:
-            break
+def _flood_and_close(target, sources):
+    connections = target.connect_many(target.grpc, sources)
     yield
     time.sleep(2)
     for connection in connections:
         connection.close()
+
+
+def connect_flood(target):
+    """1,100 TCP connections that say nothing, closed after two seconds."""
+    yield from _flood_and_close(target, 1)
+
+
+def connect_flood_apart(target):
+    """The same from 50 addresses."""
+    yield from _flood_and_close(target, 50)
 
 
 def dribbled_handshakes(target):
@@ -232,15 +247,12 @@ def http_dribblers(target):
 
 
 def http_idle(target):
-    """1,100 connections that say nothing."""
-    connections = []
-    for _ in range(1100):
-        try:
-            connections.append(target.connect_http())
-        except OSError:
-            break
+    """1,100 connections from 50 addresses that say nothing."""
+    connections = target.connect_many(target.http, 50)
     yield
     time.sleep(5)
+    for connection in connections:
+        connection.close()
 
 
 def http_unread_metrics(target):
@@ -322,6 +334,7 @@ ATTACKS = {
         http_polling,
         dribbled_handshakes,
         connect_flood,
+        connect_flood_apart,
     )
 }
 
@@ -342,6 +355,7 @@ def keep_on(name, target):
 
 
 def keep_on_all(target, seconds):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # which ends the attack under way, too
     while True:
         for name in ATTACKS:
             attack = multiprocessing.get_context("spawn").Process(target=keep_on, args=(name, target), daemon=True)

@@ -1,16 +1,27 @@
 #!/usr/bin/env bash
 # Mixed picture and text requests with random cancels and deadlines against the demonstration model: every request gets one final
 # status, everything is given back, memory does not grow.
-#   tests/soak/soak.sh [REQUESTS] [BINDIR]
+#   tests/soak/soak.sh [--attacks] [REQUESTS] [BINDIR]
+# --attacks: those of tests/abuse take turns beside it, at the lowest priority on one core.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+attacks=
+if [[ ${1:-} == --attacks ]]; then
+  attacks=yes
+  shift
+fi
 requests=${1:-10000}
 bin=${2:-$root/build/release/bin}
 work=$(mktemp -d)
 # shellcheck source=tests/testing/demo_server.sh
 source "$root/tests/testing/demo_server.sh"
-trap 'stop_demo_server; rm -rf "$work"' EXIT
+attackers_pid=
+stop_attackers() {
+  if [[ -n $attackers_pid ]] && kill "$attackers_pid" 2>/dev/null; then wait "$attackers_pid" || true; fi
+  attackers_pid=
+}
+trap 'stop_attackers; stop_demo_server; rm -rf "$work"' EXIT
 # A cache that the load fills at once: blocks are evicted, sequences preempted, and memory has its full size from the beginning.
 start_demo_server "$root" "$bin" "$work/server.log" --kv-cache-mib 32
 
@@ -31,8 +42,16 @@ load() {
 
 load $((requests / 10 > 500 ? requests / 10 : 500)) 1 --prompt-tokens 60
 before=$(resident)
+if [[ -n $attacks ]]; then
+  nice -n 19 taskset -c 0 "$root/tests/abuse/attacks.py" all "$address" "$http" >"$work/attacks.log" 2>&1 &
+  attackers_pid=$!
+fi
 load $((requests / 2)) 2 --prompt "What is in the image?" # prefixes and pictures are shared
 load $((requests / 2)) 3 --prompt-tokens 60               # random words: little is
+if [[ -n $attacks ]]; then
+  stop_attackers
+  sleep 10 # for what they left to be given back
+fi
 after=$(resident)
 
 echo "preemptions: $(metric tessera_preemptions_total)"
