@@ -1,7 +1,7 @@
-// Text from outside made fit for a line of a log or a report. Control and format characters, separators of lines
-// (Unicode's categories Cc, Cf, Zl and Zp) and bytes that are no UTF-8 become escapes, so that no
-// text can end the line, move a terminal's cursor, turn the order of what is read or hide. Tests:
-// tests/engine/escape_text_test.cc.
+// Text from outside made fit for a line of a log or a report. Control and format characters,
+// separators of lines (Unicode's categories Cc, Cf, Zl and Zp) and bytes that are no UTF-8 become
+// escapes, so that no text can end the line, move a terminal's cursor, turn the order of what is
+// read or hide. Tests: tests/engine/escape_text_test.cc.
 #pragma once
 
 #include <string>

@@ -82,8 +82,7 @@ LineWriter::Queue::Item LineWriter::Queue::Take() {
   std::unique_lock lock(mutex);
   wake.wait(lock, [&] { return ending || !lines.empty(); });
   if (lines.empty()) return {};
-  Item item{
-      .text = "", .number = added - lines.size() + 1, .dropped = std::exchange(untold, 0)};
+  Item item{.text = "", .number = added - lines.size() + 1, .dropped = std::exchange(untold, 0)};
   if (item.dropped > 0) item.text = note(item.dropped);
   item.text += lines.front();
   bytes -= lines.front().size();
