@@ -9,6 +9,8 @@
 
 #include "absl/time/time.h"
 #include "engine/status.h"
+#include "engine/checkpoint/presence.h"
+#include "engine/input/utf8.h"
 #include "server/version.h"
 
 namespace tessera {
@@ -44,18 +46,28 @@ void AddChoice(CLI::App& app, const std::string& flag, const std::string& descri
 }
 
 void AddModelFlags(CLI::App& app, ServerOptions& options) {
+// Why a directory cannot be read; empty where it can.
+std::string ReadableDirectory(const std::string& given) {
+  return std::string(StatusMessage(CheckDirectory(given)));
+}
+
   app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
+  app.add_option("--served-model-name", options.model.served_names,
+                 "What requests may call the model; may be given several times, metrics carry the "
+                 "first; default: the directory's name, or org/name from Hugging Face's cache")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   app.add_option("--vision-tower", options.model.vision_tower_dir,
                  "Directory of the vision tower, where it lies apart from the checkpoint or has "
                  "another geometry than its name's")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
   app.add_option("--base", options.model.base_dir,
                  "Directory of the model that an adapter release was trained on")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
   const Choices<RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
                                        {"gumbel", RouterMode::kGumbel}};
   AddChoice(app, "--router",
