@@ -1,9 +1,12 @@
 // Qwen3-VL-MoE in its published layout (Qwen3VLMoeForConditionalGeneration of transformers 4.57):
 // Qwen3-MoE's decoder under positions with three axes, and a vision encoder for pictures of any
 // shape whose features enter at several depths.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <numeric>
 
+#include "engine/input/processor_config.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
@@ -83,7 +86,7 @@ VisionSpec ReadTower(JsonFields& config, const NativeSize& size, int decoder_wid
   }
   const auto agrees = [&](const char* key, int64_t fallback, int64_t preprocessor) {
     if (vision.IntOr(key, fallback, 1, 1 << 16) != preprocessor) {
-      vision.Refuse(key, "differs from preprocessor_config.json");
+      vision.Refuse(key, fmt::format("the image processor has {}", preprocessor));
     }
   };
   agrees("patch_size", 16, size.patch_size);
@@ -115,11 +118,11 @@ ProjectorSpec Merger(const std::string& prefix, bool norm_joined) {
   return merger;
 }
 
-absl::StatusOr<NativeProcessor> ReadProcessor(const std::filesystem::path& dir) {
-  const std::filesystem::path path = dir / "preprocessor_config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
-  auto processor = ParseNativeProcessor(json);
-  if (!processor.ok()) return Annotate(processor.status(), path.string());
+absl::StatusOr<NativeProcessor> ReadProcessor(const std::filesystem::path& dir, ModelSpec& spec) {
+  ASSIGN_OR_RETURN(const ProcessorConfig config, ReadProcessorConfig(dir, "Qwen3-VL"));
+  auto processor = ParseNativeProcessor(config.settings);
+  if (!processor.ok()) return Annotate(processor.status(), config.place);
+  spec.warnings.insert(spec.warnings.end(), config.warnings.begin(), config.warnings.end());
   return processor;
 }
 
@@ -129,7 +132,7 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   ModelSpec spec;
   ReadText(config, spec);
   RETURN_IF_ERROR(config.status());
-  ASSIGN_OR_RETURN(const NativeProcessor processor, ReadProcessor(directories.model));
+  ASSIGN_OR_RETURN(const NativeProcessor processor, ReadProcessor(directories.model, spec));
   spec.image_processor = processor.colours;
   spec.vision = ReadTower(config, processor.size, spec.decoder.hidden, spec.decoder.layers);
   spec.projector = Merger("visual.merger.", /*norm_joined=*/false);
