@@ -129,6 +129,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   defaults.repetition_penalty = model->spec.repetition.penalty;
   ASSIGN_OR_RETURN(model->info.default_sampling,
                    ReadGenerationDefaults(text_dir / "generation_config.json", defaults));
+  format.upright = spec.upright_pictures;
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
     return absl::InvalidArgumentError(fmt::format(

@@ -1,7 +1,9 @@
 #include "engine/input/picture_preparer.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "engine/input/orientation.h"
 #include "engine/input/resize.h"
 #include "engine/input/views.h"
 #include "engine/sha256.h"
@@ -18,7 +20,8 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
     plan.grid = {side, side};
     return plan;
   }
-  ASSIGN_OR_RETURN(const ImageSize found, ReadImageSize(image.bytes, image.mime_type, limits_));
+  ASSIGN_OR_RETURN(ImageSize found, ReadImageSize(image.bytes, image.mime_type, limits_));
+  if (format_.upright) found = UprightSize(found, ReadOrientation(image.bytes));
   ASSIGN_OR_RETURN(plan.grid, FitGrid(found.width, found.height, *format_.native));
   NativeSize bounded = *format_.native;
   for (const int64_t tokens : {int64_t{max_tokens_}, int64_t{max_tokens.value_or(0)}}) {
@@ -38,7 +41,8 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
 absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image,
                                                        const PicturePlan& plan,
                                                        ImageMode mode) const {
-  ASSIGN_OR_RETURN(const Image decoded, DecodeImage(image.bytes, image.mime_type, limits_));
+  ASSIGN_OR_RETURN(Image decoded, DecodeImage(image.bytes, image.mime_type, limits_));
+  if (format_.upright) decoded = TurnUpright(std::move(decoded), ReadOrientation(image.bytes));
   const int patch = format_.patch_size;
   const Image fitted = format_.native
                            ? ResizeBicubic(decoded, plan.grid.cols * patch, plan.grid.rows * patch)

@@ -79,6 +79,7 @@ absl::Status ReadTower(JsonFields& config, const ModelDirectories& directories, 
   spec.image_processor = tower.processor;
   spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   spec.image_mode = ImageMode::kCrop;
+  spec.upright_pictures = true;
   if (spec.image_rows() < 1) {
     config.Refuse("vision_feature_select_strategy", "leaves no rows of the tower");
   }

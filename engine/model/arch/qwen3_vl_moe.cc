@@ -134,6 +134,7 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   RETURN_IF_ERROR(config.status());
   ASSIGN_OR_RETURN(const NativeProcessor processor, ReadProcessor(directories.model, spec));
   spec.image_processor = processor.colours;
+  spec.upright_pictures = true;
   spec.vision = ReadTower(config, processor.size, spec.decoder.hidden, spec.decoder.layers);
   spec.projector = Merger("visual.merger.", /*norm_joined=*/false);
   for (size_t i = 0; i < spec.vision->taps.size(); ++i) {
