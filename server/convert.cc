@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "server/mime_type.h"
 #include "server/sampling.h"
 
 namespace tessera {
@@ -18,7 +19,6 @@ constexpr size_t kMaxCacheSaltBytes = 128;
 constexpr size_t kMaxImageBytes = size_t{20} << 20;
 constexpr int32_t kImageToken = -200;
 constexpr std::string_view kImageMark = "<image>";
-constexpr std::array<std::string_view, 3> kMimeTypes = {"image/jpeg", "image/png", "image/webp"};
 
 absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& path) {
   if (image.data().empty()) {
@@ -32,13 +32,13 @@ absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& 
                      path + ".data", fmt::format("has {} bytes; at most 20 MiB are taken", size)),
         "bytes", size);
   }
-  const std::string& type = image.mime_type();
-  if (!type.empty() && std::ranges::find(kMimeTypes, type) == kMimeTypes.end()) {
-    return InvalidField(
-        path + ".mime_type",
-        fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"", type.substr(0, 64)));
+  std::optional<std::string> type = PictureType(image.mime_type());
+  if (!type) {
+    return InvalidField(path + ".mime_type",
+                        fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"",
+                                    image.mime_type().substr(0, 64)));
   }
-  return EncodedImage{.bytes = image.data(), .mime_type = type};
+  return EncodedImage{.bytes = image.data(), .mime_type = *std::move(type)};
 }
 
 absl::StatusOr<std::vector<EncodedImage>> ToImages(
