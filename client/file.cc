@@ -38,9 +38,10 @@ absl::Status WriteFile(const std::filesystem::path& path, const std::string& byt
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file << bytes;
   file.close();
+  const int error = errno;  // formatting may change it
   if (file) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)));
+      fmt::format("cannot write {}: {}", path.string(), std::strerror(error)));
 }
 
 absl::StatusOr<v1::Image> LoadImage(const std::filesystem::path& path) {

@@ -117,8 +117,9 @@ absl::Status ReadProduct(const json& object, TileTable& table) {
 }
 
 absl::Status FileError(const std::filesystem::path& path, const char* what) {
+  const int error = errno;  // formatting may change it
   return absl::UnavailableError(
-      fmt::format("{}: {}: {}", path.string(), what, std::strerror(errno)));
+      fmt::format("{}: {}: {}", path.string(), what, std::strerror(error)));
 }
 
 absl::Status WriteAll(int file, std::string_view text) {

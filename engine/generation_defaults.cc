@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "engine/checkpoint/json_file.h"
+#include "engine/checkpoint/presence.h"
 #include "engine/model/unused_keys.h"
 #include "engine/sampling_range.h"
 #include "engine/status.h"
@@ -34,8 +35,8 @@ void SetIfUnset(std::optional<Value>& field, Value value) {
 absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::filesystem::path& file,
                                                           const GenerationDefaults& otherwise,
                                                           std::vector<std::string>& warnings) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) return otherwise;
+  ASSIGN_OR_RETURN(const bool there, IsThere(file));
+  if (!there) return otherwise;
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(file));
   JsonFields fields(json, file.string());
   GenerationDefaults defaults = otherwise;

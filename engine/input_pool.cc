@@ -51,13 +51,12 @@ struct InputPool::Preparation {
   }
 };
 
-// ------------------------------------------------------------------------------------------ from
-// outside
+// --------------------------------------------------------------------------------- from outside
 
 void InputPool::Start(const RowLimits& limits, int32_t picture_threads) {
   limits_ = limits;
   if (picture_threads == 0) {
-    picture_threads = std::max(2, static_cast<int32_t>(std::thread::hardware_concurrency()));
+    picture_threads = std::max(2, UsableProcessors().threads());
   }
   for (int i = 0; i < kTextThreads; ++i) threads_.emplace_back([this] { Run(Lane::kTexts); });
   for (int32_t i = 0; i < picture_threads; ++i) {
@@ -131,8 +130,7 @@ InputPoolStats InputPool::Stats(Clock::time_point now) const {
   return stats;
 }
 
-// ---------------------------------------------------------------------------------------------
-// turns
+// ---------------------------------------------------------------------------------------- turns
 
 FairQueue<InputPool::PreparationPtr>& InputPool::TurnsOf(const Preparation& preparation) {
   return turns_[static_cast<size_t>(preparation.lane)];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "server/mime_type.h"
 #include "server/sampling.h"
 
 namespace tessera {
@@ -18,7 +19,6 @@ constexpr size_t kMaxCacheSaltBytes = 128;
 constexpr size_t kMaxImageBytes = size_t{20} << 20;
 constexpr int32_t kImageToken = -200;
 constexpr std::string_view kImageMark = "<image>";
-constexpr std::array<std::string_view, 3> kMimeTypes = {"image/jpeg", "image/png", "image/webp"};
 
 absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& path) {
   if (image.data().empty()) {
@@ -32,13 +32,13 @@ absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& 
                      path + ".data", fmt::format("has {} bytes; at most 20 MiB are taken", size)),
         "bytes", size);
   }
-  const std::string& type = image.mime_type();
-  if (!type.empty() && std::ranges::find(kMimeTypes, type) == kMimeTypes.end()) {
-    return InvalidField(
-        path + ".mime_type",
-        fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"", type.substr(0, 64)));
+  std::optional<std::string> type = PictureType(image.mime_type());
+  if (!type) {
+    return InvalidField(path + ".mime_type",
+                        fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"",
+                                    image.mime_type().substr(0, 64)));
   }
-  return EncodedImage{.bytes = image.data(), .mime_type = type};
+  return EncodedImage{.bytes = image.data(), .mime_type = *std::move(type)};
 }
 
 absl::StatusOr<std::vector<EncodedImage>> ToImages(
@@ -253,6 +253,8 @@ absl::Status CheckRequestId(const std::string& id) {
 
 absl::Status CheckModelName(const std::string& name, const ModelInfo& model) {
   if (name.empty() || name == model.name) return absl::OkStatus();
+  const std::vector<std::string>& others = model.other_names;
+  if (std::ranges::find(others, name) != others.end()) return absl::OkStatus();
   const std::string shown = name.substr(0, 128);
   return WithErrorMetadata(
       RequestError(absl::StatusCode::kNotFound, ErrorReason::kModelNotFound, "model",
@@ -328,6 +330,8 @@ v1::Usage ToProto(const Usage& usage) {
 v1::Model ToProto(const ModelInfo& model) {
   v1::Model message;
   message.set_name(model.name);
+  message.add_served_names(model.name);
+  for (const std::string& name : model.other_names) message.add_served_names(name);
   message.set_architecture(model.architecture);
   message.set_dtype(model.dtype);
   message.set_device(model.device);
@@ -349,6 +353,7 @@ v1::Model ToProto(const ModelInfo& model) {
   message.mutable_eos_token_ids()->Assign(model.eos_ids.begin(), model.eos_ids.end());
   if (model.takes_images) message.set_max_images(model.max_images);
   *message.mutable_default_sampling() = ToProto(model.default_sampling);
+  message.mutable_warnings()->Assign(model.warnings.begin(), model.warnings.end());
   return message;
 }
 

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <ostream>
 #include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/checkpoint/presence.h"
+#include "engine/input/utf8.h"
 #include "engine/status.h"
 #include "server/version.h"
 
@@ -43,19 +46,29 @@ void AddChoice(CLI::App& app, const std::string& flag, const std::string& descri
   app.add_option_function<std::string>(flag, choose, description)->type_name("NAME");
 }
 
+// Why a directory cannot be read; empty where it can.
+std::string ReadableDirectory(const std::string& given) {
+  return std::string(StatusMessage(CheckDirectory(given)));
+}
+
 void AddModelFlags(CLI::App& app, ServerOptions& options) {
   app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
+  app.add_option("--served-model-name", options.model.served_names,
+                 "What requests may call the model; may be given several times, metrics carry the "
+                 "first; default: the directory's name, or org/name from Hugging Face's cache")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   app.add_option("--vision-tower", options.model.vision_tower_dir,
                  "Directory of the vision tower, where it lies apart from the checkpoint or has "
                  "another geometry than its name's")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
   app.add_option("--base", options.model.base_dir,
                  "Directory of the model that an adapter release was trained on")
       ->type_name("DIR")
-      ->check(CLI::ExistingDirectory);
+      ->check(ReadableDirectory);
   const Choices<RouterMode> routers = {{"deterministic", RouterMode::kDeterministic},
                                        {"gumbel", RouterMode::kGumbel}};
   AddChoice(app, "--router",
@@ -211,6 +224,21 @@ absl::Status CheckModelGiven(const ServerOptions& options) {
   return absl::InvalidArgumentError("--model is required");
 }
 
+absl::Status CheckServedNames(const ServerOptions& options) {
+  constexpr size_t kMaxBytes = 128;
+  for (const std::string& name : options.model.served_names) {
+    const bool control = std::any_of(name.begin(), name.end(),
+                                     [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+    if (name.empty() || name.size() > kMaxBytes || control || !ValidateUtf8(name).ok()) {
+      return absl::InvalidArgumentError(
+          fmt::format("--served-model-name: a name has 1 to {} bytes of UTF-8 without control "
+                      "characters, this one has {}",
+                      kMaxBytes, name.size()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // `flag` with its value asks for fewer than 16 bits of something.
 absl::Status CheckNarrow(const ServerOptions& options, std::string_view flag) {
   if (options.device != DeviceChoice::kCuda) {
@@ -279,6 +307,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
     return 2;
   }
   absl::Status status = CheckModelGiven(options);
+  if (status.ok()) status = CheckServedNames(options);
   if (status.ok()) status = ReadTextFlags(text, options);
   if (status.ok()) status = CheckDeviceFlags(options);
   if (status.ok()) status = CheckTileCache(options);

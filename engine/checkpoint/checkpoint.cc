@@ -23,12 +23,27 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(
   return checkpoint;
 }
 
+namespace {
+
+absl::Status MissingFile(const TensorFiles& found, const std::filesystem::path& path) {
+  const std::string wanted =
+      found.index.empty() ? fmt::format("it would be one of {} files of tensors", found.files.size())
+                          : fmt::format("it would hold tensors that {} names", found.index.string());
+  return absl::NotFoundError(
+      fmt::format("{} is not there; {}: download it", path.string(), wanted));
+}
+
+}  // namespace
+
 absl::Status Checkpoint::AddPart(const CheckpointPart& part) {
   ASSIGN_OR_RETURN(const TensorFiles found, FindTensorFiles(part.path));
+  warnings_.insert(warnings_.end(), found.warnings.begin(), found.warnings.end());
   PartNames names(part);
   std::set<std::string> stored;
   for (const std::filesystem::path& path : found.files) {
-    ASSIGN_OR_RETURN(std::unique_ptr<TensorFile> file, TensorFile::Open(path));
+    auto opened = TensorFile::Open(path);
+    if (absl::IsNotFound(opened.status())) return MissingFile(found, path);
+    ASSIGN_OR_RETURN(std::unique_ptr<TensorFile> file, std::move(opened));
     RETURN_IF_ERROR(names.Add(*file));
     for (const auto& [name, tensor] : file->tensors()) stored.insert(name);
     files_.push_back(std::move(file));
@@ -159,6 +174,11 @@ void Checkpoint::Release(const HostTensor& tensor) {
   for (const auto& file : files_) {
     if (file->Holds(tensor.data)) file->file().Release(tensor.data, tensor.bytes());
   }
+}
+
+absl::Status Checkpoint::CheckUnchanged() const {
+  for (const auto& file : files_) RETURN_IF_ERROR(file->file().CheckUnchanged());
+  return absl::OkStatus();
 }
 
 std::vector<const MappedFile*> Checkpoint::files() const {

@@ -40,6 +40,10 @@ class Checkpoint {
   void Release(const HostTensor& tensor);
 
   const StoredTensors& tensors() const { return tensors_; }
+  // Of what was found beside the files that are read.
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  // INVALID_ARGUMENT, naming a file that was written to since Open().
+  absl::Status CheckUnchanged() const;
   int64_t total_bytes() const;
   std::vector<const MappedFile*> files() const;
 
@@ -59,6 +63,7 @@ class Checkpoint {
   StoredTensors tensors_;
   std::map<std::string, std::vector<LoraPair>> lora_;  // by the weight they are added to
   std::set<std::string> taken_;
+  std::vector<std::string> warnings_;
   std::map<const void*, std::unique_ptr<std::byte[]>> owned_;  // by address
 };
 

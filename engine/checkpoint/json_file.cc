@@ -45,9 +45,14 @@ bool IsIntegerIn(const nlohmann::json& value, int64_t low, int64_t high) {
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
-  const std::string_view text = file->bytes();
+absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path,
+                                            std::string_view purpose) {
+  const auto file = MappedFile::Open(path);
+  if (absl::IsNotFound(file.status()) && !purpose.empty()) {
+    return absl::NotFoundError(fmt::format("{} is not there; {}", path.string(), purpose));
+  }
+  if (!file.ok()) return file.status();
+  const std::string_view text = (*file)->bytes();
   if (text.size() > kMaxJsonBytes) {
     return absl::InvalidArgumentError(fmt::format("{}: {} bytes, at most {} are read",
                                                   path.string(), text.size(), kMaxJsonBytes));
@@ -57,7 +62,9 @@ absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path) {
         fmt::format("{}: nested deeper than {} levels", path.string(), kMaxJsonDepth));
   }
   try {
-    return nlohmann::json::parse(text);
+    nlohmann::json json = nlohmann::json::parse(text);
+    RETURN_IF_ERROR((*file)->CheckUnchanged());
+    return json;
   } catch (const nlohmann::json::parse_error& error) {
     return absl::InvalidArgumentError(
         fmt::format("{}: not valid JSON at byte {}", path.string(), error.byte));

@@ -7,14 +7,17 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace tessera {
 
-// At most 64 MiB, at most 64 levels deep.
-absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path);
+// At most 64 MiB, at most 64 levels deep. `purpose`: who wants the file and what it would hold, for
+// the error where it is not there.
+absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path,
+                                            std::string_view purpose = "");
 
 // Fields of one object. The first wrong one is remembered and every later getter returns its
 // default, so that a reader is a plain list of assignments followed by one look at status(). Which

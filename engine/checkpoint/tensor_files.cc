@@ -7,6 +7,7 @@
 #include <set>
 
 #include "engine/checkpoint/json_file.h"
+#include "engine/checkpoint/presence.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -25,11 +26,6 @@ constexpr FileName kNames[] = {
     {"adapter_model", ".safetensors"},
     {"adapter_model", ".bin"},
 };
-
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
 
 absl::StatusOr<TensorFiles> ReadIndex(const fs::path& path) {
   ASSIGN_OR_RETURN(const nlohmann::json index, ReadJsonFile(path));
@@ -51,6 +47,21 @@ absl::StatusOr<TensorFiles> ReadIndex(const fs::path& path) {
   }
   for (const std::string& shard : shards) found.files.push_back(path.parent_path() / shard);
   return found;
+}
+
+// How many of the files are not there.
+absl::StatusOr<size_t> CountMissing(const std::vector<fs::path>& files) {
+  size_t missing = 0;
+  for (const fs::path& file : files) {
+    ASSIGN_OR_RETURN(const bool there, IsThere(file));
+    missing += there ? 0 : 1;
+  }
+  return missing;
+}
+
+std::string PassedOver(const fs::path& index, const fs::path& read) {
+  return fmt::format("{} names files that are not there: {} is read", index.string(),
+                     read.filename().string());
 }
 
 // N of "<stem>-00001-of-0000N<extension>"; 0 for other names.
@@ -97,33 +108,73 @@ absl::StatusOr<std::vector<std::string>> List(const fs::path& directory) {
   return names;
 }
 
+// Files of one of the names, in whichever form; none where there is none.
+struct Candidate {
+  std::optional<TensorFiles> files;
+  bool stale = false;  // an index none of whose shards is there
+};
+
+absl::StatusOr<Candidate> FindByName(const fs::path& directory,
+                                     const std::vector<std::string>& listing,
+                                     const FileName& name) {
+  const fs::path whole = directory / fmt::format("{}{}", name.stem, name.extension);
+  const fs::path index = fs::path(whole) += ".index.json";
+  ASSIGN_OR_RETURN(const bool has_whole, IsThere(whole));
+  ASSIGN_OR_RETURN(const bool has_index, IsThere(index));
+  if (has_index) {
+    ASSIGN_OR_RETURN(TensorFiles found, ReadIndex(index));
+    ASSIGN_OR_RETURN(const size_t missing, CountMissing(found.files));
+    if (missing > 0 && has_whole) {
+      return Candidate{TensorFiles{{whole}, {}, {}, {PassedOver(index, whole)}}};
+    }
+    const bool stale = missing > 0 && missing == found.files.size();
+    return Candidate{std::move(found), stale};
+  }
+  if (has_whole) return Candidate{TensorFiles{{whole}, {}, {}, {}}};
+  std::vector<fs::path> shards = NumberedShards(directory, listing, name);
+  if (shards.empty()) return Candidate{};
+  return Candidate{TensorFiles{std::move(shards), {}, {}, {}}};
+}
+
+// The only *.pt.
+absl::StatusOr<std::optional<TensorFiles>> FindArchive(const fs::path& directory,
+                                                       const std::vector<std::string>& listing) {
+  TensorFiles archives;
+  for (const std::string& file : listing) {
+    if (fs::path(file).extension() == ".pt") archives.files.push_back(directory / file);
+  }
+  if (archives.files.empty()) return std::nullopt;
+  if (archives.files.size() == 1) return archives;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: which .pt file is meant, {} or {}? Keep one", directory.string(),
+                  archives.files[0].filename().string(), archives.files[1].filename().string()));
+}
+
 }  // namespace
 
 absl::StatusOr<TensorFiles> FindTensorFiles(const fs::path& path) {
+  RETURN_IF_ERROR(IsThere(path).status());
   std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) return TensorFiles{{path}, {}, {}};
+  if (!fs::is_directory(path, ignored)) return TensorFiles{{path}, {}, {}, {}};
   ASSIGN_OR_RETURN(const std::vector<std::string> listing, List(path));
-  for (const FileName& name : kNames) {
-    const std::string file = fmt::format("{}{}", name.stem, name.extension);
-    if (Exists(path / (file + ".index.json"))) return ReadIndex(path / (file + ".index.json"));
-    if (Exists(path / file)) return TensorFiles{{path / file}, {}, {}};
-    std::vector<fs::path> shards = NumberedShards(path, listing, name);
-    if (!shards.empty()) return TensorFiles{std::move(shards), {}, {}};
+  std::optional<TensorFiles> found, stale;
+  for (size_t i = 0; i < std::size(kNames) && !found; ++i) {
+    ASSIGN_OR_RETURN(Candidate candidate, FindByName(path, listing, kNames[i]));
+    std::optional<TensorFiles>& slot = candidate.stale ? stale : found;
+    if (!slot) slot = std::move(candidate.files);
   }
-  TensorFiles archives;
-  for (const std::string& file : listing) {
-    if (fs::path(file).extension() == ".pt") archives.files.push_back(path / file);
+  if (!found) {
+    ASSIGN_OR_RETURN(found, FindArchive(path, listing));
   }
-  if (archives.files.size() == 1) return archives;
-  if (archives.files.empty()) {
+  if (!found && stale) return *std::move(stale);  // opening the first shard says that it is missing
+  if (!found) {
     return absl::NotFoundError(
         fmt::format("{}: neither model.safetensors, pytorch_model.bin (or an index of either), "
                     "adapter_model.safetensors, adapter_model.bin nor a .pt file is there",
                     path.string()));
   }
-  return absl::InvalidArgumentError(
-      fmt::format("{}: which .pt file is meant, {} or {}? Keep one", path.string(),
-                  archives.files[0].filename().string(), archives.files[1].filename().string()));
+  if (stale) found->warnings.push_back(PassedOver(stale->index, found->files[0]));
+  return *std::move(found);
 }
 
 }  // namespace tessera

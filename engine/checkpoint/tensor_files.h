@@ -14,11 +14,13 @@ struct TensorFiles {
   std::vector<std::filesystem::path> files;
   std::filesystem::path index;                  // empty where there is none
   std::map<std::string, std::string> promised;  // tensor name → file name, as the index says
+  std::vector<std::string> warnings;            // of an index that is passed over
 };
 
 // The first of these that is there: model.safetensors, pytorch_model.bin,
 // adapter_model.safetensors, adapter_model.bin (each as an index of shards, before that as one
-// file, or as all of its numbered shards without an index), or the only *.pt. A file is itself.
+// file, or as all of its numbered shards without an index), or the only *.pt. An index whose shards
+// are not there is passed over, with a warning, where there is something else. A file is itself.
 // NOT_FOUND names the directory and what was looked for.
 absl::StatusOr<TensorFiles> FindTensorFiles(const std::filesystem::path& path);
 

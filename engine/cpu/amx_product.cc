@@ -149,11 +149,17 @@ void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint3
 // Rows [row, row + 16) of a transposed bfloat16 matrix → the same tiles, without a strip: a column has them side by side.
 void InterleaveColumns(const HostTensor& matrix, int64_t row, int64_t pairs, uint32_t* tiles) {
   const int64_t in = matrix.dims[1];
-  const auto* data = static_cast<const uint16_t*>(matrix.data) + row;
-  const uint16_t zeros[16] = {};
+  const char* data = static_cast<const char*>(matrix.data) + row * sizeof(uint16_t);
+  // The file's weights lie at any address.
+  const auto copy_column = [&](int64_t column, uint16_t (&values)[16]) {
+    if (column >= in) return std::memset(values, 0, sizeof(values));
+    const char* from = data + column * matrix.column_stride * static_cast<int64_t>(sizeof(uint16_t));
+    return std::memcpy(values, from, sizeof(values));
+  };
+  uint16_t low[16], high[16];
   for (int64_t pair = 0; pair < pairs; ++pair) {
-    const uint16_t* low = 2 * pair < in ? data + 2 * pair * matrix.column_stride : zeros;
-    const uint16_t* high = 2 * pair + 1 < in ? data + (2 * pair + 1) * matrix.column_stride : zeros;
+    copy_column(2 * pair, low);
+    copy_column(2 * pair + 1, high);
     uint32_t* line = tiles + pair / 16 * (kPairBytes / sizeof(uint32_t)) + pair % 16 * 16;
     for (int64_t r = 0; r < 16; ++r) line[r] = low[r] | uint32_t{high[r]} << 16;
   }

@@ -62,12 +62,15 @@ void CpuBackend::DoLoad(const HostTensor& source, Tensor target) {
   });
 }
 
+// Tensors without elements may have no memory, which memcpy does not take.
 void CpuBackend::DoUpload(const void* source, Tensor target) {
+  if (target.bytes() == 0) return;
   std::memcpy(target.data, source, target.bytes());
 }
 
 std::unique_ptr<Arrival> CpuBackend::DoDownload(std::span<const Download> downloads) {
   for (const auto& [source, target] : downloads) {
+    if (source.bytes() == 0) continue;
     if (source.dtype == DType::kInt32) {
       std::memcpy(target, source.data, source.bytes());
     } else {
@@ -78,6 +81,7 @@ std::unique_ptr<Arrival> CpuBackend::DoDownload(std::span<const Download> downlo
 }
 
 void CpuBackend::DoCopy(Tensor source, Tensor target) {
+  if (source.bytes() == 0) return;
   std::memmove(target.data, source.data, source.bytes());
 }
 

@@ -236,6 +236,7 @@ HWY_EXPORT(Rotate);
 HWY_EXPORT(Dot);
 
 void Widen(const void* x, DType dtype, int64_t n, float* y) {
+  if (n == 0) return;  // there may be no memory, which memcpy does not take
   if (dtype == DType::kFloat32) {
     std::memcpy(y, x, n * sizeof(float));
   } else if (dtype == DType::kBFloat16) {
@@ -247,6 +248,7 @@ void Widen(const void* x, DType dtype, int64_t n, float* y) {
 }
 
 void Narrow(const float* x, DType dtype, int64_t n, void* y) {
+  if (n == 0) return;
   if (dtype == DType::kFloat32) {
     std::memcpy(y, x, n * sizeof(float));
   } else if (dtype == DType::kBFloat16) {

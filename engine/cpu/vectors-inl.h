@@ -37,7 +37,7 @@ HWY_INLINE void StoreFirst(Vec v, float* x, int64_t count) {
   std::memcpy(x, lanes, count * sizeof(float));
 }
 
-// x [n] → y [n].
+// x [n] → y [n]. x may lie at any address: a file's weights do.
 inline void WidenBFloat16(const uint16_t* x, int64_t n, float* y) {
   const Floats d;
   const hn::Rebind<uint16_t, Floats> d16;
@@ -47,10 +47,11 @@ inline void WidenBFloat16(const uint16_t* x, int64_t n, float* y) {
     const auto bits = hn::PromoteTo(d32, hn::LoadU(d16, x + i));
     hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, y + i);
   }
-  for (; i < n; ++i) {
-    const uint32_t bits = uint32_t{x[i]} << 16;
-    std::memcpy(y + i, &bits, sizeof(bits));
-  }
+  if (i == n) return;
+  HWY_ALIGN uint16_t lanes[kLanes] = {};
+  std::memcpy(lanes, x + i, (n - i) * sizeof(uint16_t));
+  const auto bits = hn::PromoteTo(d32, hn::Load(d16, lanes));
+  StoreFirst(hn::BitCast(d, hn::ShiftLeft<16>(bits)), y + i, n - i);
 }
 
 inline void WidenFloat16(const uint16_t* x, int64_t n, float* y) {

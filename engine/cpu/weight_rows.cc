@@ -8,10 +8,15 @@
 namespace tessera {
 namespace {
 
+// `column` may lie at any address: a file's weights do.
 template <typename From, typename To, typename Convert>
-void Gather(const void* column, int64_t stride, int64_t count, To* y, Convert convert) {
-  const auto* from = static_cast<const From*>(column);
-  for (int64_t i = 0; i < count; ++i) y[i] = convert(from[i * stride]);
+void Gather(const char* column, int64_t stride, int64_t count, To* y, Convert convert) {
+  const auto step = static_cast<size_t>(stride) * sizeof(From);
+  for (int64_t i = 0; i < count; ++i) {
+    From value;
+    std::memcpy(&value, column + static_cast<size_t>(i) * step, sizeof(value));
+    y[i] = convert(value);
+  }
 }
 
 }  // namespace

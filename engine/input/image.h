@@ -3,7 +3,7 @@
 // Decoding gives what Pillow 13's Image.open(f).convert("RGB") gives, byte for byte, because models
 // were trained on that: alpha is dropped and not composited, palettes are expanded, 16-bit gray is
 // clipped while other 16-bit pictures lose their low byte, CMYK is taken as Adobe's inverted kind,
-// EXIF rotation and colour profiles are ignored, an animation is its first frame.
+// EXIF rotation (orientation.h) and colour profiles are ignored, an animation is its first frame.
 #pragma once
 
 #include <cstdint>

@@ -20,7 +20,7 @@ constexpr int kBicubic = 3;  // PIL.Image.BICUBIC
 constexpr double kRescale = 1.0 / 255.0;
 
 absl::Status Unsupported(const std::string& message) {
-  return absl::InvalidArgumentError("preprocessor_config.json: " + message);
+  return absl::InvalidArgumentError(message);
 }
 
 // The processor's class, or empty where the file does not say.
@@ -139,9 +139,15 @@ absl::StatusOr<ImageProcessor> ParseImageProcessor(const Json& config) {
   if (!config.is_object()) return Unsupported("expected an object");
   const std::string type = ProcessorType(config);
   const bool siglip = type.starts_with("Siglip");
-  if (!siglip && !type.empty() && !type.starts_with("CLIP")) {
-    return Unsupported(fmt::format(
-        "'{}' is not supported, only CLIPImageProcessor and SiglipImageProcessor", type));
+  const bool llava = type.starts_with("LlavaImageProcessor");  // CLIP's with padding, if asked for
+  if (!siglip && !llava && !type.empty() && !type.starts_with("CLIP")) {
+    return Unsupported(fmt::format("'{}' is not supported, only CLIPImageProcessor, "
+                                   "SiglipImageProcessor and LlavaImageProcessor",
+                                   type));
+  }
+  if (llava && config.value("do_pad", Json(false)) != Json(false)) {
+    return Unsupported(
+        fmt::format("do_pad is {}, only false is supported", config["do_pad"].dump()));
   }
   for (const char* key : {"do_resize", "do_rescale", "do_normalize"}) {
     RETURN_IF_ERROR(RequireTrue(config, key));

@@ -1,5 +1,5 @@
 // From a picture to what the vision encoder takes: square, resized, normalised. All of it is data
-// read from a checkpoint's preprocessor_config.json, and equals transformers' CLIPImageProcessor
+// read from a checkpoint (ReadProcessorConfig), and equals transformers' CLIPImageProcessor
 // and SiglipImageProcessor bit for bit up to the uint8 picture.
 #pragma once
 
@@ -31,9 +31,9 @@ struct ImageProcessor {
   bool operator==(const ImageProcessor&) const = default;
 };
 
-// Reads `preprocessor_config.json`. INVALID_ARGUMENT, naming the key, for another processor's file
-// or for steps that the two processors do not have.
-absl::StatusOr<ImageProcessor> ParseImageProcessor(const nlohmann::json& preprocessor_config);
+// Reads a processor's settings (ReadProcessorConfig). INVALID_ARGUMENT, naming the key, for another
+// processor's or for steps that the two processors do not have.
+absl::StatusOr<ImageProcessor> ParseImageProcessor(const nlohmann::json& settings);
 
 // uint8 [size, size, 3]. A thin strip costs no more than its pixels: neither its square nor its
 // cut-off ends are stored. `cancellation`: as in ResizeBicubic().

@@ -14,11 +14,20 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Its names in transformers 4 and 5, by what computes.
+constexpr const char* kNames[] = {"Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast",
+                                  "Qwen2VLImageProcessorPil"};
+// What the class has where a file is silent.
+constexpr NativeSize kClassDefaults = {.patch_size = 14,
+                                       .merge = 2,
+                                       .frames = 2,
+                                       .min_pixels = 56 * 56,
+                                       .max_pixels = 28 * 28 * 1280};
 constexpr int kMaxAspect = 200;
 constexpr int64_t kMaxPixels = int64_t{1} << 28;
 
 absl::Status Unsupported(const std::string& message) {
-  return absl::InvalidArgumentError("preprocessor_config.json: " + message);
+  return absl::InvalidArgumentError(message);
 }
 
 absl::Status ReadInteger(const Json& config, const char* key, int64_t least, int64_t most,
@@ -55,25 +64,28 @@ int64_t NativeSize::longest_side() const {
 
 absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {
   if (!config.is_object()) return Unsupported("expected an object");
-  const Json type = config.value("image_processor_type", Json("Qwen2VLImageProcessor"));
-  if (type != "Qwen2VLImageProcessor" && type != "Qwen2VLImageProcessorFast") {
-    return Unsupported(
-        fmt::format("image_processor_type is {}, only Qwen2VLImageProcessor and "
-                    "Qwen2VLImageProcessorFast are supported",
-                    type.dump()));
+  const Json type = config.value("image_processor_type", Json(kNames[0]));
+  if (std::find(std::begin(kNames), std::end(kNames), type) == std::end(kNames)) {
+    return Unsupported(fmt::format("image_processor_type is {}, only {} are supported", type.dump(),
+                                   fmt::join(kNames, ", ")));
   }
   NativeProcessor processor;
-  Json colours =
-      config;  // the steps that it shares with SigLIP's, which has the same defaults of colours
-  colours["image_processor_type"] = "SiglipImageProcessor";
-  colours.erase("size");
+  Json colours = config;  // the steps and defaults that it shares with CLIP's
+  colours.erase("image_processor_type");
+  for (const char* key : {"size", "do_center_crop", "crop_size"}) colours.erase(key);
   ASSIGN_OR_RETURN(processor.colours, ParseImageProcessor(colours));
 
   NativeSize& size = processor.size;
+  size = kClassDefaults;
   RETURN_IF_ERROR(ReadSize(config, "patch_size", 256, size.patch_size));
   RETURN_IF_ERROR(ReadSize(config, "merge_size", 16, size.merge));
   RETURN_IF_ERROR(ReadSize(config, "temporal_patch_size", 16, size.frames));
-  if (config.contains("size") && config["size"].is_object()) {  // areas, whatever their names say
+  if (config.contains("size")) {  // areas, whatever their names say
+    for (const char* key : {"shortest_edge", "longest_edge"}) {
+      if (config["size"].is_object() && config["size"].contains(key)) continue;
+      return Unsupported(fmt::format("size is {}, expected shortest_edge and longest_edge",
+                                     config["size"].dump()));
+    }
     RETURN_IF_ERROR(ReadInteger(config["size"], "shortest_edge", 1, kMaxPixels, size.min_pixels));
     RETURN_IF_ERROR(ReadInteger(config["size"], "longest_edge", 1, kMaxPixels, size.max_pixels));
   }

@@ -1,5 +1,5 @@
 // Pictures that keep their shape: the size they are resized to and the order of their patches. All
-// numbers are data read from a checkpoint's preprocessor_config.json; sizes equal those of
+// numbers are data read from a checkpoint (ReadProcessorConfig); sizes equal those of
 // transformers' Qwen2VLImageProcessor.
 #pragma once
 
@@ -28,14 +28,14 @@ struct NativeSize {
   bool operator==(const NativeSize&) const = default;
 };
 
-// Reads `preprocessor_config.json` of Qwen2VLImageProcessor and its fast twin, colours included.
-// INVALID_ARGUMENT, naming the key, for another processor's file or for steps that it does not
-// have.
+// Reads the settings of Qwen2VLImageProcessor and its twins (ReadProcessorConfig), colours included;
+// what they leave out is as in that class. INVALID_ARGUMENT, naming the key, for another processor's
+// or for steps that it does not have.
 struct NativeProcessor {
   NativeSize size;
   ImageProcessor colours;  // mean and std
 };
-absl::StatusOr<NativeProcessor> ParseNativeProcessor(const nlohmann::json& preprocessor_config);
+absl::StatusOr<NativeProcessor> ParseNativeProcessor(const nlohmann::json& settings);
 
 // Patches of a picture.
 struct PatchGrid {

@@ -1,7 +1,9 @@
 #include "engine/input/picture_preparer.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "engine/input/orientation.h"
 #include "engine/input/resize.h"
 #include "engine/input/views.h"
 #include "engine/sha256.h"
@@ -13,6 +15,7 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
                                                   std::optional<int32_t> max_tokens) const {
   PicturePlan plan;
   ASSIGN_OR_RETURN(plan.header, ReadImageHeader(image.bytes, image.mime_type, limits_));
+  if (format_.upright) plan.orientation = ReadOrientation(image.bytes);
   if (format_.native) {
     RETURN_IF_ERROR(PlanShape(max_tokens, plan));
   } else {
@@ -26,7 +29,7 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
 
 absl::Status PicturePreparer::PlanShape(std::optional<int32_t> max_tokens,
                                         PicturePlan& plan) const {
-  const ImageHeader& found = plan.header;
+  const ImageSize found = UprightSize({plan.header.width, plan.header.height}, plan.orientation);
   ASSIGN_OR_RETURN(plan.grid, FitGrid(found.width, found.height, *format_.native));
   NativeSize bounded = *format_.native;
   for (const int64_t tokens : {int64_t{max_tokens_}, int64_t{max_tokens.value_or(0)}}) {
@@ -62,16 +65,19 @@ void PicturePreparer::PlanMemory(PicturePlan& plan) const {
   constexpr int64_t kColours = 3;
   constexpr int64_t kFloats = kColours * sizeof(float);
   plan.patch_bytes = kFloats * seen;
-  const int64_t resizing = kColours * (plan.header.pixels() + width * plan.header.height + fitted);
-  plan.transient_bytes =
-      std::max({plan.header.decoding_bytes, resizing, (kColours + copies * kFloats) * fitted});
+  const ImageSize upright = UprightSize({plan.header.width, plan.header.height}, plan.orientation);
+  const int64_t turning = kColours * 2 * plan.header.pixels();
+  const int64_t resizing = kColours * (plan.header.pixels() + width * upright.height + fitted);
+  plan.transient_bytes = std::max({plan.header.decoding_bytes, plan.orientation == 1 ? 0 : turning,
+                                   resizing, (kColours + copies * kFloats) * fitted});
 }
 
 absl::StatusOr<Image> PicturePreparer::Fitted(const EncodedImage& image, const PicturePlan& plan,
                                               ImageMode mode,
                                               const Cancellation& cancellation) const {
-  ASSIGN_OR_RETURN(const Image decoded,
+  ASSIGN_OR_RETURN(Image decoded,
                    DecodeImage(image.bytes, image.mime_type, limits_, cancellation));
+  decoded = TurnUpright(std::move(decoded), plan.orientation);
   const int patch = format_.patch_size;
   Image fitted = format_.native ? ResizeBicubic(decoded, plan.grid.cols * patch,
                                                 plan.grid.rows * patch, cancellation)

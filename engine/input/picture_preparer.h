@@ -26,6 +26,7 @@ struct PictureFormat {
   std::vector<int> scales = {
       1};        // in which the encoder sees it; the last one is the processor's size
   int rows = 0;  // that a square picture takes in the language model
+  bool upright = false;  // turned as the file's orientation tag says (TurnUpright)
   std::optional<NativeSize> native;  // pictures keep their shape; none: all become square
   std::optional<int32_t>
       token;  // stands for pictures among token ids; none: prompts are cut at pictures
@@ -34,6 +35,7 @@ struct PictureFormat {
 // What a picture takes, before it is decoded.
 struct PicturePlan {
   ImageHeader header;
+  int orientation = 1;   // by which the decoded picture is turned (TurnUpright)
   int32_t rows = 0;      // in the language model
   PatchGrid grid;        // of one view
   PatchGrid tokens;      // rows in their lines and columns, for pictures that keep their shape

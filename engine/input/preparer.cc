@@ -44,6 +44,12 @@ std::vector<PlacedText> TextsOf(const Input& input) {
   return texts;
 }
 
+// The field that the prompt's text or ids stand in.
+std::string PromptField(const Input& input) {
+  if (std::holds_alternative<RawPrompt>(input)) return "raw_prompt.text";
+  return std::holds_alternative<TokenPrompt>(input) ? "token_prompt.ids" : "conversation";
+}
+
 // The conversation as the prompt builder takes it: pictures by number.
 std::vector<PromptMessage> NumberImages(const std::vector<Message>& messages) {
   std::vector<PromptMessage> numbered;
@@ -157,6 +163,22 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
                           fmt::format("id {} is not in the vocabulary of {}", id,
                                       tokenizer_.vocabulary()));
     }
+  }
+  return absl::OkStatus();
+}
+
+// A tokenizer may know tokens that the model has no row for.
+absl::Status Preparer::CheckRows(const Request& request, const std::vector<int32_t>& ids) const {
+  if (limits_.vocabulary == 0) return absl::OkStatus();
+  for (const int32_t id : ids) {
+    if (id < limits_.vocabulary) continue;  // kImagePlaceholder, too
+    const std::string text(tokenizer_.TokenBytes(id));
+    const bool whole = ValidateUtf8(text).ok();
+    return InvalidField(PromptField(request.input),
+                        fmt::format("holds token {}{}, for which the model has no row: its "
+                                    "vocabulary has {}",
+                                    id, whole ? fmt::format(" (\"{}\")", text) : "",
+                                    limits_.vocabulary));
   }
   return absl::OkStatus();
 }
@@ -276,6 +298,7 @@ absl::StatusOr<PromptPlan> Preparer::Plan(const Request& request) const {
   PromptPlan plan;
   ASSIGN_OR_RETURN(plan.pictures, PlanPictures(request));
   ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plan.pictures));
+  RETURN_IF_ERROR(CheckRows(request, ids));
   plan.prompt = Expand(std::move(ids), plan.pictures);
   const PreparedPrompt& prompt = plan.prompt;
   if (prompt.spans.size() != plan.pictures.size()) {

@@ -20,6 +20,7 @@ struct InputLimits {
   ImageLimits image;
   int32_t max_context = 0;
   int32_t max_image_tokens = 0;  // rows of a picture whose size is free, at most; 0: the model's own limit
+  int32_t vocabulary = 0;        // ids below it have a row in the model; 0: all of the tokenizer's
   int64_t max_work = 3 * ImageLimits().max_work;  // of a request's pictures (ImageHeader::work)
 };
 
@@ -58,6 +59,7 @@ class Preparer {
   absl::StatusOr<std::vector<int32_t>> WithPlaceholders(const TokenPrompt& prompt,
                                                         const Plans& plans) const;
   absl::Status CheckTokenIds(const TokenPrompt& prompt) const;
+  absl::Status CheckRows(const Request& request, const std::vector<int32_t>& ids) const;
   PreparedPrompt Expand(std::vector<int32_t> ids, const Plans& plans) const;
 
   const Tokenizer& tokenizer_;

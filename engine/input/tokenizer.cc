@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "engine/check.h"
+#include "engine/checkpoint/presence.h"
 #include "engine/input/detokenizer.h"
 #include "engine/input/sentencepiece_tokenizer.h"
 #include "engine/input/tiktoken_ranks.h"
@@ -19,20 +22,33 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The first by name of the files "*.tiktoken"; empty for none.
+fs::path FindRanks(const fs::path& directory) {
+  fs::path first;
+  std::error_code ignored;  // where the directory cannot be listed, its other files tell
+  for (const auto& file : fs::directory_iterator(directory, ignored)) {
+    if (file.path().extension() != ".tiktoken") continue;
+    if (first.empty() || file.path() < first) first = file.path();
+  }
+  return first;
+}
+
 absl::StatusOr<TokenizerParts> ReadParts(const fs::path& directory, TokenizerClass wanted) {
+  std::vector<std::string> there;
+  for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model"}) {
+    ASSIGN_OR_RETURN(const bool found, IsThere(directory / name));
+    if (found) there.push_back(name);
+  }
   const auto has = [&](const char* name) {
-    std::error_code ignored;
-    return fs::exists(directory / name, ignored);
+    return std::find(there.begin(), there.end(), name) != there.end();
   };
   ASSIGN_OR_RETURN(TokenizerConfig config, ReadTokenizerConfig(directory));
   const auto read_json = [&] { return ReadTokenizerJson(directory / "tokenizer.json", config); };
   if (wanted != TokenizerClass::kSlow && has("tokenizer.json")) return read_json();
   if (has("vocab.json") && has("merges.txt"))
     return ReadVocabAndMerges(directory, std::move(config));
-  std::error_code error;
-  for (const auto& file : fs::directory_iterator(directory, error)) {
-    if (file.path().extension() == ".tiktoken")
-      return ReadTiktokenRanks(file.path(), std::move(config));
+  if (const fs::path ranks = FindRanks(directory); !ranks.empty()) {
+    return ReadTiktokenRanks(ranks, std::move(config));
   }
   if (has("tokenizer.model")) {
     return ReadSentencePieceTokenizer(directory / "tokenizer.model", std::move(config),

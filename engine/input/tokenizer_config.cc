@@ -7,6 +7,7 @@
 #include <system_error>
 #include <utility>
 
+#include "engine/checkpoint/presence.h"
 #include "engine/input/tokenizer_files.h"
 #include "engine/status.h"
 
@@ -17,8 +18,8 @@ using nlohmann::json;
 
 // The object in `path`, an empty one if there is no such file.
 absl::StatusOr<json> ReadObject(const std::filesystem::path& path) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return json::object();
+  ASSIGN_OR_RETURN(const bool there, IsThere(path));
+  if (!there) return json::object();
   ASSIGN_OR_RETURN(json value, ReadJsonFile(path));
   if (value.is_object()) return value;
   return absl::InvalidArgumentError(fmt::format("{}: must be an object", path.string()));

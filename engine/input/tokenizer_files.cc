@@ -2,32 +2,27 @@
 
 #include <fmt/format.h>
 
-#include <fstream>
 #include <utility>
 
+#include "engine/checkpoint/mapped_file.h"
 #include "engine/status.h"
 
 namespace tessera {
 namespace {
 
-constexpr std::streamoff kMaxFileBytes = 256LL << 20;
+constexpr size_t kMaxFileBytes = size_t{256} << 20;
 
 }  // namespace
 
 absl::StatusOr<std::string> ReadTextFile(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-  if (size < 0) return absl::NotFoundError(fmt::format("{}: cannot be read", path.string()));
-  if (size > kMaxFileBytes) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<MappedFile> file, MappedFile::Open(path));
+  if (file->bytes().size() > kMaxFileBytes) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} bytes are more than the {} a tokenizer's file may have", path.string(),
-                    size, kMaxFileBytes));
+                    file->bytes().size(), kMaxFileBytes));
   }
-  std::string text(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(text.data(), size)) {
-    return absl::DataLossError(fmt::format("{}: ends before its {} bytes", path.string(), size));
-  }
+  std::string text(file->bytes());
+  RETURN_IF_ERROR(file->CheckUnchanged());
   return text;
 }
 

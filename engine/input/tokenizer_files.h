@@ -11,7 +11,7 @@
 
 namespace tessera {
 
-// NotFound where the file cannot be opened, InvalidArgument where it is larger than 256 MiB.
+// Errors as MappedFile::Open; InvalidArgument where the file is larger than 256 MiB.
 absl::StatusOr<std::string> ReadTextFile(const std::filesystem::path& path);
 
 // `value` as a token id, 0 to kMaxTokenId; InvalidArgument names `what`.

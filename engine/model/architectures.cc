@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/checkpoint/presence.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/unused_keys.h"
 #include "engine/status.h"
@@ -43,13 +44,27 @@ absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, std::string_v
   return spec;
 }
 
+// What an adapter's directory lacks; empty for other directories.
+std::string AdapterHint(const std::filesystem::path& directory) {
+  for (const char* file : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}) {
+    if (std::error_code ignored; std::filesystem::exists(directory / file, ignored)) {
+      return fmt::format(
+          "; {} makes it an adapter: LLaVA-MoLE's says its routing and alpha in mole.json or under "
+          "\"mole\" of adapter_config.json, LLaVA's LoRA brings a config.json of model_type \"llava\"",
+          file);
+    }
+  }
+  return "";
+}
+
 absl::StatusOr<ModelSpec> ReadMarkedRelease(const ModelDirectories& directories) {
   std::string known;
   for (const Architecture& architecture : kArchitectures) {
     for (const ReleaseMark& mark : architecture.marks) {
       const std::filesystem::path path = directories.model / mark.file;
       known += fmt::format(", nor is {} with \"{}\"", mark.file, mark.key);
-      if (std::error_code ignored; !std::filesystem::exists(path, ignored)) continue;
+      ASSIGN_OR_RETURN(const bool there, IsThere(path));
+      if (!there) continue;
       ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
       JsonFields config(json, path.string());
       if (config.Has(std::string(mark.key))) {
@@ -57,8 +72,9 @@ absl::StatusOr<ModelSpec> ReadMarkedRelease(const ModelDirectories& directories)
       }
     }
   }
-  return absl::NotFoundError(fmt::format("{} is not there{}",
-                                         (directories.model / "config.json").string(), known));
+  return absl::NotFoundError(fmt::format("{} is not there{}{}",
+                                         (directories.model / "config.json").string(), known,
+                                         AdapterHint(directories.model)));
 }
 
 }  // namespace
@@ -67,9 +83,8 @@ std::span<const Architecture> Architectures() { return kArchitectures; }
 
 absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories) {
   const std::filesystem::path path = directories.model / "config.json";
-  if (std::error_code ignored; !std::filesystem::exists(path, ignored)) {
-    return ReadMarkedRelease(directories);
-  }
+  ASSIGN_OR_RETURN(const bool there, IsThere(path));
+  if (!there) return ReadMarkedRelease(directories);
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
   JsonFields config(json, path.string());
   const std::string model_type = config.String("model_type");

@@ -209,6 +209,7 @@ struct ModelSpec {
   std::vector<ProjectorSpec> tap_projectors;  // one per tap of the vision encoder
   ImageProcessor image_processor;
   ImageMode image_mode = ImageMode::kPad;
+  bool upright_pictures = false;  // the family's code turns pictures as their files' orientation tag says; others take them as stored
   PromptFormat prompt_format = PromptFormat::kPhi;
   RepetitionSpec repetition;
   bool stops_at_turn_end = true;  // the text that ends an assistant's turn ends an answer, not only end tokens

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/input/processor_config.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/unused_keys.h"
 #include "engine/status.h"
@@ -123,7 +124,8 @@ void CompareRepeated(JsonFields& config, const VisionSpec& spec, const TowerFami
 
 absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
   const fs::path path = dir / "config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
+  ASSIGN_OR_RETURN(const nlohmann::json json,
+                   ReadJsonFile(path, "it would say the vision tower's geometry"));
   JsonFields config(json, path.string());
   const std::string type = config.String("model_type");
   RETURN_IF_ERROR(config.status());
@@ -166,17 +168,17 @@ absl::StatusOr<VisionTower> ReadVisionTower(JsonFields& vision_config, std::stri
   }
   RETURN_IF_ERROR(vision_config.status());
 
-  const fs::path path = dir / "preprocessor_config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
-  auto processor = ParseImageProcessor(json);
-  if (!processor.ok()) return Annotate(processor.status(), path.string());
+  ASSIGN_OR_RETURN(const ProcessorConfig config, ReadProcessorConfig(dir, "the vision tower"));
+  auto processor = ParseImageProcessor(config.settings);
+  if (!processor.ok()) return Annotate(processor.status(), config.place);
   tower.processor = *std::move(processor);
-  WarnOfUnread(JsonFields(json, path.string()), ProcessorKeys(),
+  tower.warnings = config.warnings;
+  WarnOfUnread(JsonFields(config.settings, config.place), ProcessorKeys(),
                tower.processor.unpadded == ImageMode::kStretch ? "siglip" : "clip", tower.warnings);
   if (tower.processor.size != tower.spec.image_size) {
     return absl::InvalidArgumentError(
         fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",
-                    path.string(), tower.processor.size, tower.spec.image_size));
+                    config.place, tower.processor.size, tower.spec.image_size));
   }
   return tower;
 }

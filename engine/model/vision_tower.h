@@ -21,12 +21,12 @@ struct VisionTower {
 };
 
 // `dir` holds config.json (a CLIP or SigLIP vision model's, or a whole CLIP's or SigLIP's with
-// vision_config) and preprocessor_config.json. An empty `dir` means the published geometry of
+// vision_config) and the image processor's settings (ReadProcessorConfig). An empty `dir` means the published geometry of
 // `name`; UNIMPLEMENTED for a name that is not in the table.
 absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name,
                                             const std::filesystem::path& dir);
 
-// The same from a vision model's fields and `dir`'s preprocessor_config.json. Fields that are
+// The same from a vision model's fields and `dir`'s image processor. Fields that are
 // missing have the defaults of transformers' CLIPVisionConfig and SiglipVisionConfig. `otherwise`:
 // the model_type where the fields name none.
 absl::StatusOr<VisionTower> ReadVisionTower(JsonFields& vision_config, std::string_view otherwise,

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "engine/checkpoint/lora.h"
+#include "engine/checkpoint/presence.h"
 #include "engine/checkpoint/tensor_files.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
@@ -29,11 +30,6 @@ VisionKeys LlavaVisionKeys() {
   return keys;
 }
 
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::exists(path, ignored);
-}
-
 bool HasTensors(const fs::path& dir) { return !absl::IsNotFound(FindTensorFiles(dir).status()); }
 
 // A whole language model; old files hold the rotary frequencies, too.
@@ -42,13 +38,23 @@ CheckpointPart WholeModel(const fs::path& dir) {
 }
 
 absl::Status AddLora(const fs::path& dir, ModelSpec& spec) {
-  if (const fs::path trained = dir / "non_lora_trainables.bin"; Exists(trained)) {
+  const fs::path trained = dir / "non_lora_trainables.bin";
+  ASSIGN_OR_RETURN(const bool has_trained, IsThere(trained));
+  if (has_trained) {
     spec.parts.push_back(
         {trained,
          {{"base_model.", ""}, {"model.model.", "model."}, {"model.lm_head.", "lm_head."}}});
   }
   const fs::path safetensors = dir / "adapter_model.safetensors";
-  CheckpointPart adapter{Exists(safetensors) ? safetensors : dir / "adapter_model.bin",
+  ASSIGN_OR_RETURN(const bool has_safetensors, IsThere(safetensors));
+  ASSIGN_OR_RETURN(const bool has_bin, IsThere(dir / "adapter_model.bin"));
+  if (!has_safetensors && !has_bin) {
+    return absl::NotFoundError(
+        fmt::format("{}: adapter_config.json makes it a LoRA, but neither adapter_model.safetensors "
+                    "nor adapter_model.bin, which would hold its tensors, is there",
+                    dir.string()));
+  }
+  CheckpointPart adapter{has_safetensors ? safetensors : dir / "adapter_model.bin",
                          {{"base_model.model.", ""}}};
   ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(dir / "adapter_config.json"));
   JsonFields config(json, (dir / "adapter_config.json").string());
@@ -62,8 +68,9 @@ absl::Status AddLora(const fs::path& dir, ModelSpec& spec) {
 // it holds nothing but mm_projector.bin (which also lies beside whole models).
 absl::Status AddLanguageModel(const ModelDirectories& directories, ModelSpec& spec) {
   const fs::path& dir = directories.model;
-  const bool lora = Exists(dir / "adapter_config.json");
-  const bool projector = !lora && Exists(dir / "mm_projector.bin") && !HasTensors(dir);
+  ASSIGN_OR_RETURN(const bool lora, IsThere(dir / "adapter_config.json"));
+  ASSIGN_OR_RETURN(const bool has_projector, IsThere(dir / "mm_projector.bin"));
+  const bool projector = !lora && has_projector && !HasTensors(dir);
   if (!lora && !projector) {
     spec.parts.push_back(WholeModel(dir));
     return absl::OkStatus();

@@ -132,6 +132,7 @@ absl::Status ReadVision(const VisionTowerDir& dir, ModelSpec& spec) {
   spec.vision->prefix = "vision_model.";
   spec.vision->run_layers = spec.vision->layers;
   spec.image_processor = tower.processor;
+  spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   spec.image_mode = ImageMode::kPad;
   spec.projector.layers = {"in_adaptor.projector.0", "in_adaptor.projector.2"};
   spec.projector.edges = {"in_adaptor.visual_start_token", "in_adaptor.visual_end_token"};
@@ -148,7 +149,7 @@ absl::StatusOr<ModelSpec> ReadLlavaMole(JsonFields& config, const ModelDirectori
                     directories.model.string()));
   }
   const fs::path base_path = directories.base / "config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(base_path));
+  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(base_path, "it would describe the base model that --base names"));
   JsonFields base(json, base_path.string());
   if (base.StringOr("model_type", "") != "llama") {
     base.Refuse("model_type", "a LLaVA-MoLE release needs a llama as its base");

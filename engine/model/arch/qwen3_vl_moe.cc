@@ -1,8 +1,11 @@
 // Qwen3-VL-MoE in its published layout (Qwen3VLMoeForConditionalGeneration of transformers 4.57):
 // Qwen3-MoE's decoder under positions with three axes, and a vision encoder for pictures of any
 // shape whose features enter at several depths.
+#include <fmt/format.h>
+
 #include <cmath>
 
+#include "engine/input/processor_config.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
@@ -78,7 +81,7 @@ VisionSpec ReadTower(JsonFields& config, const NativeSize& size, int decoder_wid
   }
   const auto agrees = [&](const char* key, int64_t fallback, int64_t preprocessor) {
     if (vision.IntOr(key, fallback, 1, 1 << 16) != preprocessor) {
-      vision.Refuse(key, "differs from preprocessor_config.json");
+      vision.Refuse(key, fmt::format("the image processor has {}", preprocessor));
     }
   };
   agrees("patch_size", 16, size.patch_size);
@@ -112,11 +115,11 @@ ProjectorSpec Merger(const std::string& prefix, bool norm_joined) {
 
 absl::StatusOr<NativeProcessor> ReadProcessor(const std::filesystem::path& dir,
                                               std::vector<std::string>& warnings) {
-  const std::filesystem::path path = dir / "preprocessor_config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(path));
-  auto processor = ParseNativeProcessor(json);
-  if (!processor.ok()) return Annotate(processor.status(), path.string());
-  WarnOfUnread(JsonFields(json, path.string()), ProcessorKeys(), "qwen2_vl", warnings);
+  ASSIGN_OR_RETURN(const ProcessorConfig config, ReadProcessorConfig(dir, "Qwen3-VL"));
+  auto processor = ParseNativeProcessor(config.settings);
+  if (!processor.ok()) return Annotate(processor.status(), config.place);
+  warnings.insert(warnings.end(), config.warnings.begin(), config.warnings.end());
+  WarnOfUnread(JsonFields(config.settings, config.place), ProcessorKeys(), "qwen2_vl", warnings);
   return processor;
 }
 
@@ -129,6 +132,7 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   ASSIGN_OR_RETURN(const NativeProcessor processor,
                    ReadProcessor(directories.model, spec.warnings));
   spec.image_processor = processor.colours;
+  spec.upright_pictures = true;
   spec.vision = ReadTower(config, processor.size, spec.decoder.hidden, spec.decoder.layers);
   spec.projector = Merger("visual.merger.", /*norm_joined=*/false);
   for (size_t i = 0; i < spec.vision->taps.size(); ++i) {

@@ -13,6 +13,7 @@
 namespace tessera {
 namespace {
 
+namespace fs = std::filesystem;
 using testing::PickledTensor;
 using testing::WriteFile;
 
@@ -75,6 +76,32 @@ TEST_F(TensorFilesTest, TheFirstOfTheKnownNamesCounts) {
   Touch("model.safetensors.index.json");
   EXPECT_EQ(Find(), Names{"model.safetensors.index.json"});
   EXPECT_EQ(FindTensorFiles(Path("two.pt"))->files[0], Path("two.pt")) << "a file is itself";
+}
+
+TEST_F(TensorFilesTest, AStaleIndexIsPassedOver) {
+  constexpr char kIndex[] = R"({"weight_map":{"a":"model-00001-of-00002.safetensors",
+                                              "b":"model-00002-of-00002.safetensors"}})";
+  const fs::path index = Path("model.safetensors.index.json");
+  WriteFile(index, kIndex);
+  const absl::Status alone = Checkpoint::Open({{directory_.path()}}).status();
+  EXPECT_NE(StatusMessage(alone).find("model-00001-of-00002.safetensors is not there; it would hold "
+                                      "tensors that " +
+                                      index.string()),
+            std::string::npos)
+      << alone;
+  for (const char* whole : {"pytorch_model.bin", "model.safetensors"}) {
+    Touch(whole);
+    const auto found = FindTensorFiles(directory_.path());
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->files, std::vector{Path(whole)});
+    EXPECT_TRUE(found->promised.empty());
+    EXPECT_EQ(found->warnings,
+              std::vector{index.string() + " names files that are not there: " + whole + " is read"});
+  }
+  Touch("model-00002-of-00002.safetensors");
+  EXPECT_EQ(FindTensorFiles(directory_.path())->files[0], Path("model.safetensors")) << "some are";
+  fs::remove(Path("model.safetensors"));
+  EXPECT_EQ(FindTensorFiles(directory_.path())->files.size(), 2u) << "a download that is not done";
 }
 
 TEST_F(TensorFilesTest, WindowsOfArchivesAreTakenRowMajor) {

@@ -105,12 +105,25 @@ TEST(NativeSizeTest, ReadsThePublishedProcessor) {
   EXPECT_EQ(ParseNativeProcessor(own)->size.max_pixels, 4096);
 }
 
+TEST(NativeSizeTest, WhatIsLeftOutIsAsInTheClass) {
+  const auto processor = ParseNativeProcessor(Json::object());
+  ASSERT_TRUE(processor.ok()) << processor.status();
+  EXPECT_EQ(processor->size.patch_size, 14);
+  EXPECT_EQ(processor->size.merge, 2);
+  EXPECT_EQ(processor->size.frames, 2);
+  EXPECT_EQ(processor->size.min_pixels, 3136);
+  EXPECT_EQ(processor->size.max_pixels, 1003520);
+  EXPECT_EQ(processor->colours.mean[0], 0.48145466f);
+  EXPECT_EQ(processor->colours.std[2], 0.27577711f);
+}
+
 TEST(NativeSizeTest, RefusesWhatItCannotDo) {
   const std::pair<Json, const char*> cases[] = {
       {{{"image_processor_type", "CLIPImageProcessor"}}, "image_processor_type"},
       {{{"patch_size", 0}}, "patch_size is 0"},
       {{{"merge_size", "2"}}, "merge_size is \"2\""},
       {{{"size", {{"longest_edge", 1024}, {"shortest_edge", 2048}}}}, "at least 2048"},
+      {{{"size", {{"longest_edge", 1024}}}}, "expected shortest_edge"},
       {{{"max_pixels", 100}, {"min_pixels", 1}}, "for one token"},
       {{{"image_std", {0.5, 0.0, 0.5}}}, "image_std"},
       {{{"do_resize", false}}, "do_resize"},

@@ -157,7 +157,10 @@ TEST_F(LlavaMoleTest, ADirectoryWithoutAMarkIsNoRelease) {
   config.erase("mole");
   const absl::Status status = ReadPeft(config).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
-  EXPECT_NE(StatusMessage(status).find("mole.json"), std::string_view::npos) << status;
+  EXPECT_NE(StatusMessage(status).find("adapter_config.json makes it an adapter: LLaVA-MoLE's says "
+                                       "its routing and alpha in mole.json"),
+            std::string_view::npos)
+      << status;
 }
 
 TEST_F(LlavaMoleTest, NeedsARouterAndExperts) {
