@@ -30,6 +30,7 @@ from server import DRAIN_SECONDS, ROOT, Server, fetch, parse
 HERE = pathlib.Path(__file__).resolve().parent
 REQUESTS = 100
 SETTLE = 10.0
+UNATTACKED_SECONDS = 60  # that the victim may take; under an attack four times what it took, and at least
 VICTIM_SECONDS = 15
 SLACK_BYTES = 64 << 20
 MEMORY_GAUGE = "tessera_request_memory_bytes"
@@ -53,10 +54,11 @@ def quantile(values, q):
 class Watch(threading.Thread):
     """Asks for health and metrics in turn, by a new connection each time, until stop() and at least 100 times each."""
 
-    def __init__(self, server, asks):
+    def __init__(self, server, asks, seconds):
         super().__init__()
         self.server = server
         self.asks = asks
+        self.deadline = time.monotonic() + seconds
         self.stopping = threading.Event()
         self.times = {"/healthz": [], "/metrics": []}
         self.failures = []
@@ -65,8 +67,7 @@ class Watch(threading.Thread):
         self.start()
 
     def run(self):
-        deadline = time.monotonic() + VICTIM_SECONDS
-        while time.monotonic() < deadline and self.server.alive():
+        while time.monotonic() < self.deadline and self.server.alive():
             if self.stopping.is_set() and min(map(len, self.times.values())) >= self.asks:
                 break
             for path in self.times:
@@ -93,7 +94,7 @@ class Watch(threading.Thread):
         return 1000 * max((quantile(times, 0.99) for times in self.times.values() if times), default=float("inf"))
 
 
-def run_victim(server, binaries, seed):
+def run_victim(server, binaries, seed, seconds):
     """The figures of `tessera bench`, or None when it has not ended in time. Another seed, other prompts."""
     command = [
         *(binaries / "tessera", "bench", "--address", server.grpc, "--json", "-"),
@@ -101,7 +102,7 @@ def run_victim(server, binaries, seed):
         *("--prompt-tokens", "32", "--max-tokens", "4", "--seed", str(seed)),
     ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=VICTIM_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         return json.loads(done.stdout)
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
         return None
@@ -139,6 +140,7 @@ class Harness:
         self.lasts = lasts  # seconds that each attack lasts at least
         self.server = None
         self.victims = 0
+        self.victim_seconds = UNATTACKED_SECONDS
         self.passed = 0
         self.failed = 0
 
@@ -161,15 +163,17 @@ class Harness:
 
     def run_victim(self):
         self.victims += 1
-        return run_victim(self.server, self.binaries, self.victims)
+        return run_victim(self.server, self.binaries, self.victims, self.victim_seconds)
 
     def measure_unattacked(self):
-        watch = Watch(self.server, REQUESTS)
+        self.victim_seconds = UNATTACKED_SECONDS
+        watch = Watch(self.server, REQUESTS, self.victim_seconds)
         victim = self.run_victim()
         watch.finish()
         if victim is None or victim["completed"] != REQUESTS:
             raise SystemExit("the victim is not served without an attack either")
         self.unattacked = victim
+        self.victim_seconds = max(VICTIM_SECONDS, 4 * victim["duration"])
         self.unattacked_http = watch.p99_ms()
         print(
             f"unattacked: first token p50 {victim['p50_ttft_ms']:.1f} ms, p99 {victim['p99_ttft_ms']:.1f} ms; "
@@ -185,7 +189,7 @@ class Harness:
     def attack(self, name, attacker):
         """`attacker` has end()."""
         start = time.monotonic()
-        watch = Watch(self.server, REQUESTS)
+        watch = Watch(self.server, REQUESTS, self.victim_seconds + self.lasts)
         victim = self.run_victim()
         while victim and self.lasts > time.monotonic() - start:
             time.sleep(0.1)
@@ -206,7 +210,7 @@ class Harness:
 
     def judge_victim(self, victim):
         if victim is None:
-            return [f"the victim was not served within {VICTIM_SECONDS} s"]
+            return [f"the victim was not served within {self.victim_seconds:.0f} s"]
         if victim["completed"] != REQUESTS:
             return [f"only {victim['completed']} of the victim's {REQUESTS} requests succeeded: {victim['statuses']}"]
         faults = self.judge_times(victim, self.unattacked)
