@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/cpu/processors.h"
 #include "engine/status.h"
 
 namespace tessera {
