@@ -36,7 +36,8 @@ class ModelEngine final : public Engine {
         model_(std::move(model)),
         options_(options),
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
-                  {options.max_images, {}, model_->info.max_context, options.max_image_tokens}),
+                  {options.max_images, {}, model_->info.max_context, options.max_image_tokens,
+                   model_->info.vocabulary}),
         gate_(options.max_waiting, options.max_inflight_bytes),
         telemetry_(options.routing_telemetry.value_or(UsualRoutingTelemetry(
                        model_->info.moe_layers, model_->info.experts)),

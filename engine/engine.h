@@ -31,6 +31,7 @@ struct ModelOptions {
   // Experts drop the tokens that the reference's drop where a config bounds their capacity. Prompts are then computed whole and no
   // prefix is reused.
   bool emulate_capacity = false;
+  std::vector<std::string> served_names;  // what requests may call it; none: DefaultModelName()
 };
 
 // What bounds the engine. Every limit is a refusal with a reason or a delay, never a crash.
@@ -57,12 +58,13 @@ struct EngineOptions {
 
 // Facts of the loaded model, for GetModel.
 struct ModelInfo {
-  std::string name;          // last part of the directory's path
+  std::string name;          // ModelOptions::served_names[0]
+  std::vector<std::string> other_names;  // that requests may call it, too
   std::string architecture;  // config.json's model_type
   std::string dtype;
   std::string device;
   int32_t max_context = 0;
-  int32_t vocabulary = 0;
+  int32_t vocabulary = 0;    // tokens that prompts may hold and answers can: the tokenizer's that have a row in the head
   int32_t image_tokens = 0;  // per picture; 0: depends on its size, or none
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // of the language model, used per token
@@ -80,6 +82,7 @@ struct ModelInfo {
   ImageMode image_mode = ImageMode::kPad;
   std::vector<int32_t> eos_ids;
   GenerationDefaults default_sampling;  // what requests get where they set none
+  std::vector<std::string> warnings;    // told at load
 };
 
 // Identifies an accepted request to Cancel().

@@ -6,9 +6,13 @@
 #include <numeric>
 #include <optional>
 
+#include "engine/backend/draw.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/checkpoint/presence.h"
 #include "engine/checkpoint/read_ahead.h"
+#include "engine/input/chat_template.h"
 #include "engine/model/architectures.h"
+#include "engine/model_name.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -21,8 +25,8 @@ constexpr size_t kMaxNamedTensors = 5;
 // End tokens: generation_config.json's, else config.json's, else the tokenizer's.
 absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Tokenizer& tokenizer) {
   for (const char* file : {"generation_config.json", "config.json"}) {
-    std::error_code ignored;
-    if (!fs::exists(dir / file, ignored)) continue;
+    ASSIGN_OR_RETURN(const bool there, IsThere(dir / file));
+    if (!there) continue;
     ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(dir / file));
     JsonFields fields(json, (dir / file).string());
     if (!fields.Has("eos_token_id")) continue;
@@ -56,18 +60,45 @@ int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
   return total - idle;
 }
 
-void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoader& loader,
+void AddWarnings(const std::vector<std::string>& warnings, ModelSpec& spec) {
+  spec.warnings.insert(spec.warnings.end(), warnings.begin(), warnings.end());
+}
+
+// Tokens that have a row in the head. Like the libraries, this takes a tokenizer that knows more:
+// those are never drawn, and a prompt that holds one is refused.
+absl::Status FitVocabulary(const fs::path& dir, LoadedModel& model) {
+  const int32_t tokens = model.tokenizer->vocabulary();
+  const int64_t rows = model.decoder->vocabulary_rows();
+  if (std::min<int64_t>(tokens, rows) > kMostDrawn) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: a vocabulary of {} tokens; at most {} are served", dir.string(),
+                    std::min<int64_t>(tokens, rows), kMostDrawn));
+  }
+  model.info.vocabulary = static_cast<int32_t>(std::min<int64_t>(tokens, rows));
+  if (tokens > rows) {
+    model.spec.warnings.push_back(
+        fmt::format("{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows; those from {} "
+                    "on are never drawn, and prompts that hold one are refused",
+                    dir.string(), tokens, model.spec.decoder.names.head, rows, rows));
+  }
+  return absl::OkStatus();
+}
+
+void DescribeModel(const ModelOptions& options, const Backend& backend, const WeightLoader& loader,
                    int64_t decoder_parameters, LoadedModel& model) {
   const DecoderSpec& decoder = model.spec.decoder;
   ModelInfo& info = model.info;
-  const fs::path named = dir.has_filename() ? dir : dir.parent_path();
-  info.name = named.filename().string();
+  if (options.served_names.empty()) {
+    info.name = DefaultModelName(options.model_dir);
+  } else {
+    info.name = options.served_names[0];
+    info.other_names.assign(options.served_names.begin() + 1, options.served_names.end());
+  }
   info.architecture = model.spec.architecture;
   info.dtype = DTypeName(backend.activation_dtype());
   info.weight_dtype = backend.weight_dtype();
   info.device = backend.name();
   info.max_context = model.spec.max_context;
-  info.vocabulary = model.tokenizer->vocabulary();
   info.image_tokens = model.spec.image_rows();
   info.parameters = loader.parameters();
   info.active_parameters = ActiveParameters(decoder, decoder_parameters);
@@ -79,6 +110,7 @@ void DescribeModel(const fs::path& dir, const Backend& backend, const WeightLoad
   info.takes_images = model.spec.vision.has_value();
   info.image_mode = model.spec.image_mode;
   info.eos_ids = model.eos_ids;
+  info.warnings = model.warnings;
 }
 
 std::string NameSome(const std::vector<std::string>& names) {
@@ -97,6 +129,7 @@ PictureFormat LoadedModel::picture_format() const {
   PictureFormat format;
   format.processor = spec.image_processor;
   format.mode = spec.image_mode;
+  format.upright = spec.upright_pictures;
   if (spec.vision) {
     format.taken = true;
     format.native = spec.vision->native;
@@ -129,12 +162,15 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   defaults.repetition_penalty = model->spec.repetition.penalty;
   ASSIGN_OR_RETURN(model->info.default_sampling,
                    ReadGenerationDefaults(text_dir / "generation_config.json", defaults));
-  format.upright = spec.upright_pictures;
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: the tokenizer has no token {}, which stands for pictures in config.json",
         text_dir.string(), *token));
+  }
+  AddWarnings(CheckChatTemplates(dir, model->spec.prompt_format), model->spec);
+  if (text_dir != dir) {
+    AddWarnings(CheckChatTemplates(text_dir, model->spec.prompt_format), model->spec);
   }
   const std::string separator(TemplateOf(model->spec.prompt_format).assistant.after);
   if (model->spec.stops_at_turn_end && !separator.empty()) model->stop_strings.push_back(separator);
@@ -162,12 +198,9 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     }
     ASSIGN_OR_RETURN(model->vision, std::move(vision));
   }
-  if (model->tokenizer->vocabulary() > model->decoder->vocabulary_rows()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows", dir.string(),
-        model->tokenizer->vocabulary(), model->spec.decoder.names.head,
-        model->decoder->vocabulary_rows()));
-  }
+  RETURN_IF_ERROR(FitVocabulary(dir, *model));
+  RETURN_IF_ERROR(checkpoint->CheckUnchanged());
+  AddWarnings(checkpoint->warnings(), model->spec);
   model->warnings = model->spec.warnings;
   model->unused_tensors = checkpoint->Unused();
   if (!model->unused_tensors.empty()) {
@@ -175,7 +208,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
                                           model->unused_tensors.size(),
                                           NameSome(model->unused_tensors)));
   }
-  DescribeModel(dir, backend, loader, decoder_parameters, *model);
+  DescribeModel(options, backend, loader, decoder_parameters, *model);
   return model;
 }
 

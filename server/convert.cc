@@ -241,6 +241,8 @@ absl::Status CheckRequestId(const std::string& id) {
 
 absl::Status CheckModelName(const std::string& name, const ModelInfo& model) {
   if (name.empty() || name == model.name) return absl::OkStatus();
+  const std::vector<std::string>& others = model.other_names;
+  if (std::ranges::find(others, name) != others.end()) return absl::OkStatus();
   const std::string shown = name.substr(0, 128);
   return WithErrorMetadata(
       RequestError(absl::StatusCode::kNotFound, ErrorReason::kModelNotFound, "model",
@@ -316,6 +318,8 @@ v1::Usage ToProto(const Usage& usage) {
 v1::Model ToProto(const ModelInfo& model) {
   v1::Model message;
   message.set_name(model.name);
+  message.add_served_names(model.name);
+  for (const std::string& name : model.other_names) message.add_served_names(name);
   message.set_architecture(model.architecture);
   message.set_dtype(model.dtype);
   message.set_device(model.device);
@@ -337,6 +341,7 @@ v1::Model ToProto(const ModelInfo& model) {
   message.mutable_eos_token_ids()->Assign(model.eos_ids.begin(), model.eos_ids.end());
   if (model.takes_images) message.set_max_images(model.max_images);
   *message.mutable_default_sampling() = ToProto(model.default_sampling);
+  message.mutable_warnings()->Assign(model.warnings.begin(), model.warnings.end());
   return message;
 }
 

@@ -25,7 +25,7 @@ struct CallFacts {
 // At most 128 characters, none a control character: ids are echoed in headers and logs.
 absl::Status CheckRequestId(const std::string& id);
 
-// NOT_FOUND / MODEL_NOT_FOUND unless `name` is empty or the served model's.
+// NOT_FOUND / MODEL_NOT_FOUND unless `name` is empty or one of the served model's.
 absl::Status CheckModelName(const std::string& name, const ModelInfo& model);
 
 absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& message, const ModelInfo& model,

@@ -3,14 +3,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <ostream>
 #include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
-#include "engine/status.h"
 #include "engine/checkpoint/presence.h"
 #include "engine/input/utf8.h"
+#include "engine/status.h"
 #include "server/version.h"
 
 namespace tessera {
@@ -45,12 +46,12 @@ void AddChoice(CLI::App& app, const std::string& flag, const std::string& descri
   app.add_option_function<std::string>(flag, choose, description)->type_name("NAME");
 }
 
-void AddModelFlags(CLI::App& app, ServerOptions& options) {
 // Why a directory cannot be read; empty where it can.
 std::string ReadableDirectory(const std::string& given) {
   return std::string(StatusMessage(CheckDirectory(given)));
 }
 
+void AddModelFlags(CLI::App& app, ServerOptions& options) {
   app.add_option("--model", options.model.model_dir, "Directory of the checkpoint")
       ->type_name("DIR")
       ->check(ReadableDirectory);
@@ -198,6 +199,21 @@ absl::Status CheckModelGiven(const ServerOptions& options) {
   return absl::InvalidArgumentError("--model is required");
 }
 
+absl::Status CheckServedNames(const ServerOptions& options) {
+  constexpr size_t kMaxBytes = 128;
+  for (const std::string& name : options.model.served_names) {
+    const bool control = std::any_of(name.begin(), name.end(),
+                                     [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+    if (name.empty() || name.size() > kMaxBytes || control || !ValidateUtf8(name).ok()) {
+      return absl::InvalidArgumentError(
+          fmt::format("--served-model-name: a name has 1 to {} bytes of UTF-8 without control "
+                      "characters, this one has {}",
+                      kMaxBytes, name.size()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // `flag` with its value asks for fewer than 16 bits of something.
 absl::Status CheckNarrow(const ServerOptions& options, std::string_view flag) {
   if (options.device != DeviceChoice::kCuda) {
@@ -266,6 +282,7 @@ std::variant<ServerOptions, int> ParseCommandLine(int argc, const char* const* a
     return 2;
   }
   absl::Status status = CheckModelGiven(options);
+  if (status.ok()) status = CheckServedNames(options);
   if (status.ok()) status = ReadTextFlags(text, options);
   if (status.ok()) status = CheckDeviceFlags(options);
   if (status.ok()) status = CheckTileCache(options);

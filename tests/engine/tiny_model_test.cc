@@ -2,8 +2,10 @@
 // than a row's own history: nothing of that may show in the answers.
 #include <gtest/gtest.h>
 
+#include "engine/checkpoint/json_file.h"
 #include "engine/cpu/cpu_backend.h"
 #include "engine/engine.h"
+#include "engine/status.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/token_requests.h"
 #include "tests/testing/tokenizer_files.h"
@@ -31,7 +33,16 @@ json Config(const std::string& model_type) {
 
 class TinyModelTest : public ::testing::Test {
  protected:
-  void WriteModel(const json& config) { testing::WriteTinyModel(config, kRows, directory_.path()); }
+  void WriteModel(const json& config, int64_t rows = kRows) {
+    testing::WriteTinyModel(config, rows, directory_.path());
+  }
+  // One more token, with an id of its own.
+  void AddToken(int32_t id, const std::string& content) {
+    const std::filesystem::path path = directory_.path() / "tokenizer_config.json";
+    json file = ReadJsonFile(path).value();
+    file["added_tokens_decoder"][std::to_string(id)] = {{"content", content}, {"special", true}};
+    testing::WriteFile(path, file.dump());
+  }
 
   std::unique_ptr<Engine> Start(const EngineOptions& options, bool emulate_capacity = false) {
     ModelOptions model;
@@ -92,6 +103,56 @@ TEST_F(TinyModelTest, RequestsGetTheModelsSamplingWhereTheySetNone) {
   plain.temperature = 0;
   plain.repetition_penalty = 1;
   EXPECT_EQ(AnswerOf(*SubmitTokens(*engine, Prompt(40, 3), kTokens, plain)), greedy);
+}
+
+// The tokenizer knows 258 tokens, embedding and head have 256 rows.
+TEST_F(TinyModelTest, TokensWithoutARowAreNeverDrawnAndRefusedInPrompts) {
+  ASSERT_NO_FATAL_FAILURE(WriteModel(Config("moe_llava_stablelm"), 256));
+  AddToken(257, "<more>");
+  const auto engine = Start({});
+  const ModelInfo& model = engine->model();
+  EXPECT_EQ(model.vocabulary, 256);
+  ASSERT_FALSE(model.warnings.empty());
+  EXPECT_NE(model.warnings.back().find("the tokenizer has 258 tokens, but \"lm_head.weight\" only 256"),
+            std::string::npos)
+      << model.warnings.back();
+  SamplingParams wild;
+  wild.temperature = 100;
+  const auto answer = AnswerOf(*SubmitTokens(*engine, Prompt(40, 3), kTokens, wild));
+  ASSERT_EQ(answer.size(), size_t{kTokens});
+  for (const auto& [id, logprob] : answer) EXPECT_LT(id, 256);
+
+  const auto refused = [&](Input input) {
+    Request request;
+    request.input = std::move(input);
+    request.parse_special_tokens = true;
+    return engine->CountTokens(request).status();
+  };
+  EXPECT_TRUE(refused(RawPrompt{"plain", {}}).ok());
+  const absl::Status text = refused(RawPrompt{"a <more> b", {}});
+  EXPECT_EQ(text.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(StatusField(text), "raw_prompt.text");
+  EXPECT_NE(StatusMessage(text).find("holds token 257 (\"<more>\"), for which the model has no row"),
+            std::string::npos)
+      << text;
+  const absl::Status ids = refused(TokenPrompt{{1, 257}, {}});
+  EXPECT_EQ(ids.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(StatusField(ids).starts_with("token_prompt.ids")) << ids;
+}
+
+TEST_F(TinyModelTest, AVocabularyThatCannotBeDrawnFromIsRefusedAtTheStart) {
+  json config = Config("moe_llava_stablelm");
+  config["hidden_size"] = 8;
+  ASSERT_NO_FATAL_FAILURE(WriteModel(config, (1 << 19) + 2));
+  AddToken(1 << 19, "<far>");
+  ModelOptions model;
+  model.model_dir = directory_.path();
+  const auto engine = StartEngine(MakeCpuBackend({}).value(), model, {});
+  EXPECT_EQ(engine.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(StatusMessage(engine.status())
+                .find("a vocabulary of 524289 tokens; at most 524288 are served"),
+            std::string::npos)
+      << engine.status();
 }
 
 TEST_F(TinyModelTest, ADefaultOutOfRangeEndsTheStart) {

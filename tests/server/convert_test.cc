@@ -1,5 +1,6 @@
 #include "server/convert.h"
 
+#include <fmt/format.h>
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
@@ -140,6 +141,31 @@ TEST(ConvertTest, NamesTheFaultyField) {
       {q + "request_id: '" + std::string(129, 's') + "'", "request_id", "129"},
       {q + "request_id: 'a\\nb'", "request_id", "control"},
   });
+}
+
+TEST(ConvertTest, TakesTheNamesThatClientsGiveFormats) {
+  for (const char* name : {"image/jpg", "IMAGE/JPEG", "image/jpeg; charset=binary"}) {
+    const auto request = ToRequest(
+        Parse(fmt::format("raw_prompt {{ text: '<image>' images {{ data: 'x' mime_type: '{}' }} }}",
+                          name)),
+        TestModel(), Call());
+    ASSERT_TRUE(request.ok()) << request.status();
+    EXPECT_EQ(std::get<RawPrompt>(request->input).images[0].mime_type, "image/jpeg");
+  }
+  const auto unsaid = ToRequest(Parse("raw_prompt { text: '<image>' images { data: 'x' mime_type: "
+                                      "'application/octet-stream' } }"),
+                                TestModel(), Call());
+  ASSERT_TRUE(unsaid.ok()) << unsaid.status();
+  EXPECT_EQ(std::get<RawPrompt>(unsaid->input).images[0].mime_type, "");
+}
+
+TEST(ConvertTest, EveryServedNameIsTheModels) {
+  ModelInfo model = TestModel();
+  model.other_names = {"org/tiny", "tiny-v2"};
+  for (const char* name : {"", "tiny", "org/tiny", "tiny-v2"}) {
+    EXPECT_TRUE(CheckModelName(name, model).ok()) << name;
+  }
+  EXPECT_EQ(StatusReason(CheckModelName("org", model)), "MODEL_NOT_FOUND");
 }
 
 TEST(ConvertTest, RefusesPicturesOfATextModel) {
@@ -295,6 +321,8 @@ TEST(ConvertTest, TellsEveryFactOfTheModel) {
   model.eos_ids = {1, 2};
   model.dtype = "float32";
   model.device = "cpu";
+  model.other_names = {"org/tiny"};
+  model.warnings = {"odd"};
   model.default_sampling = {
       .temperature = 0.7f, .top_k = 20, .top_p = 0.8f, .min_p = 0, .repetition_penalty = 1.05f};
   EXPECT_EQ(ToProto(model).ShortDebugString(),
@@ -304,7 +332,8 @@ TEST(ConvertTest, TellsEveryFactOfTheModel) {
             "weight_bytes: 20 kv_bytes_per_token: 30 layers: 4 moe_layers: 2 experts: 8 "
             "experts_per_token: 2 eos_token_ids: 1 eos_token_ids: 2 max_images: 2 "
             "default_sampling { temperature: 0.7 top_k: 20 top_p: 0.8 min_p: 0 "
-            "repetition_penalty: 1.05 } kv_dtype: \"fp8\" weight_dtype: \"int4\"");
+            "repetition_penalty: 1.05 } kv_dtype: \"fp8\" weight_dtype: \"int4\" "
+            "served_names: \"tiny\" served_names: \"org/tiny\" warnings: \"odd\"");
 }
 
 TEST(ConvertTest, TellsEveryFigureOfTheUsage) {

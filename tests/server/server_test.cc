@@ -83,6 +83,8 @@ TEST_F(ServerTest, NotReadyWhileTheEngineStalls) {
 TEST_F(ServerTest, TellsTheModel) {
   StartServer();
   engine_->mutable_model().default_sampling.top_k = 20;
+  engine_->mutable_model().other_names = {"org/fake"};
+  engine_->mutable_model().warnings = {"a chat template is not run"};
   grpc::ClientContext context;
   v1::GetModelResponse response;
   ASSERT_TRUE(models_->GetModel(&context, {}, &response).ok());
@@ -90,6 +92,13 @@ TEST_F(ServerTest, TellsTheModel) {
   EXPECT_EQ(response.model().max_context_tokens(), 2048);
   EXPECT_EQ(response.model().default_sampling().top_k(), 20);
   EXPECT_EQ(response.model().default_sampling().top_p(), 1);
+  EXPECT_EQ(response.model().warnings(0), "a chat template is not run");
+  v1::GetModelRequest second;
+  second.set_model("org/fake");
+  grpc::ClientContext second_context;
+  ASSERT_TRUE(models_->GetModel(&second_context, second, &response).ok());
+  EXPECT_EQ(response.model().name(), "fake") << "the first name, whichever was asked for";
+  EXPECT_EQ(response.model().served_names_size(), 2);
   grpc::ClientContext list_context;
   v1::ListModelsResponse list;
   ASSERT_TRUE(models_->ListModels(&list_context, {}, &list).ok());
