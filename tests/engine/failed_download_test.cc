@@ -91,7 +91,6 @@ constexpr Case kCases[] = {
     {"moe_llava_openchat", "model/pytorch_model-00003-of-00004.bin"},
     {"moe_llava_openchat", "model/pytorch_model.bin.index.json"},
     {"moe_llava_openchat", "model/special_tokens_map.json"},
-    {"moe_llava_openchat", "model/added_tokens.json"},
     {"moe_llava_openchat", "vision_tower/config.json"},
     {"moe_llava_openchat", "vision_tower/preprocessor_config.json"},
     {"mole_peft_dir", "model/adapter_config.json"},
