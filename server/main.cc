@@ -93,6 +93,7 @@ absl::Status LoadModel(const ServerOptions& options, std::unique_ptr<Backend> ba
       seconds.count(), model.name, model.architecture, model.dtype, model.device,
       model.weight_bytes >> 20, model.weight_dtype, model.max_context, model.kv_dtype,
       model.kv_bytes_per_token);
+  for (const std::string& warning : model.warnings) spdlog::warn("model: {}", warning);
   if (const GenerationDefaults& sampling = model.default_sampling;
       sampling != GenerationDefaults{}) {
     spdlog::info(

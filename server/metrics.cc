@@ -32,6 +32,8 @@ void AddGauges(const ModelInfo& model, const EngineStats& stats, MetricSet& set)
             {{"block_size", std::to_string(model.kv_block_size)},
              {"num_blocks", std::to_string(stats.kv_blocks_total)},
              {"dtype", model.kv_dtype}});
+  set.Gauge("tessera_model_warnings", "Warnings about the model, which the log and GetModel tell.",
+            static_cast<double>(model.warnings.size()));
   set.Gauge("tessera_image_cache_bytes", "Bytes of encoded pictures kept for reuse.",
             static_cast<double>(stats.image_cache_bytes));
   set.Gauge("tessera_engine_heartbeat_age_seconds",

@@ -12,6 +12,7 @@
 #include "engine/checkpoint/presence.h"
 #include "engine/input/utf8.h"
 #include "engine/status.h"
+#include "engine/system_memory.h"
 #include "server/version.h"
 
 namespace tessera {
@@ -216,6 +217,8 @@ absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {
   options.http = *http;
   options.drain_timeout = absl::ToChronoNanoseconds(timeout);
   options.engine.kv_cache_bytes = text.kv_cache_mib << 20;
+  options.engine.max_inflight_bytes =
+      std::max(options.engine.max_inflight_bytes, SystemMemoryBytes() / 16);
   return absl::OkStatus();
 }
 
