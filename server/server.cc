@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "engine/status.h"
+#include "server/descriptor_limit.h"
 #include "server/drain.h"
+#include "server/listening_sockets.h"
 
 namespace tessera {
 namespace {
@@ -21,7 +23,7 @@ constexpr int kKeepAliveTimeoutMs = 20'000;
 // After the last answer has been handed over: for the bytes to leave and clients to be told.
 constexpr std::chrono::milliseconds kFlushTime(200);
 
-void SetTransport(grpc::ServerBuilder& builder) {
+void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options) {
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder.SetMaxSendMessageSize(-1);
   // A few kilobytes of gzip can become a message of any size before its limit is checked.
@@ -34,13 +36,15 @@ void SetTransport(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepAliveTimeoutMs);
-  // A second server on the same port is an error, not a silent partner.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(options.handshake_time.count()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                             static_cast<int>(options.idle_time.count()));
 }
 
 }  // namespace
 
-Server::Server() = default;
+Server::Server(const ConnectionLimits& limits) : connections_(limits) {}
 
 Server::~Server() {
   if (grpc_ == nullptr) return;  // drained, or never opened
@@ -49,34 +53,36 @@ Server::~Server() {
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& grpc,
-                                                      const ListenAddress& http) {
-  std::unique_ptr<Server> server(new Server);
+                                                      const ListenAddress& http,
+                                                      const ConnectionOptions& options) {
+  ASSIGN_OR_RETURN(const ConnectionLimits limits,
+                   ChooseConnectionLimits(options.max_connections,
+                                          options.max_connections_per_address));
+  std::unique_ptr<Server> server(new Server(limits));
   ASSIGN_OR_RETURN(server->http_,
                    HttpServer::Start(http, server->slot_,
                                      {&server->engine_metrics_, &server->rpc_metrics_,
-                                      &server->process_metrics_}));
-  RETURN_IF_ERROR(server->OpenGrpc(grpc));
+                                      &server->acceptor_, &server->process_metrics_}));
+  RETURN_IF_ERROR(server->OpenGrpc(grpc, options));
   return server;
 }
 
-absl::Status Server::OpenGrpc(const ListenAddress& address) {
+absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOptions& options) {
+  ASSIGN_OR_RETURN(ListeningSockets sockets, Listen(address));
+  grpc_address_ = {.host = address.host, .port = sockets.port};
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  SetTransport(builder);
-  int port = 0;
-  builder.AddListeningPort(ToString(address), grpc::InsecureServerCredentials(), &port);
+  SetTransport(builder, options);
+  auto grpc_acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&model_service_);
   grpc_ = builder.BuildAndStart();
-  if (grpc_ == nullptr || port <= 0) {
-    return absl::UnavailableError(
-        fmt::format("cannot listen for grpc on {}: not an address of this machine, or in use",
-                    ToString(address)));
-  }
-  grpc_address_ = {.host = address.host, .port = port};
+  if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
   health_ = std::make_unique<Health>(slot_, *grpc_->GetHealthCheckService());
-  return absl::OkStatus();
+  return acceptor_.Start(std::move(sockets), std::move(grpc_acceptor));
 }
 
 void Server::Publish(std::unique_ptr<Engine> engine, double load_seconds) {
@@ -99,10 +105,12 @@ void Server::Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurr
 }
 
 void Server::StopGrpc() {
+  acceptor_.Stop();
   health_.reset();
   grpc_->Shutdown(std::chrono::system_clock::now() + kFlushTime);
   grpc_->Wait();
   grpc_.reset();
+  connections_.Clear();
 }
 
 }  // namespace tessera

@@ -12,6 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
+#include "server/acceptor.h"
+#include "server/connections.h"
 #include "server/engine_slot.h"
 #include "server/generation_service.h"
 #include "server/health.h"
@@ -24,11 +26,22 @@
 
 namespace tessera {
 
+// Of the gRPC port.
+struct ConnectionOptions {
+  int64_t max_connections = 0;              // 0: what file descriptors allow, at most 4096
+  int64_t max_connections_per_address = 0;  // 0: a quarter of all, or 64 if that is more
+  // Until HTTP/2's greeting (RFC 9113, 3.4) has arrived.
+  std::chrono::milliseconds handshake_time = std::chrono::seconds(20);
+  // Of a connection without calls.
+  std::chrono::milliseconds idle_time = std::chrono::minutes(10);
+};
+
 class Server {
  public:
   // Opens both ports. UNAVAILABLE, naming the address, when one cannot be had.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ListenAddress& grpc,
-                                                       const ListenAddress& http);
+                                                       const ListenAddress& http,
+                                                       const ConnectionOptions& options = {});
   // Ends what still runs, at once.
   ~Server();
 
@@ -48,8 +61,8 @@ class Server {
   void Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurry);
 
  private:
-  Server();
-  absl::Status OpenGrpc(const ListenAddress& address);
+  explicit Server(const ConnectionLimits& limits);
+  absl::Status OpenGrpc(const ListenAddress& address, const ConnectionOptions& options);
   void StopGrpc();
 
   // In the order in which they use each other; the engine outlives all who can call it.
@@ -60,6 +73,8 @@ class Server {
   ProcessMetrics process_metrics_;
   GenerationService generation_service_{slot_, rpc_metrics_};
   ModelService model_service_{slot_, rpc_metrics_};
+  Connections connections_;
+  Acceptor acceptor_{connections_};
   ListenAddress grpc_address_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<grpc::Server> grpc_;

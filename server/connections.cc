@@ -1,0 +1,162 @@
+#include "server/connections.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <iterator>
+#include <utility>
+
+namespace tessera {
+namespace {
+
+constexpr std::chrono::seconds kTimeToSpeak(1);
+// HTTP/2's connection preface and an empty SETTINGS frame (RFC 9113, 3.4).
+constexpr int64_t kGreetingBytes = 24 + 9;
+
+// Since the connection was opened, read by gRPC or not; tcp(7).
+int64_t ArrivedBytes(const FileDescriptor& socket) {
+  tcp_info info{};
+  socklen_t size = sizeof(info);
+  if (getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  return static_cast<int64_t>(info.tcpi_bytes_received);
+}
+
+}  // namespace
+
+std::string_view RefusalCauseName(RefusalCause cause) {
+  constexpr std::array<std::string_view, kRefusalCauses> kNames = {"total", "address",
+                                                                   "descriptors"};
+  return kNames.at(static_cast<size_t>(cause));
+}
+
+std::optional<RefusalCause> Connections::MakeRoom(const PeerAddress& peer, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  const auto network = per_network_.find(peer.network);
+  if (network != per_network_.end() && network->second >= limits_.per_network) {
+    if (!Displace(&peer.network, now)) return RefusalCause::kPerAddress;
+  }
+  if (std::ssize(connections_) >= limits_.total && !Displace(nullptr, now)) {
+    return RefusalCause::kTotal;
+  }
+  return std::nullopt;
+}
+
+// Ends the oldest silent one, of `network` or of all.
+bool Connections::Displace(const std::string* network, Clock::time_point now) {
+  for (auto id = silent_.begin(); id != silent_.end();) {
+    const auto entry = connections_.find(*id);
+    const Connection& connection = entry->second;
+    if (now - connection.opened < kTimeToSpeak) return false;  // nor have those after it
+    if (ArrivedBytes(connection.socket) >= kGreetingBytes) {
+      id = silent_.erase(id);
+      continue;
+    }
+    if (network == nullptr || *network == connection.peer.network) {
+      shutdown(connection.socket.get(), SHUT_RDWR);
+      Erase(entry);
+      ++displaced_;
+      return true;
+    }
+    ++id;
+  }
+  return false;
+}
+
+uint64_t Connections::Add(const PeerAddress& peer, FileDescriptor socket, Clock::time_point now) {
+  const std::lock_guard lock(mutex_);
+  const uint64_t id = next_id_++;
+  connections_.emplace(id, Connection{.peer = peer, .socket = std::move(socket), .opened = now});
+  silent_.insert(id);
+  by_name_[peer.name].insert(id);
+  ++per_network_[peer.network];
+  return id;
+}
+
+void Connections::Remove(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(id);
+  if (entry != connections_.end()) Erase(entry);
+}
+
+void Connections::Erase(std::map<uint64_t, Connection>::iterator entry) {
+  const uint64_t id = entry->first;
+  const PeerAddress& peer = entry->second.peer;
+  silent_.erase(id);
+  const auto named = by_name_.find(peer.name);
+  named->second.erase(id);
+  if (named->second.empty()) by_name_.erase(named);
+  const auto network = per_network_.find(peer.network);
+  if (--network->second == 0) per_network_.erase(network);
+  connections_.erase(entry);
+}
+
+void Connections::Clear() {
+  const std::lock_guard lock(mutex_);
+  connections_.clear();
+  silent_.clear();
+  by_name_.clear();
+  per_network_.clear();
+}
+
+uint64_t Connections::FindId(std::string_view grpc_peer) const {
+  const auto named = by_name_.find(PeerName(grpc_peer));
+  return named == by_name_.end() ? 0 : *named->second.rbegin();
+}
+
+std::optional<int64_t> Connections::ReceivedBytes(std::string_view grpc_peer) const {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(FindId(grpc_peer));
+  if (entry == connections_.end()) return std::nullopt;
+  return ArrivedBytes(entry->second.socket);
+}
+
+bool Connections::Close(std::string_view grpc_peer) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(FindId(grpc_peer));
+  if (entry == connections_.end()) return false;
+  shutdown(entry->second.socket.get(), SHUT_RDWR);
+  return true;
+}
+
+void Connections::BeginReceiving(std::string_view grpc_peer) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(FindId(grpc_peer));
+  if (entry != connections_.end()) ++entry->second.receiving_calls;
+}
+
+void Connections::EndReceiving(std::string_view grpc_peer, int64_t delivered_bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(FindId(grpc_peer));
+  if (entry == connections_.end()) return;
+  Connection& connection = entry->second;
+  connection.receiving_calls = std::max<int64_t>(0, connection.receiving_calls - 1);
+  connection.accounted_bytes = connection.receiving_calls == 0
+                                   ? ArrivedBytes(connection.socket)
+                                   : connection.accounted_bytes + delivered_bytes;
+}
+
+int64_t Connections::ReceivingBytes() const {
+  const std::lock_guard lock(mutex_);
+  int64_t sum = 0;
+  for (const auto& [id, connection] : connections_) {
+    if (connection.receiving_calls == 0) continue;
+    sum += std::max<int64_t>(0, ArrivedBytes(connection.socket) - connection.accounted_bytes);
+  }
+  return sum;
+}
+
+int64_t Connections::open() const {
+  const std::lock_guard lock(mutex_);
+  return std::ssize(connections_);
+}
+
+uint64_t Connections::displaced() const {
+  const std::lock_guard lock(mutex_);
+  return displaced_;
+}
+
+}  // namespace tessera

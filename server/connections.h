@@ -1,0 +1,89 @@
+// The open connections of the gRPC port: who they are from, how many there may be, and what has
+// arrived on them. gRPC serves each by a descriptor of its own; a second descriptor of the same
+// socket is kept here, by which a connection is asked and ended. Thread-safe. Tests:
+// tests/server/connections_test.cc.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "engine/request.h"
+#include "server/file_descriptor.h"
+#include "server/peer_address.h"
+
+namespace tessera {
+
+struct ConnectionLimits {
+  int64_t total = 0;
+  int64_t per_network = 0;  // PeerAddress::network
+};
+
+// Why a connection was closed as soon as it was accepted.
+enum class RefusalCause { kTotal, kPerAddress, kDescriptors };
+inline constexpr int kRefusalCauses = 3;
+std::string_view RefusalCauseName(RefusalCause cause);
+
+class Connections {
+ public:
+  explicit Connections(ConnectionLimits limits) : limits_(limits) {}
+
+  // One that `peer` opens now may not be had. Where a limit is reached, the oldest one within it
+  // that has said nothing for a second is ended instead: a client speaks first, and at once.
+  std::optional<RefusalCause> MakeRoom(const PeerAddress& peer, Clock::time_point now);
+  // `socket` is a descriptor beside gRPC's. The id of the connection, never used again.
+  uint64_t Add(const PeerAddress& peer, FileDescriptor socket, Clock::time_point now);
+  // gRPC has closed it. Unknown ids are let pass.
+  void Remove(uint64_t id);
+  void Clear();
+
+  // For those whom gRPC's `ServerContext::peer()` names: bytes that have arrived since it was
+  // opened, those that nobody has read yet included; nullopt when there is no such connection.
+  std::optional<int64_t> ReceivedBytes(std::string_view grpc_peer) const;
+  // Ends it at once, with all its calls. False when there is no such connection.
+  bool Close(std::string_view grpc_peer);
+
+  // Bytes inside gRPC have no gauge of their own, but a bound: what has arrived on a connection
+  // since the last time that none of its calls was being received, less what of it has been
+  // delivered. BeginReceiving() when a call is known and its message not yet; EndReceiving() when
+  // the message is there, of so many bytes, or never will be (0).
+  void BeginReceiving(std::string_view grpc_peer);
+  void EndReceiving(std::string_view grpc_peer, int64_t delivered_bytes);
+  // The sum of those bounds.
+  int64_t ReceivingBytes() const;
+
+  const ConnectionLimits& limits() const { return limits_; }
+  int64_t open() const;
+  // Ended by MakeRoom().
+  uint64_t displaced() const;
+
+ private:
+  struct Connection {
+    PeerAddress peer;
+    FileDescriptor socket;
+    Clock::time_point opened;
+    int64_t receiving_calls = 0;
+    int64_t accounted_bytes = 0;  // arrived and delivered, or not of interest
+  };
+
+  bool Displace(const std::string* network, Clock::time_point now);
+  void Erase(std::map<uint64_t, Connection>::iterator entry);
+  // The newest of that name; 0, which is nobody's, when there is none.
+  uint64_t FindId(std::string_view grpc_peer) const;
+
+  const ConnectionLimits limits_;
+  mutable std::mutex mutex_;
+  uint64_t next_id_ = 1;
+  uint64_t displaced_ = 0;
+  std::map<uint64_t, Connection> connections_;  // by age, the oldest first
+  std::set<uint64_t> silent_;                   // of them, those not yet known to have spoken
+  std::unordered_map<std::string, std::set<uint64_t>> by_name_;
+  std::unordered_map<std::string, int64_t> per_network_;
+};
+
+}  // namespace tessera
