@@ -57,7 +57,8 @@ class ModelEngine final : public Engine {
 
   const ModelInfo& model() const override { return model_->info; }
   absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) override;
-  void Cancel(Ticket ticket) override { inbox_.Push(CancelMessage{ticket}); }
+  void Cancel(Ticket ticket) override { End(ticket, FinishReason::kCancelled); }
+  void Expire(Ticket ticket) override { End(ticket, FinishReason::kDeadline); }
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
   MemoryBudget& memory() override { return memory_; }
@@ -66,6 +67,7 @@ class ModelEngine final : public Engine {
 
  private:
   void Run();
+  void End(Ticket ticket, FinishReason reason) { inbox_.Push(CancelMessage{ticket, reason}); }
   absl::StatusOr<std::shared_ptr<LiveRequest>> Accept(Request request,
                                                       std::shared_ptr<OutputSink> sink);
 

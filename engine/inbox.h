@@ -22,6 +22,7 @@ struct PreparedMessage {
 };
 struct CancelMessage {
   Ticket ticket;
+  FinishReason reason = FinishReason::kCancelled;
 };
 using InboxMessage = std::variant<AcceptedMessage, PreparedMessage, CancelMessage>;
 

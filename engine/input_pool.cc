@@ -36,6 +36,7 @@ void InputPool::Run() {
     }
     if (request->abandoned.load(std::memory_order_relaxed)) continue;
     const Clock::time_point began = Clock::now();
+    request->preparing_since.store(began.time_since_epoch().count(), std::memory_order_relaxed);
     absl::StatusOr<PreparedPrompt> prompt = preparer_.Prepare(request->request);
     inbox_.Push(PreparedMessage{std::move(request), std::move(prompt), began});
   }

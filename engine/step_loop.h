@@ -95,7 +95,7 @@ class StepLoop {
                   Clock::time_point now);
   void Deliver(LiveRequest& request, Chunk chunk, bool finite);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
-  Usage UsageOf(const LiveRequest& request) const;
+  void Expire(LiveRequest& request);
 
   Backend& backend_;
   LoadedModel& model_;
