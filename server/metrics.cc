@@ -32,8 +32,6 @@ void AddGauges(const ModelInfo& model, const EngineStats& stats, MetricSet& set)
             {{"block_size", std::to_string(model.kv_block_size)},
              {"num_blocks", std::to_string(stats.kv_blocks_total)},
              {"dtype", model.dtype}});
-  set.Gauge("tessera_inflight_image_bytes", "Bytes of the pictures of requests that wait.",
-            static_cast<double>(stats.inflight_bytes));
   set.Gauge("tessera_image_cache_bytes", "Bytes of encoded pictures kept for reuse.",
             static_cast<double>(stats.image_cache_bytes));
   set.Gauge("tessera_engine_heartbeat_age_seconds",
@@ -49,6 +47,15 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
   for (int i = 0; i < kOutcomes; ++i) {
     count("tessera_requests_total", "Requests that the engine was given, by how they ended.",
           stats.outcomes[i], {{"outcome", std::string(OutcomeName(static_cast<Outcome>(i)))}});
+  }
+  for (int stage = 0; stage < kStages; ++stage) {
+    for (int i = 0; i < kOutcomes; ++i) {
+      count("tessera_requests_ended_total",
+            "Requests that the engine accepted, by the stage in which they ended and how.",
+            stats.ended[stage][i],
+            {{"stage", std::string(StageName(static_cast<Stage>(stage)))},
+             {"outcome", std::string(OutcomeName(static_cast<Outcome>(i)))}});
+    }
   }
   constexpr char kPromptHelp[] = "Tokens of prompts, cached ones included.";
   count("tessera_prompt_tokens_total", kPromptHelp, stats.prompt_text_tokens, {{"kind", "text"}});
@@ -138,6 +145,21 @@ void AddExperts(const EngineStats& stats, MetricSet& set) {
   }
 }
 
+std::vector<prometheus::MetricFamily> MemoryFamilies(const ModelInfo& model,
+                                                     const MemoryBudget& memory) {
+  MetricSet set({{"model_name", model.name}});
+  for (int i = 0; i < kMemoryUses; ++i) {
+    const auto use = static_cast<MemoryUse>(i);
+    set.Gauge("tessera_request_memory_bytes",
+              "Bytes held for requests: messages being received (an upper bound), messages and "
+              "requests, pictures being decoded.",
+              static_cast<double>(memory.bytes(use)), {{"use", std::string(MemoryUseName(use))}});
+  }
+  set.Gauge("tessera_request_memory_limit_bytes", "Bytes that may be held for requests.",
+            static_cast<double>(memory.max_bytes()));
+  return set.Take();
+}
+
 }  // namespace
 
 std::vector<prometheus::MetricFamily> EngineFamilies(const ModelInfo& model,
@@ -158,8 +180,10 @@ std::vector<prometheus::MetricFamily> EngineMetrics::Collect() const {
   MetricSet build;
   build.Gauge("tessera_build_info", "The program's version; always 1.", 1, {{"version", kVersion}});
   std::vector<prometheus::MetricFamily> families = build.Take();
-  if (const Engine* engine = slot_.engine()) {
+  if (Engine* const engine = slot_.engine()) {
     std::ranges::move(EngineFamilies(engine->model(), engine->Stats(), slot_.load_seconds()),
+                      std::back_inserter(families));
+    std::ranges::move(MemoryFamilies(engine->model(), engine->memory()),
                       std::back_inserter(families));
   }
   return families;
