@@ -11,6 +11,7 @@
 #include "client/message_file.h"
 #include "client/prompt.h"
 #include "client/terminal.h"
+#include "client/utf8.h"
 
 namespace tessera {
 namespace {
@@ -79,7 +80,11 @@ ExitCode Chat::Run() {
 bool Chat::TakeLine(const std::string& line) {
   if (line.find_first_not_of(" \t") == std::string::npos) return true;
   if (line.front() != '/') {
-    AskQuestion(line);
+    if (const absl::Status status = CheckUtf8("the question", line); !status.ok()) {
+      ReportUsage(status);
+    } else {
+      AskQuestion(line);
+    }
     return true;
   }
   const size_t space = line.find(' ');

@@ -9,6 +9,7 @@
 #include <iterator>
 
 #include "client/terminal.h"
+#include "client/utf8.h"
 
 namespace tessera {
 namespace {
@@ -26,6 +27,10 @@ void AddBias(const std::string& text, v1::SamplingParams* params) {
 }
 
 }  // namespace
+
+std::string IsUtf8(const std::string& text) {
+  return std::string(CheckUtf8("the text", text).message());
+}
 
 absl::StatusOr<absl::Duration> ParseTimeout(const std::string& text) {
   double seconds = 0;
@@ -59,20 +64,24 @@ void AddConnectionFlags(CLI::App& app, absl::Duration default_timeout, Connectio
 
 void AddPromptFlags(CLI::App& app, PromptSource* source, v1::GenerateRequest* request) {
   app.add_option("question", source->question,
-                 "The question; read from standard input when not given");
+                 "The question; read from standard input when not given")
+      ->check(IsUtf8);
   app.add_option("--image", source->images,
                  "A picture (JPEG, PNG, WebP) before the question; repeatable")
       ->allow_extra_args(false);
-  app.add_option("--system", source->system, "Replaces the model's system text");
+  app.add_option("--system", source->system, "Replaces the model's system text")
+      ->check(IsUtf8);
   app.add_option("--messages", source->messages_file,
                  "A conversation: JSON array of {\"role\", \"content\"}, content a string or parts "
                  "{\"text\"} and {\"image\": path relative to the file}");
-  app.add_option("--prompt-raw", source->raw, "A prompt as it is, with <image> where pictures go");
+  app.add_option("--prompt-raw", source->raw, "A prompt as it is, with <image> where pictures go")
+      ->check(IsUtf8);
   app.add_option("--token-ids", source->token_ids_file,
                  "JSON array of token ids, -200 where pictures go");
   app.add_option_function<std::string>(
-      "--model", [request](const std::string& name) { request->set_model(name); },
-      "A served model's name");
+         "--model", [request](const std::string& name) { request->set_model(name); },
+         "A served model's name")
+      ->check(IsUtf8);
   app.add_flag_callback(
       "--parse-special-tokens", [request] { request->set_parse_special_tokens(true); },
       "Special strings in texts become special tokens");
@@ -113,7 +122,8 @@ void AddSamplingFlags(CLI::App& app, v1::SamplingParams* params) {
            params->mutable_stop()->Assign(all.begin(), all.end());
          },
          "Ends the answer before this text; repeatable")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check(IsUtf8);
   app.add_option_function<std::vector<int32_t>>(
          "--stop-id",
          [params](const std::vector<int32_t>& all) {
@@ -143,11 +153,13 @@ void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request) {
       ->check(CLI::IsMember({"pad", "crop"}));
   AddImageLimitFlag(app, request);
   app.add_option_function<std::string>(
-      "--cache-salt", [request](const std::string& salt) { request->set_cache_salt(salt); },
-      "Only requests with the same salt share cached prefixes");
+         "--cache-salt", [request](const std::string& salt) { request->set_cache_salt(salt); },
+         "Only requests with the same salt share cached prefixes")
+      ->check(IsUtf8);
   app.add_option_function<std::string>(
-      "--request-id", [request](const std::string& id) { request->set_request_id(id); },
-      "Echoed in the answer and the server's logs");
+         "--request-id", [request](const std::string& id) { request->set_request_id(id); },
+         "Echoed in the answer and the server's logs")
+      ->check(IsUtf8);
 }
 
 absl::Status CompletePrompt(PromptSource* source) {
@@ -165,7 +177,7 @@ absl::Status CompletePrompt(PromptSource* source) {
   if (!text.empty() && text.back() == '\n') text.pop_back();
   if (text.empty()) return absl::InvalidArgumentError("no question: standard input is empty");
   source->question = std::move(text);
-  return absl::OkStatus();
+  return CheckUtf8("standard input", *source->question);
 }
 
 }  // namespace tessera

@@ -24,6 +24,9 @@ struct ConnectionFlags {
 // else.
 absl::StatusOr<absl::Duration> ParseTimeout(const std::string& text);
 
+// For CLI::Option::check() of every text that is sent: what is wrong with it, empty for nothing.
+std::string IsUtf8(const std::string& text);
+
 // --address, --timeout.
 void AddConnectionFlags(CLI::App& app, absl::Duration default_timeout, ConnectionFlags* flags);
 

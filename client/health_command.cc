@@ -55,7 +55,8 @@ void AddHealthCommand(CLI::App& app, ExitCode* exit_code) {
   AddConnectionFlags(*command, absl::Seconds(10), &flags->connection);
   command->add_option(
       "--service", flags->service,
-      "A service's full name, such as tessera.v1.GenerationService; default: the whole server");
+      "A service's full name, such as tessera.v1.GenerationService; default: the whole server")
+      ->check(IsUtf8);
   command->callback([flags, exit_code] { *exit_code = RunHealth(*flags); });
 }
 

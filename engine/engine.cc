@@ -60,7 +60,8 @@ class ModelEngine final : public Engine {
 
   const ModelInfo& model() const override { return model_->info; }
   absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) override;
-  void Cancel(Ticket ticket) override;
+  void Cancel(Ticket ticket) override { End(ticket, FinishReason::kCancelled); }
+  void Expire(Ticket ticket) override { End(ticket, FinishReason::kDeadline); }
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
   MemoryBudget& memory() override { return memory_; }
@@ -69,6 +70,7 @@ class ModelEngine final : public Engine {
 
  private:
   void Run();
+  void End(Ticket ticket, FinishReason reason);
   absl::StatusOr<std::shared_ptr<LiveRequest>> Accept(Request request,
                                                       std::shared_ptr<OutputSink> sink);
 
@@ -134,9 +136,9 @@ absl::StatusOr<Ticket> ModelEngine::Submit(Request request, std::shared_ptr<Outp
 }
 
 // The input is freed before the engine's thread comes round.
-void ModelEngine::Cancel(Ticket ticket) {
+void ModelEngine::End(Ticket ticket, FinishReason reason) {
   pool_.Drop(ticket);
-  inbox_.Push(CancelMessage{ticket});
+  inbox_.Push(CancelMessage{ticket, reason});
 }
 
 absl::StatusOr<PromptInfo> ModelEngine::CountTokens(const Request& request) {

@@ -100,6 +100,8 @@ class Engine {
   virtual absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) = 0;
   // The request ends with kCancelled within one step. Unknown tickets are ignored.
   virtual void Cancel(Ticket ticket) = 0;
+  // The same with kDeadline: its caller's clock says so before ours does.
+  virtual void Expire(Ticket ticket) = 0;
   // Token counts of an input, without running it. Blocks for decoding the headers of pictures and tokenizing.
   virtual absl::StatusOr<PromptInfo> CountTokens(const Request& request) = 0;
   virtual EngineStats Stats() const = 0;

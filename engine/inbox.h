@@ -23,6 +23,7 @@ struct PreparedMessage {
 };
 struct CancelMessage {
   Ticket ticket;
+  FinishReason reason = FinishReason::kCancelled;
 };
 using InboxMessage = std::variant<AcceptedMessage, PreparedMessage, CancelMessage>;
 

@@ -175,7 +175,11 @@ InputPool::PreparationPtr InputPool::NextTurn(Lane lane) {
   }
   PreparationPtr preparation = turns_[index].Pop();
   preparation->turn_began = Clock::now();
-  if (!preparation->began) preparation->began = preparation->turn_began;
+  if (!preparation->began) {
+    preparation->began = preparation->turn_began;
+    preparation->live->preparing_since.store(preparation->began->time_since_epoch().count(),
+                                             std::memory_order_relaxed);
+  }
   return preparation;
 }
 

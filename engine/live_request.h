@@ -45,8 +45,8 @@ struct LiveRequest {
   std::vector<int32_t> end_ids;
 
   // When stages began; unset until then.
-  std::optional<Clock::time_point> prepare_began;
   std::optional<Clock::time_point> prepare_ended;
+  std::atomic<Clock::rep> preparing_since = 0;  // written by the input pool when it begins; 0: it has not
   std::optional<Clock::time_point> admitted;
   std::optional<Clock::time_point> prefill_began;
   std::optional<Clock::time_point> first_token;

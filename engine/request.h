@@ -15,6 +15,7 @@
 #include "engine/input/image_processor.h"
 #include "engine/input/prompt.h"
 #include "engine/memory_budget.h"
+#include "engine/stats.h"
 
 namespace tessera {
 
@@ -103,12 +104,14 @@ struct Usage {
   int32_t generated_tokens = 0;
   int32_t preemptions = 0;
   int32_t reduced_images = 0;  // shrunk to the request's or the engine's max_image_tokens
-  // Milliseconds of each stage; prefill begins when the first chunk of the prompt is planned, decode with the first new token.
+  // Milliseconds of each stage, as far as it came; prefill begins when the first chunk of the prompt is planned, decode with the first
+  // new token.
   double queue_ms = 0;
   double preprocess_ms = 0;
   double encode_ms = 0;
   double prefill_ms = 0;
   double decode_ms = 0;
+  std::optional<double> first_token_ms = {};  // since the request's arrival
 };
 
 // What the server needs to know before the first token.
@@ -122,6 +125,7 @@ struct Completion {
   absl::Status status;  // OK for kStop and kLength
   FinishReason finish_reason = FinishReason::kNone;
   Usage usage;
+  std::optional<Stage> stage = {};  // in which the request ended
 };
 
 // Called by the engine's threads, never two calls at once for one request. Implementations only queue: they must not block and

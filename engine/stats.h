@@ -77,6 +77,7 @@ struct EngineStats {
   double step_seconds_total = 0;
   double backend_seconds_total = 0;  // of them, inside backend operations
   std::array<uint64_t, kOutcomes> outcomes = {};
+  std::array<std::array<uint64_t, kOutcomes>, kStages> ended = {};  // of them, accepted ones, by the stage in which they ended
   Fallbacks kernel_fallbacks = {};
   // Choices of the routers, by routed layer: a token counts once for each expert that it chooses. All are empty when that is off.
   std::vector<int32_t> moe_layer_index;   // [layers] of the layer in the model

@@ -28,7 +28,11 @@ enum class ErrorReason {
   kShutdownAborted,
   kEngineFailure,
   kSlowReader,
+  kUploadTooSlow,
+  kMessageTooLarge,
+  kMethodNotFound,
 };
+constexpr int kErrorReasons = 18;
 
 // "INVALID_PARAMETER" …
 std::string_view ErrorReasonName(ErrorReason reason);

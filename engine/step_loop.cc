@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "engine/check.h"
+#include "engine/progress.h"
 #include "engine/status.h"
 
 namespace tessera {
@@ -99,17 +100,26 @@ void StepLoop::Handle(InboxMessage message) {
     live_.emplace(ticket, std::move(accepted->request));
   } else if (auto* prepared = std::get_if<PreparedMessage>(&message)) {
     OnPrepared(std::move(*prepared));
-  } else if (const auto found = live_.find(std::get<CancelMessage>(message).ticket);
-             found != live_.end()) {
+  } else {
+    const CancelMessage& cancel = std::get<CancelMessage>(message);
+    const auto found = live_.find(cancel.ticket);
+    if (found == live_.end()) return;
+    if (cancel.reason == FinishReason::kDeadline) return Expire(*found->second);
     Finish(*found->second, absl::CancelledError("the caller cancelled"), FinishReason::kCancelled,
            Outcome::kCancelled);
   }
 }
 
+void StepLoop::Expire(LiveRequest& request) {
+  Finish(request,
+         RequestError(absl::StatusCode::kDeadlineExceeded, ErrorReason::kDeadlineExceeded, "",
+                      "the deadline passed before the answer was complete"),
+         FinishReason::kDeadline, Outcome::kDeadline);
+}
+
 void StepLoop::OnPrepared(PreparedMessage message) {
   LiveRequest& request = *message.request;
   if (!live_.contains(request.ticket)) return;  // cancelled or expired meanwhile
-  request.prepare_began = message.began;
   if (const absl::Status status = message.prompt.status(); !status.ok()) {
     Finish(request, status, FinishReason::kNone, OutcomeOf(FinishReason::kNone, status));
     return;
@@ -157,12 +167,7 @@ void StepLoop::ExpireDeadlines(Clock::time_point now) {
   for (const auto& [ticket, request] : live_) {
     if (request->request.deadline && *request->request.deadline <= now) expired.push_back(request.get());
   }
-  for (LiveRequest* request : expired) {
-    Finish(*request,
-           RequestError(absl::StatusCode::kDeadlineExceeded, ErrorReason::kDeadlineExceeded, "",
-                        "the deadline passed before the answer was complete"),
-           FinishReason::kDeadline, Outcome::kDeadline);
-  }
+  for (LiveRequest* request : expired) Expire(*request);
 }
 
 Clock::time_point StepLoop::NextDeadline(Clock::time_point otherwise) const {
@@ -224,35 +229,14 @@ void StepLoop::NoteAdmitted(const StepPlan& plan, Clock::time_point now) {
   }
 }
 
-Usage StepLoop::UsageOf(const LiveRequest& request) const {
-  const Sequence& sequence = request.sequence;
-  Usage usage;
-  if (!request.prepared) return usage;
-  usage.prompt_tokens = sequence.prompt_rows();
-  usage.image_tokens = sequence.prompt.image_rows();
-  usage.text_tokens = usage.prompt_tokens - usage.image_tokens;
-  usage.cached_tokens = sequence.cached_rows;
-  usage.generated_tokens = sequence.generated();
-  usage.preemptions = sequence.preemptions;
-  usage.reduced_images = sequence.prompt.reduced_images;
-  usage.queue_ms = request.queue_seconds * 1e3;
-  usage.preprocess_ms = sequence.prompt.preprocess_seconds * 1e3;
-  usage.encode_ms = request.encode_seconds * 1e3;
-  if (request.first_token) {
-    usage.prefill_ms = Seconds(*request.first_token - *request.prefill_began) * 1e3;
-    usage.decode_ms = Seconds(*request.last_token - *request.first_token) * 1e3;
-  }
-  return usage;
-}
-
 void StepLoop::Finish(LiveRequest& request, absl::Status status, FinishReason reason,
                       Outcome outcome) {
   request.cancellation.Cancel();
   if (!request.prepared) input_.Drop(request.ticket);
-  const Completion completion{std::move(status), reason, UsageOf(request)};
+  const Clock::time_point now = Clock::now();
+  const Completion completion{std::move(status), reason, UsageOf(request, now), StageOf(request)};
   if (request.prepared) scheduler_.Remove(&request.sequence);
   if (request.waiting) gate_.Leave();
-  const Clock::time_point now = Clock::now();
   telemetry_.Write([&](EngineStats& stats) { RecordFinish(request, completion, outcome, now, stats); });
   request.sink->OnFinish(completion);
   live_.erase(request.ticket);

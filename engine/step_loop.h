@@ -99,8 +99,8 @@ class StepLoop {
                   Clock::time_point now);
   void Deliver(LiveRequest& request, Chunk chunk);
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason, Outcome outcome);
-  Usage UsageOf(const LiveRequest& request) const;
   void PublishOldest();
+  void Expire(LiveRequest& request);
 
   Backend& backend_;
   LoadedModel& model_;

@@ -67,10 +67,12 @@ void RecordFinish(const LiveRequest& request, const Completion& completion, Outc
   const Usage& usage = completion.usage;
   ++stats.outcomes[static_cast<size_t>(outcome)];
   stats.end_to_end.Observe(std::chrono::duration<double>(now - request.request.arrival).count());
-  if (!request.admitted) return;
+  ++stats.ended[static_cast<size_t>(*completion.stage)][static_cast<size_t>(outcome)];
   const double stage_ms[kStages] = {usage.queue_ms, usage.preprocess_ms, usage.encode_ms,
                                     usage.prefill_ms, usage.decode_ms};
-  for (size_t stage = 0; stage < kStages; ++stage) stats.stages[stage].Observe(stage_ms[stage] / 1e3);
+  const int stages = request.admitted ? kStages : usage.preprocess_ms > 0 ? 2 : 1;  // that it has come to
+  for (int stage = 0; stage < stages; ++stage) stats.stages[stage].Observe(stage_ms[stage] / 1e3);
+  if (!request.admitted) return;
   stats.prompt_text_tokens += static_cast<uint64_t>(usage.text_tokens);
   stats.prompt_image_tokens += static_cast<uint64_t>(usage.image_tokens);
   stats.prompt_cached_tokens += static_cast<uint64_t>(usage.cached_tokens);

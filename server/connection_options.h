@@ -21,8 +21,9 @@ struct ConnectionOptions {
   // Of a connection without calls.
   std::chrono::milliseconds idle_time = std::chrono::minutes(10);
   // That may arrive on a connection while none of its calls receives a message: headers and
-  // HTTP/2's own frames. 0: any number, as long as not every call tells when it receives.
-  int64_t header_bytes = 0;
+  // HTTP/2's own frames, and what comes of messages whose calls are refused: of each call at most a
+  // window of 64 KiB, of all calls of a connection 16 MiB.
+  int64_t header_bytes = int64_t{16} << 20;
   ProbeTimes probe = {};
 };
 

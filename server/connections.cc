@@ -2,6 +2,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -114,6 +115,17 @@ std::optional<int64_t> Connections::ReceivedBytes(std::string_view grpc_peer) co
   const auto entry = connections_.find(FindId(grpc_peer));
   if (entry == connections_.end()) return std::nullopt;
   return ArrivedBytes(entry->second.socket);
+}
+
+std::optional<int64_t> Connections::ReadBytes(std::string_view grpc_peer) const {
+  const std::lock_guard lock(mutex_);
+  const auto entry = connections_.find(FindId(grpc_peer));
+  if (entry == connections_.end()) return std::nullopt;
+  // In this order: what arrives in between is not taken for read.
+  const int64_t arrived = ArrivedBytes(entry->second.socket);
+  int unread = 0;
+  if (ioctl(entry->second.socket.get(), FIONREAD, &unread) != 0) unread = 0;
+  return std::max<int64_t>(0, arrived - unread);
 }
 
 bool Connections::Close(std::string_view grpc_peer) {

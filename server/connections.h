@@ -46,6 +46,8 @@ class Connections {
   // For those whom gRPC's `ServerContext::peer()` names: bytes that have arrived since it was
   // opened, those that nobody has read yet included; nullopt when there is no such connection.
   std::optional<int64_t> ReceivedBytes(std::string_view grpc_peer) const;
+  // Of them, those that gRPC has read.
+  std::optional<int64_t> ReadBytes(std::string_view grpc_peer) const;
   // Ends it at once, with all its calls. False when there is no such connection.
   bool Close(std::string_view grpc_peer);
 

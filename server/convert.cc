@@ -20,7 +20,7 @@ constexpr size_t kMaxImageBytes = size_t{20} << 20;
 constexpr int32_t kImageToken = -200;
 constexpr std::string_view kImageMark = "<image>";
 
-absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& path) {
+absl::StatusOr<EncodedImage> ToImage(v1::Image& image, const std::string& path) {
   if (image.data().empty()) {
     return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kImageDecodeFailed,
                         path + ".data", "must hold a JPEG, PNG or WebP file, but is empty");
@@ -38,11 +38,11 @@ absl::StatusOr<EncodedImage> ToImage(const v1::Image& image, const std::string& 
                         fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"",
                                     image.mime_type().substr(0, 64)));
   }
-  return EncodedImage{.bytes = image.data(), .mime_type = *std::move(type)};
+  return EncodedImage{.bytes = std::move(*image.mutable_data()), .mime_type = *std::move(type)};
 }
 
 absl::StatusOr<std::vector<EncodedImage>> ToImages(
-    const google::protobuf::RepeatedPtrField<v1::Image>& images, const std::string& path) {
+    google::protobuf::RepeatedPtrField<v1::Image>& images, const std::string& path) {
   std::vector<EncodedImage> result;
   for (int i = 0; i < images.size(); ++i) {
     ASSIGN_OR_RETURN(EncodedImage image, ToImage(images[i], fmt::format("{}[{}]", path, i)));
@@ -94,35 +94,35 @@ absl::StatusOr<Role> ToRole(v1::Role role, int index, const std::string& path) {
   }
 }
 
-absl::StatusOr<Message> ToMessage(const v1::Message& message, int index, const std::string& path) {
+absl::StatusOr<Message> ToMessage(v1::Message& message, int index, const std::string& path) {
   Message result;
   ASSIGN_OR_RETURN(result.role, ToRole(message.role(), index, path + ".role"));
   if (message.parts().empty()) return InvalidField(path + ".parts", "must not be empty");
   for (int i = 0; i < message.parts_size(); ++i) {
-    const v1::Part& part = message.parts(i);
+    v1::Part& part = *message.mutable_parts(i);
     const std::string part_path = fmt::format("{}.parts[{}]", path, i);
     if (part.has_text()) {
-      result.parts.emplace_back(part.text());
+      result.parts.emplace_back(std::move(*part.mutable_text()));
     } else if (!part.has_image()) {
       return InvalidField(part_path, "must hold text or image");
     } else if (result.role != Role::kUser) {
       return InvalidField(part_path + ".image", "is a picture; only the user's messages hold some");
     } else {
-      ASSIGN_OR_RETURN(EncodedImage image, ToImage(part.image(), part_path + ".image"));
+      ASSIGN_OR_RETURN(EncodedImage image, ToImage(*part.mutable_image(), part_path + ".image"));
       result.parts.emplace_back(std::move(image));
     }
   }
   return result;
 }
 
-absl::StatusOr<Input> ToInput(const v1::Conversation& conversation, const ModelInfo& model) {
+absl::StatusOr<Input> ToInput(v1::Conversation& conversation, const ModelInfo& model) {
   const std::string path = "conversation.messages";
   if (conversation.messages().empty()) return InvalidField(path, "must not be empty");
   std::vector<Message> messages;
   int64_t images = 0;
   for (int i = 0; i < conversation.messages_size(); ++i) {
     const std::string message_path = fmt::format("{}[{}]", path, i);
-    ASSIGN_OR_RETURN(Message message, ToMessage(conversation.messages(i), i, message_path));
+    ASSIGN_OR_RETURN(Message message, ToMessage(*conversation.mutable_messages(i), i, message_path));
     images += std::ranges::count_if(
         message.parts, [](const auto& part) { return std::holds_alternative<EncodedImage>(part); });
     messages.push_back(std::move(message));
@@ -135,7 +135,7 @@ absl::StatusOr<Input> ToInput(const v1::Conversation& conversation, const ModelI
   return messages;
 }
 
-absl::StatusOr<Input> ToInput(const v1::RawPrompt& prompt, const ModelInfo& model) {
+absl::StatusOr<Input> ToInput(v1::RawPrompt& prompt, const ModelInfo& model) {
   RETURN_IF_ERROR(CheckImageCount(prompt.images_size(), "raw_prompt.images", model));
   int64_t marks = 0;
   for (size_t at = prompt.text().find(kImageMark); at != std::string::npos;
@@ -144,11 +144,11 @@ absl::StatusOr<Input> ToInput(const v1::RawPrompt& prompt, const ModelInfo& mode
   }
   RETURN_IF_ERROR(CheckMarks(marks, prompt.images_size(), "raw_prompt.text", "\"<image>\""));
   ASSIGN_OR_RETURN(std::vector<EncodedImage> images,
-                   ToImages(prompt.images(), "raw_prompt.images"));
-  return RawPrompt{.text = prompt.text(), .images = std::move(images)};
+                   ToImages(*prompt.mutable_images(), "raw_prompt.images"));
+  return RawPrompt{.text = std::move(*prompt.mutable_text()), .images = std::move(images)};
 }
 
-absl::StatusOr<Input> ToInput(const v1::TokenPrompt& prompt, const ModelInfo& model) {
+absl::StatusOr<Input> ToInput(v1::TokenPrompt& prompt, const ModelInfo& model) {
   if (prompt.ids().empty()) return InvalidField("token_prompt.ids", "must not be empty");
   for (int i = 0; i < prompt.ids_size(); ++i) {
     const int32_t id = prompt.ids(i);
@@ -160,17 +160,17 @@ absl::StatusOr<Input> ToInput(const v1::TokenPrompt& prompt, const ModelInfo& mo
   RETURN_IF_ERROR(CheckMarks(std::ranges::count(prompt.ids(), kImageToken), prompt.images_size(),
                              "token_prompt.ids", "-200"));
   ASSIGN_OR_RETURN(std::vector<EncodedImage> images,
-                   ToImages(prompt.images(), "token_prompt.images"));
+                   ToImages(*prompt.mutable_images(), "token_prompt.images"));
   return TokenPrompt{.ids = {prompt.ids().begin(), prompt.ids().end()},
                      .images = std::move(images)};
 }
 
 // GenerateRequest and CountTokensRequest have the same `input`.
 template <typename RequestMessage>
-absl::StatusOr<Input> ToAnyInput(const RequestMessage& message, const ModelInfo& model) {
-  if (message.has_conversation()) return ToInput(message.conversation(), model);
-  if (message.has_raw_prompt()) return ToInput(message.raw_prompt(), model);
-  if (message.has_token_prompt()) return ToInput(message.token_prompt(), model);
+absl::StatusOr<Input> ToAnyInput(RequestMessage& message, const ModelInfo& model) {
+  if (message.has_conversation()) return ToInput(*message.mutable_conversation(), model);
+  if (message.has_raw_prompt()) return ToInput(*message.mutable_raw_prompt(), model);
+  if (message.has_token_prompt()) return ToInput(*message.mutable_token_prompt(), model);
   return InvalidField("input", "must be one of conversation, raw_prompt and token_prompt");
 }
 
@@ -262,7 +262,7 @@ absl::Status CheckModelName(const std::string& name, const ModelInfo& model) {
       "model", shown);
 }
 
-absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& message, const ModelInfo& model,
+absl::StatusOr<Request> ToRequest(v1::GenerateRequest message, const ModelInfo& model,
                                   const CallFacts& call) {
   RETURN_IF_ERROR(CheckRequestId(message.request_id()));
   RETURN_IF_ERROR(CheckModelName(message.model(), model));
@@ -282,7 +282,7 @@ absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& message, const Mode
   return request;
 }
 
-absl::StatusOr<Request> ToRequest(const v1::CountTokensRequest& message, const ModelInfo& model,
+absl::StatusOr<Request> ToRequest(v1::CountTokensRequest message, const ModelInfo& model,
                                   const CallFacts& call) {
   RETURN_IF_ERROR(CheckModelName(message.model(), model));
   Request request;

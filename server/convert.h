@@ -28,10 +28,11 @@ absl::Status CheckRequestId(const std::string& id);
 // NOT_FOUND / MODEL_NOT_FOUND unless `name` is empty or one of the served model's.
 absl::Status CheckModelName(const std::string& name, const ModelInfo& model);
 
-absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& message, const ModelInfo& model,
+// Texts and pictures are moved from the message, not copied: give it away where it is not needed.
+absl::StatusOr<Request> ToRequest(v1::GenerateRequest message, const ModelInfo& model,
                                   const CallFacts& call);
 // Sampling is left at its defaults.
-absl::StatusOr<Request> ToRequest(const v1::CountTokensRequest& message, const ModelInfo& model,
+absl::StatusOr<Request> ToRequest(v1::CountTokensRequest message, const ModelInfo& model,
                                   const CallFacts& call);
 
 v1::FinishReason ToProto(FinishReason reason);

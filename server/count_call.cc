@@ -1,40 +1,51 @@
 #include "server/count_call.h"
 
-#include <string>
 #include <utility>
+
+#include "engine/status.h"
+#include "server/convert.h"
 
 namespace tessera {
 
-CountCall::CountCall(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-                     v1::CountTokensResponse* response)
-    : guard_(metrics, RpcMethod::kCountTokens, context, ""), response_(response) {}
-
-void CountCall::Start(absl::StatusOr<Work> work, TaskQueue& tasks) {
-  self_ = shared_from_this();
-  absl::Status status = work.status();
-  if (work.ok()) {
-    status = tasks.Post([self = self_, work = *std::move(work)] { self->Count(work); });
+absl::Status CountCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
+  ASSIGN_OR_RETURN(Work work, MakeWork<v1::CountTokensRequest>(slot(), guard(), std::move(bytes),
+                                                               std::move(memory)));
+  guard().SetStage("queue");
+  {
+    const std::lock_guard lock(mutex_);
+    work_ = std::move(work);
   }
-  if (!status.ok()) Finish(guard_.Answer(status));
+  const absl::Status status = tasks_.Post(
+      [self = std::static_pointer_cast<CountCall>(shared_from_this())] { self->Count(); });
+  // Whoever has taken the work ends the call.
+  if (!status.ok()) return TakeWork() ? status : absl::OkStatus();
+  if (guard().IsCancelled()) OnCancel();  // it may have come before there was work
+  return absl::OkStatus();
 }
 
-void CountCall::Count(const Work& work) {
-  if (cancelled_) {
-    const bool late = guard_.DeadlinePassed();
-    return Finish(guard_.Answer(
-        Completion{.status = absl::OkStatus(),
-                   .finish_reason = late ? FinishReason::kDeadline : FinishReason::kCancelled,
-                   .usage = {}}));
-  }
-  const absl::StatusOr<PromptInfo> prompt = work.engine->CountTokens(work.request);
-  if (prompt.ok()) {
-    response_->set_prompt_tokens(prompt->text_tokens + prompt->image_tokens);
-    response_->set_text_tokens(prompt->text_tokens);
-    response_->set_image_tokens(prompt->image_tokens);
-    response_->mutable_prompt_token_ids()->Assign(prompt->token_ids.begin(),
-                                                  prompt->token_ids.end());
-  }
-  Finish(guard_.Answer(prompt.status()));
+std::optional<Work> CountCall::TakeWork() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(work_, std::nullopt);
+}
+
+void CountCall::OnCancel() {
+  if (TakeWork()) Finish(guard().Answer(guard().Lost()));
+}
+
+void CountCall::Count() {
+  const std::optional<Work> work = TakeWork();
+  if (!work) return;
+  guard().SetStage("counting");
+  const absl::StatusOr<PromptInfo> prompt = work->engine->CountTokens(work->request);
+  if (guard().IsCancelled()) return Finish(guard().Answer(guard().Lost()));
+  if (!prompt.ok()) return Finish(guard().Answer(prompt.status()));
+  v1::CountTokensResponse response;
+  response.set_prompt_tokens(prompt->text_tokens + prompt->image_tokens);
+  response.set_text_tokens(prompt->text_tokens);
+  response.set_image_tokens(prompt->image_tokens);
+  response.mutable_prompt_token_ids()->Assign(prompt->token_ids.begin(), prompt->token_ids.end());
+  answer_ = SerializeMessage(response);
+  StartWriteAndFinish(&answer_, grpc::WriteOptions(), guard().Answer(absl::OkStatus()));
 }
 
 }  // namespace tessera

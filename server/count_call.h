@@ -1,38 +1,33 @@
 // One CountTokens call. Counting decodes headers of pictures and tokenizes, so it runs on the task
-// queue. Keeps itself alive until gRPC is done with it.
+// queue. What waits there is freed as soon as its client has left.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
+#include <mutex>
+#include <optional>
 
-#include <atomic>
-#include <memory>
-
-#include "server/rpc_guard.h"
-#include "server/submission.h"
+#include "server/rpc_call.h"
 #include "server/task_queue.h"
 #include "tessera/v1/generation.pb.h"
 
 namespace tessera {
 
-class CountCall final : public grpc::ServerUnaryReactor,
-                        public std::enable_shared_from_this<CountCall> {
+class CountCall final : public RpcCall {
  public:
-  CountCall(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-            v1::CountTokensResponse* response);
-
-  RpcGuard& guard() { return guard_; }
-  // Does the work, or ends the call with the refusal. Once, within the handler.
-  void Start(absl::StatusOr<Work> work, TaskQueue& tasks);
+  CountCall(const CallHost& host, grpc::CallbackServerContext* context, TaskQueue& tasks)
+      : RpcCall(host, RpcMethod::kCountTokens, context), tasks_(tasks) {}
 
  private:
-  void Count(const Work& work);
-  void OnCancel() override { cancelled_ = true; }
-  void OnDone() override { self_.reset(); }
+  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
+  void OnCancel() override;
+  // The work, for whom asks first.
+  std::optional<Work> TakeWork();
+  void Count();
 
-  RpcGuard guard_;
-  v1::CountTokensResponse* const response_;
-  std::atomic<bool> cancelled_ = false;
-  std::shared_ptr<CountCall> self_;  // until OnDone
+  TaskQueue& tasks_;
+  std::mutex mutex_;
+  std::optional<Work> work_;  // guarded by mutex_
+  grpc::ByteBuffer answer_;   // belongs to the write in flight
 };
 
 }  // namespace tessera

@@ -2,43 +2,38 @@
 
 #include <utility>
 
+#include "engine/status.h"
+#include "server/convert.h"
+
 namespace tessera {
 
-GenerateCall::GenerateCall(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-                           const std::string& request_id, v1::GenerateResponse* response)
-    : guard_(metrics, RpcMethod::kGenerate, context, request_id), response_(response) {}
-
-void GenerateCall::Start(absl::StatusOr<Work> work) {
-  self_ = shared_from_this();
-  absl::Status status = work.status();
-  if (work.ok()) {
-    response_->set_request_id(guard_.call().request_id);
-    response_->set_model(work->engine->model().name);
-    status = submission_.Submit(*std::move(work), self_);
-  }
-  if (!status.ok()) Finish(guard_.Answer(status));
+absl::Status GenerateCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
+  ASSIGN_OR_RETURN(Work work, MakeWork<v1::GenerateRequest>(slot(), guard(), std::move(bytes),
+                                                            std::move(memory)));
+  response_.set_request_id(guard().call().request_id);
+  response_.set_model(work.engine->model().name);
+  guard().SetStage("queue");
+  return submission_.Submit(std::move(work),
+                            std::static_pointer_cast<GenerateCall>(shared_from_this()));
 }
 
 void GenerateCall::OnAdmitted(const PromptInfo& prompt) {
-  response_->mutable_prompt_token_ids()->Assign(prompt.token_ids.begin(), prompt.token_ids.end());
+  response_.mutable_prompt_token_ids()->Assign(prompt.token_ids.begin(), prompt.token_ids.end());
 }
 
 void GenerateCall::OnChunk(Chunk chunk) {
-  response_->mutable_text()->append(chunk.text);
-  response_->mutable_token_ids()->Add(chunk.token_ids.begin(), chunk.token_ids.end());
-  AppendLogprobs(chunk, response_->mutable_logprobs());
+  response_.mutable_text()->append(chunk.text);
+  response_.mutable_token_ids()->Add(chunk.token_ids.begin(), chunk.token_ids.end());
+  AppendLogprobs(chunk, response_.mutable_logprobs());
 }
 
 void GenerateCall::OnFinish(const Completion& completion) {
-  response_->set_finish_reason(ToProto(completion.finish_reason));
-  *response_->mutable_usage() = ToProto(completion.usage);
-  Finish(guard_.Answer(completion));
+  const grpc::Status status = guard().Answer(completion);
+  if (!status.ok()) return Finish(status);
+  response_.set_finish_reason(ToProto(completion.finish_reason));
+  *response_.mutable_usage() = ToProto(completion.usage);
+  answer_ = SerializeMessage(response_);
+  StartWriteAndFinish(&answer_, grpc::WriteOptions(), status);
 }
-
-void GenerateCall::OnCancel() {
-  if (!guard_.DeadlinePassed()) submission_.Cancel();
-}
-
-void GenerateCall::OnDone() { self_.reset(); }
 
 }  // namespace tessera

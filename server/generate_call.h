@@ -1,44 +1,31 @@
 // One Generate call: gathers the engine's chunks into the answer. The engine's calls come one at a
-// time and OnFinish is the last, so the answer needs no lock. Keeps itself alive until gRPC is done
-// with it.
+// time and OnFinish is the last, so the answer needs no lock.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-
-#include <memory>
-#include <string>
-
 #include "engine/request.h"
-#include "server/rpc_guard.h"
-#include "server/submission.h"
+#include "server/rpc_call.h"
 #include "tessera/v1/generation.pb.h"
 
 namespace tessera {
 
-class GenerateCall final : public grpc::ServerUnaryReactor,
-                           public OutputSink,
-                           public std::enable_shared_from_this<GenerateCall> {
+class GenerateCall final : public RpcCall, public OutputSink {
  public:
-  GenerateCall(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-               const std::string& request_id, v1::GenerateResponse* response);
-
-  RpcGuard& guard() { return guard_; }
-  // Does the work, or ends the call with the refusal. Once, within the handler.
-  void Start(absl::StatusOr<Work> work);
+  GenerateCall(const CallHost& host, grpc::CallbackServerContext* context)
+      : RpcCall(host, RpcMethod::kGenerate, context) {}
 
  private:
+  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
   // The engine's side.
   void OnAdmitted(const PromptInfo& prompt) override;
   void OnChunk(Chunk chunk) override;
   void OnFinish(const Completion& completion) override;
   // gRPC's side.
-  void OnCancel() override;
-  void OnDone() override;
+  void OnCancel() override { submission_.Cancel(guard().Lost().finish_reason); }
 
-  RpcGuard guard_;
   Submission submission_;
-  v1::GenerateResponse* const response_;
-  std::shared_ptr<GenerateCall> self_;  // until OnDone
+  v1::GenerateResponse response_;
+  grpc::ByteBuffer answer_;  // belongs to the write in flight
 };
 
 }  // namespace tessera

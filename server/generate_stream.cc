@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/status.h"
+#include "server/convert.h"
 
 namespace tessera {
 namespace {
@@ -55,19 +56,13 @@ absl::Status TooSlow(size_t bytes) {
 
 }  // namespace
 
-GenerateStream::GenerateStream(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-                               const std::string& request_id, size_t max_pending_bytes)
-    : guard_(metrics, RpcMethod::kStreamGenerate, context, request_id),
-      max_pending_bytes_(max_pending_bytes) {}
-
-void GenerateStream::Start(absl::StatusOr<Work> work) {
-  self_ = shared_from_this();
-  absl::Status status = work.status();
-  if (work.ok()) {
-    model_ = work->engine->model().name;
-    status = submission_.Submit(*std::move(work), self_);
-  }
-  if (!status.ok()) OnFinish({.status = status, .finish_reason = FinishReason::kNone, .usage = {}});
+absl::Status GenerateStream::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
+  ASSIGN_OR_RETURN(Work work, MakeWork<v1::GenerateRequest>(slot(), guard(), std::move(bytes),
+                                                            std::move(memory)));
+  model_ = work.engine->model().name;
+  guard().SetStage("queue");
+  return submission_.Submit(std::move(work),
+                            std::static_pointer_cast<GenerateStream>(shared_from_this()));
 }
 
 void GenerateStream::OnAdmitted(const PromptInfo& prompt) {
@@ -108,7 +103,8 @@ void GenerateStream::GiveUpLocked() {
   delta_ = {};
   delta_bytes_ = 0;
   cancel_alarm_.Set(gpr_now(GPR_CLOCK_MONOTONIC), [weak = weak_from_this()](bool) {
-    if (const auto self = weak.lock()) self->submission_.Cancel();
+    const auto self = std::static_pointer_cast<GenerateStream>(weak.lock());
+    if (self != nullptr) self->submission_.Cancel(FinishReason::kCancelled);
   });
 }
 
@@ -116,15 +112,18 @@ GenerateStream::Action GenerateStream::NextLocked() {
   if (writing_ || finished_) return Action::kNothing;
   if (!reader_gone_) {
     if (prompt_) {
-      v1::PromptEvent* event = response_.mutable_prompt();
-      event->set_request_id(guard_.call().request_id);
-      event->set_model(model_);
-      Fill(*std::exchange(prompt_, std::nullopt), event);
+      v1::StreamGenerateResponse response;
+      response.mutable_prompt()->set_request_id(guard().call().request_id);
+      response.mutable_prompt()->set_model(model_);
+      Fill(*std::exchange(prompt_, std::nullopt), response.mutable_prompt());
+      event_ = SerializeMessage(response);
       writing_ = true;
       return Action::kWrite;
     }
     if (!delta_.token_ids.empty() || !delta_.text.empty()) {
-      Fill(std::exchange(delta_, {}), response_.mutable_delta());
+      v1::StreamGenerateResponse response;
+      Fill(std::exchange(delta_, {}), response.mutable_delta());
+      event_ = SerializeMessage(response);
       delta_bytes_ = 0;
       writing_ = true;
       return Action::kWrite;
@@ -136,9 +135,10 @@ GenerateStream::Action GenerateStream::NextLocked() {
     completion_->status = absl::CancelledError("the caller cancelled");
   }
   if (!FinalStatus(*completion_).ok()) return Action::kFinish;
-  v1::FinishEvent* event = response_.mutable_finish();
-  event->set_finish_reason(ToProto(completion_->finish_reason));
-  *event->mutable_usage() = ToProto(completion_->usage);
+  v1::StreamGenerateResponse response;
+  response.mutable_finish()->set_finish_reason(ToProto(completion_->finish_reason));
+  *response.mutable_finish()->mutable_usage() = ToProto(completion_->usage);
+  event_ = SerializeMessage(response);
   return Action::kWriteAndFinish;
 }
 
@@ -152,11 +152,11 @@ void GenerateStream::Advance() {
     case Action::kNothing:
       return;
     case Action::kWrite:
-      return StartWrite(&response_);
+      return StartWrite(&event_);
     case Action::kWriteAndFinish:
-      return StartWriteAndFinish(&response_, grpc::WriteOptions(), guard_.Answer(*completion_));
+      return StartWriteAndFinish(&event_, grpc::WriteOptions(), guard().Answer(*completion_));
     case Action::kFinish:
-      return Finish(guard_.Answer(*completion_));
+      return Finish(guard().Answer(*completion_));
   }
 }
 
@@ -169,8 +169,6 @@ void GenerateStream::OnWriteDone(bool ok) {
   Advance();
 }
 
-void GenerateStream::OnCancel() { LoseReader(); }
-
 void GenerateStream::LoseReader() {
   {
     const std::lock_guard lock(mutex_);
@@ -178,10 +176,8 @@ void GenerateStream::LoseReader() {
     delta_ = {};
     delta_bytes_ = 0;
   }
-  if (!guard_.DeadlinePassed()) submission_.Cancel();
+  submission_.Cancel(guard().Lost().finish_reason);
   Advance();
 }
-
-void GenerateStream::OnDone() { self_.reset(); }
 
 }  // namespace tessera

@@ -12,12 +12,11 @@
 //   - After the reader is gone the engine is told, and the call ends when the engine has let the
 //     request go.
 //
-// Keeps itself alive until gRPC is done with it; the engine holds it too.
+// The engine holds it, too.
 // Tests: tests/server/generate_stream_test.cc.
 #pragma once
 
 #include <grpcpp/alarm.h>
-#include <grpcpp/support/server_callback.h>
 
 #include <memory>
 #include <mutex>
@@ -25,53 +24,45 @@
 #include <string>
 
 #include "engine/request.h"
-#include "server/rpc_guard.h"
-#include "server/submission.h"
+#include "server/rpc_call.h"
 #include "tessera/v1/generation.pb.h"
 
 namespace tessera {
 
 constexpr size_t kMaxPendingBytes = size_t{1} << 20;
 
-class GenerateStream final : public grpc::ServerWriteReactor<v1::StreamGenerateResponse>,
-                             public OutputSink,
-                             public std::enable_shared_from_this<GenerateStream> {
+class GenerateStream final : public RpcCall, public OutputSink {
  public:
-  GenerateStream(RpcMetrics& metrics, grpc::CallbackServerContext* context,
-                 const std::string& request_id, size_t max_pending_bytes = kMaxPendingBytes);
-
-  RpcGuard& guard() { return guard_; }
-  // Does the work, or ends the call with the refusal. Once, within the handler.
-  void Start(absl::StatusOr<Work> work);
+  GenerateStream(const CallHost& host, grpc::CallbackServerContext* context,
+                 size_t max_pending_bytes = kMaxPendingBytes)
+      : RpcCall(host, RpcMethod::kStreamGenerate, context), max_pending_bytes_(max_pending_bytes) {}
 
  private:
   // What Advance() found to do.
   enum class Action : uint8_t { kNothing, kWrite, kWriteAndFinish, kFinish };
 
+  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
   // The engine's side.
   void OnAdmitted(const PromptInfo& prompt) override;
   void OnChunk(Chunk chunk) override;
   void OnFinish(const Completion& completion) override;
   // gRPC's side.
   void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  void OnCancel() override { LoseReader(); }
 
   // Starts the next write or the end, if one is due. Called after every change, without the lock:
   // gRPC may do the network's work in it.
   void Advance();
   Action NextLocked();
   void GiveUpLocked();
-  // Tells the engine, unless the deadline, which it knows, is why.
   void LoseReader();
 
-  RpcGuard guard_;
   Submission submission_;
   const size_t max_pending_bytes_;
-  std::string model_;  // constant after Start
+  std::string model_;  // constant once submitted
   grpc::Alarm cancel_alarm_;
-  std::shared_ptr<GenerateStream> self_;  // until OnDone
-  v1::StreamGenerateResponse response_;   // belongs to the write in flight
+  grpc::ByteBuffer event_;  // belongs to the write in flight
 
   std::mutex mutex_;
   // Guarded by mutex_:

@@ -83,6 +83,15 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
     count("tessera_requests_total", "Requests that the engine was given, by how they ended.",
           stats.outcomes[i], {{"outcome", std::string(OutcomeName(static_cast<Outcome>(i)))}});
   }
+  for (int stage = 0; stage < kStages; ++stage) {
+    for (int i = 0; i < kOutcomes; ++i) {
+      count("tessera_requests_ended_total",
+            "Requests that the engine accepted, by the stage in which they ended and how.",
+            stats.ended[stage][i],
+            {{"stage", std::string(StageName(static_cast<Stage>(stage)))},
+             {"outcome", std::string(OutcomeName(static_cast<Outcome>(i)))}});
+    }
+  }
   constexpr char kPromptHelp[] = "Tokens of prompts, cached ones included.";
   count("tessera_prompt_tokens_total", kPromptHelp, stats.prompt_text_tokens, {{"kind", "text"}});
   count("tessera_prompt_tokens_total", kPromptHelp, stats.prompt_image_tokens, {{"kind", "image"}});

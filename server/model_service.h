@@ -1,30 +1,14 @@
-// tessera.v1.ModelService: what is served. Answers also while the server drains.
+// tessera.v1.ModelService: each call is an object of its own.
 #pragma once
 
-#include "server/engine_slot.h"
-#include "server/rpc_metrics.h"
-#include "tessera/v1/model.grpc.pb.h"
+#include "server/rpc_service.h"
 
 namespace tessera {
 
-class ModelService final : public v1::ModelService::CallbackService {
+class ModelService final : public RpcService {
  public:
-  // Both must outlive the service.
-  ModelService(const EngineSlot& slot, RpcMetrics& metrics) : slot_(slot), metrics_(metrics) {}
-
- private:
-  grpc::ServerUnaryReactor* GetModel(grpc::CallbackServerContext* context,
-                                     const v1::GetModelRequest* request,
-                                     v1::GetModelResponse* response) override;
-  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
-                                       const v1::ListModelsRequest* request,
-                                       v1::ListModelsResponse* response) override;
-
-  // The one that is served, if it is called `name`.
-  absl::StatusOr<v1::Model> FindModel(const std::string& name) const;
-
-  const EngineSlot& slot_;
-  RpcMetrics& metrics_;
+  // `host` must outlive the service.
+  explicit ModelService(const CallHost& host);
 };
 
 }  // namespace tessera

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <iterator>
 #include <random>
 #include <string_view>
 #include <vector>
@@ -46,12 +47,9 @@ std::string_view FinishName(FinishReason reason) {
 
 }  // namespace
 
-RpcGuard::RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerContext* context,
-                   const std::string& request_id)
-    : metrics_(metrics), method_(method), context_(context) {
-  call_.request_id = request_id.empty() || !CheckRequestId(request_id).ok()
-                         ? fmt::format("req-{:016x}", RandomNumber())
-                         : request_id;
+RpcGuard::RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerContext* context)
+    : metrics_(metrics), method_(method), peer_(context->peer()), context_(context) {
+  call_.request_id = fmt::format("req-{:016x}", RandomNumber());
   call_.seed = RandomNumber();
   call_.deadline = EngineDeadline(*context);
   metrics_.Opened();
@@ -59,12 +57,22 @@ RpcGuard::RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerCo
 
 RpcGuard::~RpcGuard() { metrics_.Closed(); }
 
+void RpcGuard::TakeRequestId(const std::string& id) {
+  if (!id.empty() && CheckRequestId(id).ok()) call_.request_id = id;
+}
+
 // The client's clock runs out before ours: its timeout was on the way for a while, and gRPC rounds
 // what it sends up by as much as a hundredth.
 bool RpcGuard::DeadlinePassed() const {
   if (!call_.deadline) return false;
   const Clock::duration ahead = std::chrono::milliseconds(20) + (*call_.deadline - start_) / 100;
   return Clock::now() + ahead >= *call_.deadline;
+}
+
+Completion RpcGuard::Lost() const {
+  return {.status = absl::OkStatus(),
+          .finish_reason = DeadlinePassed() ? FinishReason::kDeadline : FinishReason::kCancelled,
+          .usage = {}};
 }
 
 absl::Status FinalStatus(const Completion& completion) {
@@ -94,27 +102,37 @@ grpc::Status RpcGuard::Answer(const Completion& completion) {
       context_->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(delay->count()));
     }
   }
-  metrics_.Answered(method_, answer.error_code(), duration);
+  metrics_.Answered(method_, answer.error_code(), ReasonOf(status), duration);
   Log(completion, status, duration.count());
   return answer;
 }
 
 void RpcGuard::Log(const Completion& completion, const absl::Status& status, double seconds) const {
   const Usage& usage = completion.usage;
-  const std::string reason = StatusReason(status);
+  const std::string reason = status.ok() ? "-" : ReasonOf(status);
+  const std::string field = StatusField(status);
   const std::string error(StatusMessage(status));
   std::vector<LogField> fields = {
       {"id", call_.request_id},
       {"method", LogWord{MethodName(method_)}},
+      {"peer", peer_},
       {"code", LogWord{CodeName(static_cast<grpc::StatusCode>(status.code()))}},
-      {"reason", LogWord{reason.empty() ? "-" : reason}},
+      {"reason", LogWord{reason}},
       {"finish", LogWord{FinishName(completion.finish_reason)}},
-      {"text_tokens", int64_t{usage.text_tokens}},
-      {"image_tokens", int64_t{usage.image_tokens}},
-      {"cached_tokens", int64_t{usage.cached_tokens}},
-      {"generated_tokens", int64_t{usage.generated_tokens}},
-      {"queue_ms", usage.queue_ms},
-      {"ms", seconds * 1e3}};
+      {"stage", LogWord{completion.stage ? StageName(*completion.stage) : stage_}}};
+  if (!field.empty()) fields.push_back({"field", field});
+  const LogField counts[] = {{"text_tokens", int64_t{usage.text_tokens}},
+                             {"image_tokens", int64_t{usage.image_tokens}},
+                             {"cached_tokens", int64_t{usage.cached_tokens}},
+                             {"generated_tokens", int64_t{usage.generated_tokens}},
+                             {"queue_ms", usage.queue_ms},
+                             {"preprocess_ms", usage.preprocess_ms},
+                             {"encode_ms", usage.encode_ms},
+                             {"prefill_ms", usage.prefill_ms},
+                             {"decode_ms", usage.decode_ms}};
+  fields.insert(fields.end(), std::begin(counts), std::end(counts));
+  if (usage.first_token_ms) fields.push_back({"ttft_ms", *usage.first_token_ms});
+  fields.push_back({"ms", seconds * 1e3});
   const bool fault = status.code() == absl::StatusCode::kInternal ||
                      status.code() == absl::StatusCode::kUnknown;
   if (fault) fields.push_back({"error", error});

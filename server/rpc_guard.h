@@ -1,12 +1,13 @@
-// The one gate of every call: made first in each handler, it gives the call its id, and whatever
-// every call needs (identity, limits, traces) belongs here, as gRPC's server interceptors cannot
-// refuse a call. Answer() makes the final status, counts it and writes the one line of log; it
-// never holds a prompt. Lives as long as its call.
+// The one gate of every call: made first, at the call's headers, it gives the call its id, and
+// whatever every call needs (identity, limits, traces) belongs here, as gRPC's server interceptors
+// cannot refuse a call. Answer() makes the final status, counts it and writes the one line of log;
+// it never holds a prompt. Lives as long as its call.
 #pragma once
 
 #include <grpcpp/server_context.h>
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "engine/request.h"
@@ -17,18 +18,26 @@ namespace tessera {
 
 class RpcGuard {
  public:
-  // `request_id` is the client's; an empty or unusable one is replaced.
-  RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerContext* context,
-           const std::string& request_id);
+  RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerContext* context);
   ~RpcGuard();
   RpcGuard(const RpcGuard&) = delete;
   RpcGuard& operator=(const RpcGuard&) = delete;
 
   const CallFacts& call() const { return call_; }
-  // The client's deadline has passed, or will in a moment: where the call ends now, the client's
-  // patience ended, and the engine ends the request by itself, as a deadline and not as a
-  // cancellation.
+  // As gRPC names it, such as "ipv4:127.0.0.1:4711".
+  const std::string& peer() const { return peer_; }
+  // The client's; an empty or unusable one is let pass, and the call keeps its own.
+  void TakeRequestId(const std::string& id);
+  // Where the call is, for the log; a literal. The engine's own stages come with its Completion.
+  void SetStage(std::string_view stage) { stage_ = stage; }
+
+  // gRPC has ended the call.
+  bool IsCancelled() const { return context_->IsCancelled(); }
+  // The client's deadline has passed, or will in a moment: a call that its client leaves now ended
+  // by its deadline. Chooses what it is called, and nothing else.
   bool DeadlinePassed() const;
+  // How a call ends that its client has left.
+  Completion Lost() const;
 
   // Exactly once, before the call's Finish().
   grpc::Status Answer(const Completion& completion);
@@ -39,9 +48,11 @@ class RpcGuard {
 
   RpcMetrics& metrics_;
   const RpcMethod method_;
+  const std::string peer_;
   grpc::CallbackServerContext* const context_;
   const Clock::time_point start_ = Clock::now();
   CallFacts call_;
+  std::string_view stage_ = "headers";
 };
 
 // What the client is told: the engine's status, or what a cancelled or late request ends with.

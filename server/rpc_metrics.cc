@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "engine/status.h"
 #include "server/metric_set.h"
 #include "server/rpc_status.h"
 
@@ -9,12 +10,16 @@ namespace tessera {
 
 std::string_view MethodName(RpcMethod method) {
   constexpr std::array<std::string_view, kRpcMethods> kNames = {
-      "Generate", "StreamGenerate", "CountTokens", "GetModel", "ListModels"};
+      "Generate", "StreamGenerate", "CountTokens", "GetModel", "ListModels", "unknown"};
   return kNames.at(static_cast<size_t>(method));
 }
 
 RpcMetrics::RpcMetrics() {
   const EngineStats stats;  // for its bounds
+  for (int i = 0; i < kErrorReasons; ++i) {
+    errors_.emplace(ErrorReasonName(static_cast<ErrorReason>(i)), 0);
+  }
+  errors_.emplace(kCancelledReason, 0);
   for (Histogram& duration : durations_) duration = Histogram(stats.end_to_end.bounds);
 }
 
@@ -23,7 +28,7 @@ void RpcMetrics::Opened() {
   ++open_calls_;
 }
 
-void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code,
+void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code, std::string_view reason,
                           std::chrono::duration<double> duration) {
   const std::lock_guard lock(mutex_);
   --open_calls_;
@@ -31,6 +36,7 @@ void RpcMetrics::Answered(RpcMethod method, grpc::StatusCode code,
   const auto index = static_cast<size_t>(method);
   ++handled_[index].at(static_cast<size_t>(code));
   durations_[index].Observe(duration.count());
+  if (const auto error = errors_.find(reason); error != errors_.end()) ++error->second;
 }
 
 void RpcMetrics::Closed() {
@@ -63,6 +69,11 @@ std::vector<prometheus::MetricFamily> RpcMetrics::Collect() const {
                   {{"grpc_method", name},
                    {"grpc_code", std::string(CodeName(static_cast<grpc::StatusCode>(code)))}});
     }
+  }
+  for (const auto& [reason, count] : errors_) {
+    set.Counter("tessera_grpc_server_errors_total",
+                "Calls ended with an error, by its reason in google.rpc.ErrorInfo.",
+                static_cast<double>(count), {{"reason", reason}});
   }
   for (int method = 0; method < kRpcMethods; ++method) {
     set.AddHistogram("tessera_grpc_server_handling_seconds", "From a call's arrival to its end.",

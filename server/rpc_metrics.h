@@ -8,7 +8,10 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,8 +19,15 @@
 
 namespace tessera {
 
-enum class RpcMethod : uint8_t { kGenerate, kStreamGenerate, kCountTokens, kGetModel, kListModels };
-constexpr int kRpcMethods = 5;
+enum class RpcMethod : uint8_t {
+  kGenerate,
+  kStreamGenerate,
+  kCountTokens,
+  kGetModel,
+  kListModels,
+  kUnknown,  // whatever else is called
+};
+constexpr int kRpcMethods = 6;
 constexpr int kRpcCodes = 17;  // OK … UNAUTHENTICATED
 std::string_view MethodName(RpcMethod method);
 
@@ -27,7 +37,9 @@ class RpcMetrics : public prometheus::Collectable {
 
   // Each once for a call, in this order.
   void Opened();
-  void Answered(RpcMethod method, grpc::StatusCode code, std::chrono::duration<double> duration);
+  // `reason`: ReasonOf() the status.
+  void Answered(RpcMethod method, grpc::StatusCode code, std::string_view reason,
+                std::chrono::duration<double> duration);
   void Closed();
   // Calls without an answer yet.
   int64_t open_calls() const;
@@ -42,6 +54,7 @@ class RpcMetrics : public prometheus::Collectable {
   int64_t open_calls_ = 0;
   int64_t unread_calls_ = 0;
   std::array<std::array<uint64_t, kRpcCodes>, kRpcMethods> handled_ = {};
+  std::map<std::string, uint64_t, std::less<>> errors_;  // by reason
   std::array<Histogram, kRpcMethods> durations_;
 };
 

@@ -55,22 +55,6 @@ bool HasReason(const absl::Status& status, ErrorReason reason) {
   return StatusReason(status) == ErrorReasonName(reason);
 }
 
-// Every error has a reason, also one that nobody gave any.
-std::string ReasonOf(const absl::Status& status) {
-  const std::string reason = StatusReason(status);
-  if (!reason.empty()) return reason;
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-      return std::string(ErrorReasonName(ErrorReason::kInvalidParameter));
-    case absl::StatusCode::kDeadlineExceeded:
-      return std::string(ErrorReasonName(ErrorReason::kDeadlineExceeded));
-    case absl::StatusCode::kCancelled:
-      return "CANCELLED";
-    default:
-      return std::string(ErrorReasonName(ErrorReason::kEngineFailure));
-  }
-}
-
 std::string MessageOf(const absl::Status& status) {
   if (IsOurFault(status)) {
     return "the server failed on this request; its log tells more under the request id";
@@ -119,6 +103,21 @@ google::rpc::RetryInfo MakeRetryInfo(std::chrono::milliseconds delay) {
 }
 
 }  // namespace
+
+std::string ReasonOf(const absl::Status& status) {
+  const std::string reason = StatusReason(status);
+  if (status.ok() || !reason.empty()) return reason;
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return std::string(ErrorReasonName(ErrorReason::kInvalidParameter));
+    case absl::StatusCode::kDeadlineExceeded:
+      return std::string(ErrorReasonName(ErrorReason::kDeadlineExceeded));
+    case absl::StatusCode::kCancelled:
+      return std::string(kCancelledReason);
+    default:
+      return std::string(ErrorReasonName(ErrorReason::kEngineFailure));
+  }
+}
 
 std::optional<std::chrono::milliseconds> RetryDelay(const absl::Status& status) {
   using std::chrono::milliseconds;

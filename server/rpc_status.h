@@ -22,6 +22,12 @@ constexpr size_t kMaxDetailsBytes = 4096;  // of the serialized google.rpc.Statu
 // the caller, as it may tell about our insides; the log has it.
 grpc::Status ToRpcStatus(const absl::Status& status, std::string_view request_id);
 
+// The reason of calls that their clients have left.
+constexpr std::string_view kCancelledReason = "CANCELLED";
+
+// Why: every error has a reason, also one that nobody gave any. Empty for OK.
+std::string ReasonOf(const absl::Status& status);
+
 // How long the caller should wait before it tries again; nullopt where waiting does not help.
 std::optional<std::chrono::milliseconds> RetryDelay(const absl::Status& status);
 

@@ -15,7 +15,6 @@
 namespace tessera {
 namespace {
 
-constexpr int kMaxReceiveBytes = 64 << 20;
 constexpr int kMaxStreamsPerConnection = 256;
 constexpr int kStreamWindowBytes = 65535;
 constexpr int kMinPingIntervalMs = 10'000;
@@ -25,7 +24,8 @@ constexpr int kKeepAliveTimeoutMs = 20'000;
 constexpr std::chrono::milliseconds kFlushTime(200);
 
 void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options) {
-  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  // Ours to refuse (RpcCall, Uploads): gRPC would, too, only when the message is whole.
+  builder.SetMaxReceiveMessageSize(-1);
   builder.SetMaxSendMessageSize(-1);
   // A few kilobytes of gzip can become a message of any size before its limit is checked.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
@@ -89,6 +89,7 @@ absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOpti
       grpc::InsecureServerCredentials());
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&model_service_);
+  builder.RegisterCallbackGenericService(&unknown_methods_);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
   health_ = std::make_unique<Health>(slot_, *grpc_->GetHealthCheckService());

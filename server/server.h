@@ -24,7 +24,10 @@
 #include "server/model_service.h"
 #include "server/port_probe.h"
 #include "server/process_metrics.h"
+#include "server/rpc_call.h"
 #include "server/rpc_metrics.h"
+#include "server/unknown_call.h"
+#include "server/uploads.h"
 
 namespace tessera {
 
@@ -57,15 +60,23 @@ class Server {
   absl::Status OpenGrpc(const ListenAddress& address, const ConnectionOptions& options);
   void StopGrpc();
 
-  // In the order in which they use each other; the engine outlives all who can call it.
+  // In the order in which they use each other; the engine outlives all who can call it, and what
+  // its requests' sinks use outlives the engine.
+  RpcMetrics rpc_metrics_;
   std::unique_ptr<Engine> engine_;
   EngineSlot slot_;
-  RpcMetrics rpc_metrics_;
   EngineMetrics engine_metrics_{slot_};
   ProcessMetrics process_metrics_;
-  GenerationService generation_service_{slot_, rpc_metrics_};
-  ModelService model_service_{slot_, rpc_metrics_};
   Connections connections_;
+  Uploads uploads_{[this](std::string_view peer) { return connections_.ReadBytes(peer); },
+                   {},
+                   [this](std::string_view peer, bool receiving) {
+                     receiving ? connections_.BeginReceiving(peer) : connections_.EndReceiving(peer);
+                   }};
+  CallHost call_host_{slot_, rpc_metrics_, uploads_};
+  GenerationService generation_service_{call_host_};
+  ModelService model_service_{call_host_};
+  UnknownMethods unknown_methods_{call_host_};
   Acceptor acceptor_{connections_};
   PortProbe probe_;
   ListenAddress grpc_address_;

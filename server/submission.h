@@ -22,15 +22,15 @@ class Submission {
  public:
   // OK: the sink gets its OnFinish. An error: it gets nothing.
   absl::Status Submit(Work work, std::shared_ptr<OutputSink> sink);
-  // Not from within a sink.
-  void Cancel();
+  // The request ends with `reason`: kCancelled or kDeadline. Not from within a sink.
+  void Cancel(FinishReason reason);
 
  private:
   std::mutex mutex_;
   // Guarded by mutex_:
   Engine* engine_ = nullptr;  // set once the ticket is known
   Ticket ticket_ = 0;
-  bool cancelled_ = false;
+  FinishReason cancelled_ = FinishReason::kNone;  // why, once it is
 };
 
 }  // namespace tessera

@@ -52,6 +52,35 @@ TEST_F(CommandTest, GeneratePrintsTheAnswerOnly) {
   EXPECT_EQ(server_.requests()[0].conversation().messages(0).parts(0).text(), "Hi?");
 }
 
+TEST_F(CommandTest, TextThatIsNoUtf8IsBadUsageAndIsNotSent) {
+  const std::string bad = "ab\xFF" "c";
+  const struct {
+    std::vector<std::string> arguments;
+    std::string in;
+    std::string named;
+  } cases[] = {
+      {{"generate", bad}, "", "question"},
+      {{"generate"}, bad, "standard input"},
+      {{"generate", "--system", bad, "Hi?"}, "", "--system"},
+      {{"generate", "--prompt-raw", bad}, "", "--prompt-raw"},
+      {{"generate", "--stop", bad, "Hi?"}, "", "--stop"},
+      {{"generate", "--model", bad, "Hi?"}, "", "--model"},
+      {{"generate", "--request-id", bad, "Hi?"}, "", "--request-id"},
+      {{"generate", "--cache-salt", bad, "Hi?"}, "", "--cache-salt"},
+      {{"count", bad}, "", "question"},
+      {{"chat", "--system", bad}, "Hi?", "--system"},
+      {{"chat"}, bad + "\n", "the question"},
+      {{"bench", "--prompt", bad}, "", "--prompt"},
+  };
+  for (const auto& test : cases) {
+    const CommandResult result = Run(test.arguments, test.in);
+    EXPECT_EQ(result.exit_code, 2) << test.named;
+    EXPECT_TRUE(Has(result.err, test.named)) << result.err;
+    EXPECT_TRUE(Has(result.err, "is not valid UTF-8: byte 2 is 0xff")) << result.err;
+  }
+  EXPECT_TRUE(server_.requests().empty());
+}
+
 TEST_F(CommandTest, GenerateReadsTheQuestionFromAPipe) {
   EXPECT_EQ(Run({"generate"}, "two\nlines\n").exit_code, 0);
   EXPECT_EQ(server_.requests()[0].conversation().messages(0).parts(0).text(), "two\nlines");

@@ -28,7 +28,11 @@ TEST(StatusTest, ReasonsHaveTheirPublicNames) {
       {ErrorReason::kShutdownAborted, "SHUTDOWN_ABORTED"},
       {ErrorReason::kEngineFailure, "ENGINE_FAILURE"},
       {ErrorReason::kSlowReader, "SLOW_READER"},
+      {ErrorReason::kUploadTooSlow, "UPLOAD_TOO_SLOW"},
+      {ErrorReason::kMessageTooLarge, "MESSAGE_TOO_LARGE"},
+      {ErrorReason::kMethodNotFound, "METHOD_NOT_FOUND"},
   };
+  EXPECT_EQ(std::size(cases), size_t{kErrorReasons});
   for (const auto& test : cases) EXPECT_EQ(ErrorReasonName(test.reason), test.name);
 }
 

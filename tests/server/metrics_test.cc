@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/status.h"
 #include "server/process_metrics.h"
 #include "server/rpc_metrics.h"
 #include "tests/testing/fake_engine.h"
@@ -49,6 +50,8 @@ TEST(EngineMetricsTest, EveryCombinationIsThereFromTheStart) {
   }
   for (const char* stage : {"queue", "preprocess", "encode", "prefill", "decode"}) {
     ExpectLine(text, "tessera_request_stage_seconds_sum" + model + ",stage=\"" + stage + "\"} 0");
+    ExpectLine(text, "tessera_requests_ended_total" + model + ",stage=\"" + stage +
+                         "\",outcome=\"deadline\"} 0");
   }
   for (const char* reason : {"shape", "tensor_map", "untuned"}) {
     ExpectLine(text, "tessera_kernel_fallbacks_total" + model + ",reason=\"" + reason + "\"} 0");
@@ -171,7 +174,7 @@ TEST(RpcMetricsTest, CountsByMethodAndCode) {
   RpcMetrics metrics;
   metrics.Opened();
   metrics.Opened();
-  metrics.Answered(RpcMethod::kStreamGenerate, grpc::StatusCode::RESOURCE_EXHAUSTED,
+  metrics.Answered(RpcMethod::kStreamGenerate, grpc::StatusCode::RESOURCE_EXHAUSTED, "QUEUE_FULL",
                    std::chrono::milliseconds(20));
   EXPECT_EQ(metrics.open_calls(), 1);
   EXPECT_EQ(metrics.unread_calls(), 1);
@@ -193,6 +196,13 @@ TEST(RpcMetricsTest, CountsByMethodAndCode) {
              "tessera_grpc_server_handling_seconds_bucket{grpc_method=\"StreamGenerate\","
              "le=\"0.025\"} 1");
   ExpectLine(text, "tessera_grpc_server_open_calls 1");
+  ExpectLine(text, "tessera_grpc_server_errors_total{reason=\"QUEUE_FULL\"} 1");
+  for (int i = 0; i < kErrorReasons; ++i) {
+    const auto reason = static_cast<ErrorReason>(i);
+    if (reason == ErrorReason::kQueueFull) continue;
+    ExpectLine(text, "tessera_grpc_server_errors_total{reason=\"" +
+                         std::string(ErrorReasonName(reason)) + "\"} 0");
+  }
 }
 
 TEST(ProcessMetricsTest, TellsPlausibleFigures) {

@@ -43,8 +43,8 @@ class ServerFixture : public ::testing::Test {
                                      arguments);
   }
 
-  void Publish() {
-    auto engine = std::make_unique<FakeEngine>();
+  void Publish(int64_t max_memory = int64_t{512} << 20) {
+    auto engine = std::make_unique<FakeEngine>(max_memory);
     engine_ = engine.get();
     server_->Publish(std::move(engine), 0.5);
   }

@@ -20,8 +20,8 @@ TEST(SubmissionTest, CancelsAfterSubmit) {
   Submission submission;
   ASSERT_TRUE(
       submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
-  submission.Cancel();
-  submission.Cancel();
+  submission.Cancel(FinishReason::kCancelled);
+  submission.Cancel(FinishReason::kCancelled);
   EXPECT_TRUE(engine.WaitForFinish(FinishReason::kCancelled));
 }
 
@@ -29,10 +29,21 @@ TEST(SubmissionTest, CancelBeforeSubmitIsNotLost) {
   testing::FakeEngine engine;
   engine.SetScript(testing::SpellAndStay(""));
   Submission submission;
-  submission.Cancel();
+  submission.Cancel(FinishReason::kCancelled);
   ASSERT_TRUE(
       submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
   EXPECT_TRUE(engine.WaitForFinish(FinishReason::kCancelled));
+}
+
+TEST(SubmissionTest, ADeadlineKeepsItsName) {
+  testing::FakeEngine engine;
+  engine.SetScript(testing::SpellAndStay(""));
+  Submission submission;
+  submission.Cancel(FinishReason::kDeadline);
+  submission.Cancel(FinishReason::kCancelled);
+  ASSERT_TRUE(
+      submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
+  EXPECT_TRUE(engine.WaitForFinish(FinishReason::kDeadline));
 }
 
 TEST(SubmissionTest, CancelOfARefusedRequestIsNothing) {
@@ -41,7 +52,7 @@ TEST(SubmissionTest, CancelOfARefusedRequestIsNothing) {
   Submission submission;
   EXPECT_FALSE(
       submission.Submit({.engine = &engine, .request = {}}, std::make_shared<NoSink>()).ok());
-  submission.Cancel();
+  submission.Cancel(FinishReason::kCancelled);
   EXPECT_EQ(engine.cancels(), 0u);
 }
 

@@ -34,7 +34,8 @@ Script SpellAndStay(const std::string& text) {
   return script;
 }
 
-FakeEngine::FakeEngine() : script_(Spell("hello")), count_(script_.prompt) {
+FakeEngine::FakeEngine(int64_t max_memory)
+    : memory_(max_memory), script_(Spell("hello")), count_(script_.prompt) {
   model_.name = "fake";
   model_.architecture = "fake_moe";
   model_.dtype = "float32";
@@ -72,6 +73,11 @@ void FakeEngine::SetRefusal(absl::Status status) {
 void FakeEngine::SetCount(absl::StatusOr<PromptInfo> count) {
   const std::lock_guard lock(mutex_);
   count_ = std::move(count);
+}
+
+void FakeEngine::SetCountTime(std::chrono::milliseconds time) {
+  const std::lock_guard lock(mutex_);
+  count_time_ = time;
 }
 
 void FakeEngine::ChangeStats(const std::function<void(EngineStats&)>& change) {
@@ -123,9 +129,9 @@ absl::StatusOr<Ticket> FakeEngine::Submit(Request request, std::shared_ptr<Outpu
   return ticket;
 }
 
-void FakeEngine::Cancel(Ticket ticket) {
+void FakeEngine::End(Ticket ticket, FinishReason reason) {
   const std::lock_guard lock(mutex_);
-  cancelled_.insert(ticket);
+  cancelled_.emplace(ticket, reason);
   changed_.notify_all();
 }
 
@@ -141,9 +147,10 @@ bool FakeEngine::Sleep(Ticket ticket, const Request& request, std::chrono::milli
     completion.finish_reason = FinishReason::kNone;
     return false;
   }
-  if (cancelled_.contains(ticket)) {
-    completion.status = absl::CancelledError("cancelled");
-    completion.finish_reason = FinishReason::kCancelled;
+  if (const auto ended = cancelled_.find(ticket); ended != cancelled_.end()) {
+    const bool late = ended->second == FinishReason::kDeadline;
+    completion.status = late ? absl::OkStatus() : absl::CancelledError("cancelled");
+    completion.finish_reason = ended->second;
     return false;
   }
   if (request.deadline && Clock::now() >= *request.deadline) {
@@ -164,6 +171,7 @@ void FakeEngine::Measure(const std::function<void()>& call) {
 
 void FakeEngine::Run(Ticket ticket, Request request, Script script,
                      std::shared_ptr<OutputSink> sink) {
+  if (!script.heeds_deadline) request.deadline.reset();
   Completion completion = script.completion;
   bool going = Sleep(ticket, request, script.before_prompt, completion);
   if (going && script.admit) {
@@ -183,10 +191,11 @@ void FakeEngine::Run(Ticket ticket, Request request, Script script,
 }
 
 absl::StatusOr<PromptInfo> FakeEngine::CountTokens(const Request& request) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   requests_.push_back(request);
   requests_.back().memory.reset();
   changed_.notify_all();
+  changed_.wait_for(lock, count_time_, [this] { return shutdown_; });
   return count_;
 }
 

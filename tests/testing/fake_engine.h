@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +25,7 @@ struct Script {
   bool admit = true;  // else no OnAdmitted and no chunks
   std::chrono::milliseconds before_prompt{0};
   std::chrono::milliseconds between_chunks{0};
+  bool heeds_deadline = true;  // else only Cancel(), Expire() and Shutdown() end it early
   bool stay = false;  // after the chunks, until the request is cancelled, late or aborted
 
   static constexpr int32_t kImageId = -200;
@@ -38,13 +38,15 @@ Script SpellAndStay(const std::string& text);
 
 class FakeEngine final : public Engine {
  public:
-  FakeEngine();
+  explicit FakeEngine(int64_t max_memory = int64_t{512} << 20);
   ~FakeEngine() override;
 
   // For the requests from now on.
   void SetScript(Script script);
   void SetRefusal(absl::Status status);
   void SetCount(absl::StatusOr<PromptInfo> count);
+  // Counting takes so long.
+  void SetCountTime(std::chrono::milliseconds time);
   void ChangeStats(const std::function<void(EngineStats&)>& change);
   ModelInfo& mutable_model() { return model_; }  // before the first request
 
@@ -59,7 +61,8 @@ class FakeEngine final : public Engine {
 
   const ModelInfo& model() const override { return model_; }
   absl::StatusOr<Ticket> Submit(Request request, std::shared_ptr<OutputSink> sink) override;
-  void Cancel(Ticket ticket) override;
+  void Cancel(Ticket ticket) override { End(ticket, FinishReason::kCancelled); }
+  void Expire(Ticket ticket) override { End(ticket, FinishReason::kDeadline); }
   absl::StatusOr<PromptInfo> CountTokens(const Request& request) override;
   EngineStats Stats() const override;
   MemoryBudget& memory() override { return memory_; }
@@ -67,6 +70,7 @@ class FakeEngine final : public Engine {
   void Shutdown() override;
 
  private:
+  void End(Ticket ticket, FinishReason reason);
   void Run(Ticket ticket, Request request, Script script, std::shared_ptr<OutputSink> sink);
   // Sleeps; false when the request is to end now, with the completion that says why.
   bool Sleep(Ticket ticket, const Request& request, std::chrono::milliseconds time,
@@ -74,16 +78,17 @@ class FakeEngine final : public Engine {
   void Measure(const std::function<void()>& call);
 
   ModelInfo model_;
-  MemoryBudget memory_{int64_t{512} << 20};
+  MemoryBudget memory_;
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   // Guarded by mutex_:
   Script script_;
   absl::Status refusal_;
   absl::StatusOr<PromptInfo> count_;
+  std::chrono::milliseconds count_time_{0};
   EngineStats stats_;
   std::vector<Request> requests_;
-  std::set<Ticket> cancelled_;
+  std::map<Ticket, FinishReason> cancelled_;
   std::map<FinishReason, int> finished_;
   std::chrono::duration<double> longest_call_{0};
   std::vector<std::thread> threads_;

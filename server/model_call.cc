@@ -1,0 +1,41 @@
+#include "server/model_call.h"
+
+#include <utility>
+
+#include "engine/status.h"
+#include "server/convert.h"
+
+namespace tessera {
+
+absl::StatusOr<Engine*> ModelCall::Admit() {
+  Engine* const engine = slot().engine();
+  if (engine == nullptr) return slot().Get().status();
+  return engine;
+}
+
+void ModelCall::Send(const google::protobuf::Message& response) {
+  answer_ = SerializeMessage(response);
+  StartWriteAndFinish(&answer_, grpc::WriteOptions(), guard().Answer(absl::OkStatus()));
+}
+
+absl::Status GetModelCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
+  v1::GetModelRequest request;
+  RETURN_IF_ERROR(ParseMessage(std::move(bytes), memory, request));
+  const ModelInfo& model = slot().engine()->model();
+  RETURN_IF_ERROR(CheckModelName(request.model(), model));
+  v1::GetModelResponse response;
+  *response.mutable_model() = ToProto(model);
+  Send(response);
+  return absl::OkStatus();
+}
+
+absl::Status ListModelsCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
+  v1::ListModelsRequest request;
+  RETURN_IF_ERROR(ParseMessage(std::move(bytes), memory, request));
+  v1::ListModelsResponse response;
+  *response.add_models() = ToProto(slot().engine()->model());
+  Send(response);
+  return absl::OkStatus();
+}
+
+}  // namespace tessera
