@@ -24,7 +24,7 @@ std::string ReadFile(const std::string& name) {
 }
 
 TEST(OrientationTest, EveryFileStandsAsPillowTurnsIt) {
-  const auto expected = nlohmann::json::parse(ReadFile("expected.json"));
+  const auto expected = nlohmann::json::parse(ReadFile("upright.json"));
   EXPECT_GT(expected.size(), 25u);
   for (const auto& [name, facts] : expected.items()) {
     const std::string bytes = ReadFile(name);

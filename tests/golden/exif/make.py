@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pictures with an orientation tag, and what Pillow makes of them: expected.json holds for each file
+"""Pictures with an orientation tag, and what Pillow makes of them: upright.json holds for each file
 its width, height and the SHA-256 of its RGB bytes after ImageOps.exif_transpose and convert("RGB").
 phone.jpg and upright.png, the same picture stored turned and upright, were there before.
 
@@ -90,7 +90,7 @@ def main():
         with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
         expected[name] = [*upright.size, hashlib.sha256(upright.tobytes()).hexdigest()]
-    with open("expected.json", "w", encoding="utf-8") as file:
+    with open("upright.json", "w", encoding="utf-8") as file:
         json.dump(expected, file, indent=1)
         file.write("\n")
 
