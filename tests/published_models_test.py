@@ -74,6 +74,7 @@ def check_served(name, server, directory):
     model = MODELS[name]
     kv_bytes = 2 * model.layers * model.kv_heads * model.head_dim * 2
     assert status == 0 and lines["servable"] == ["yes"], lines.get("fault", lines)
+    assert "warning" not in lines, lines["warning"]  # every key is understood
     number = {key: int(values[0]) for key, values in lines.items() if values[0].isdigit()}
     count, millions, gigabytes = model.published
     assert lines["architecture"] == [model.model_type], lines["architecture"]
