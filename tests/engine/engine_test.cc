@@ -120,9 +120,9 @@ TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
   options.max_running = 1;
   const auto engine = StartPhi(options);
   Request running = Ask("A long story, please.", "", 1500);
-  running.deadline = Clock::now() + std::chrono::milliseconds(300);
+  running.deadline = Clock::now() + std::chrono::milliseconds(60);
   Request waiting = Ask("And me?", "gray.png");
-  waiting.deadline = Clock::now() + std::chrono::milliseconds(150);
+  waiting.deadline = Clock::now() + std::chrono::milliseconds(30);
   Request late = Ask("Too late already.");
   late.deadline = Clock::now() - std::chrono::seconds(1);
   const auto first = Submit(*engine, running);

@@ -137,9 +137,9 @@ TEST_F(InputPoolTest, ASmallRequestIsNotBehindOneOfManyPictures) {
 }
 
 TEST_F(InputPoolTest, NorBehindManyRequestsOfOneHeavyPicture) {
-  Start(1);
   for (int i = 0; i < 8; ++i) Add(Ask(1, 1500));
   const Ticket small = Add(Ask(1, 40));
+  Start(1);
   size_t before = 0;
   while (Next().request->ticket != small) ++before;
   EXPECT_LE(before, 2u) << "those under way when it came";

@@ -23,9 +23,14 @@ class OptionCheckTest : public ::testing::Test {
   }
 
   const std::unique_ptr<Backend> backend_ = *MakeCpuBackend({});
-  const ModelOptions model_ = {.model_dir = TESSERA_SOURCE_DIR "/models/demo/checkpoint",
-                               .vision_tower_dir = TESSERA_SOURCE_DIR "/models/demo/vision_tower",
-                               .base_dir = {}};
+  static ModelOptions Demo() {
+    ModelOptions model;
+    model.model_dir = TESSERA_SOURCE_DIR "/models/demo/checkpoint";
+    model.vision_tower_dir = TESSERA_SOURCE_DIR "/models/demo/vision_tower";
+    return model;
+  }
+
+  const ModelOptions model_ = Demo();
   const ModelSpec spec_ = *ReadModelSpec({model_.model_dir, model_.vision_tower_dir, {}});
 };
 

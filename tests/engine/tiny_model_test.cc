@@ -108,7 +108,9 @@ TEST_F(TinyModelTest, RequestsGetTheModelsSamplingWhereTheySetNone) {
 
 // The tokenizer knows 258 tokens, embedding and head have 256 rows.
 TEST_F(TinyModelTest, TokensWithoutARowAreNeverDrawnAndRefusedInPrompts) {
-  ASSERT_NO_FATAL_FAILURE(WriteModel(Config("moe_llava_stablelm"), 256));
+  json config = Config("moe_llava_stablelm");
+  config["vocab_size"] = 256;
+  ASSERT_NO_FATAL_FAILURE(WriteModel(config, 256));
   AddToken(257, "<more>");
   const auto engine = Start({});
   const ModelInfo& model = engine->model();

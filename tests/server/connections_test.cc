@@ -1,6 +1,5 @@
 // The connections of the gRPC port over real TCP: what many, silent, idle and unlucky ones cost the
 // others, which is nothing but their own place.
-#include <httplib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -44,14 +43,6 @@ class SoftLimit {
 
 class ConnectionsTest : public ServerFixture {
  protected:
-  // Of `line` on the metrics page, which is a name with its labels; -1 when it is not there.
-  double Metric(const std::string& line) {
-    httplib::Client client("http://" + server_->http_address());
-    const auto page = client.Get("/metrics");
-    if (!page) return -1;
-    const size_t at = page->body.find("\n" + line + " ");
-    return at == std::string::npos ? -1 : std::stod(page->body.substr(at + line.size() + 2));
-  }
   double Open() { return Metric("tessera_grpc_connections_open"); }
   double Refused(const std::string& cause) {
     return Metric("tessera_grpc_connections_refused_total{cause=\"" + cause + "\"}");

@@ -2,7 +2,6 @@
 // that never come, that are too large or too many; that each of them is counted and logged.
 #include "server/rpc_call.h"
 
-#include <httplib.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
@@ -42,14 +41,6 @@ class RpcCallTest : public ServerFixture {
     spdlog::set_default_logger(before_);
   }
 
-  // Of /metrics, the value of the series that begins so; -1: there is none.
-  double Metric(const std::string& series) const {
-    httplib::Client client("http://" + server_->http_address());
-    const auto answer = client.Get("/metrics");
-    if (!answer) return -1;
-    const size_t at = answer->body.find("\n" + series + " ");
-    return at == std::string::npos ? -1 : std::stod(answer->body.substr(at + series.size() + 2));
-  }
   double Errors(const std::string& reason) const {
     return Metric("tessera_grpc_server_errors_total{reason=\"" + reason + "\"}");
   }

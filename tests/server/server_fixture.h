@@ -16,6 +16,7 @@
 #include "server/server.h"
 #include "tessera/v1/generation.grpc.pb.h"
 #include "tessera/v1/model.grpc.pb.h"
+#include "tests/server/raw_client.h"
 #include "tests/testing/fake_engine.h"
 
 namespace tessera::testing {
@@ -31,6 +32,15 @@ class ServerFixture : public ::testing::Test {
     channel_ = NewChannel();
     generation_ = v1::GenerationService::NewStub(channel_);
     models_ = v1::ModelService::NewStub(channel_);
+  }
+
+  // Of the series on the metrics page, a name with its labels; -1 when it is not there.
+  double Metric(const std::string& series) const {
+    RawClient client(server_->http_address());
+    client.Connect().Send("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    const std::string page = client.ReadAll();
+    const size_t at = page.find("\n" + series + " ");
+    return at == std::string::npos ? -1 : std::stod(page.substr(at + series.size() + 2));
   }
 
   // With a connection of its own.

@@ -87,34 +87,6 @@ TEST(ServerOptionsTest, ADirectoryThatCannotBeReadSaysWhy) {
   std::filesystem::remove(loop);
 }
 
-TEST(ServerOptionsTest, AModelHasSeveralNames) {
-  const Parsed parsed = Parse({"--served-model-name", "org/name", "--model", "/",
-                               "--served-model-name=other", "--served-model-name", "mein Modell ü"});
-  ASSERT_TRUE(parsed.ok()) << parsed.err;
-  EXPECT_EQ(parsed.options().model.served_names,
-            (std::vector<std::string>{"org/name", "other", "mein Modell ü"}));
-  EXPECT_TRUE(Parse({"--model", "/"}).options().model.served_names.empty());
-  for (const char* name : {"", "a\nb", "\xff"}) {
-    const Parsed refused = Parse({"--model", "/", "--served-model-name", name});
-    ASSERT_FALSE(refused.ok());
-    EXPECT_EQ(refused.exit_code(), 2);
-    EXPECT_NE(refused.err.find("--served-model-name"), std::string::npos) << refused.err;
-  }
-}
-
-TEST(ServerOptionsTest, ADirectoryThatCannotBeReadSaysWhy) {
-  EXPECT_NE(Parse({"--model", "/no/such"}).err.find("/no/such: is not there"), std::string::npos);
-  EXPECT_NE(Parse({"--model", "/dev/null"}).err.find("is no directory"), std::string::npos);
-  const auto loop = std::filesystem::temp_directory_path() / fmt::format("tessera_loop_{}", getpid());
-  std::filesystem::create_symlink(loop, loop);
-  for (const char* flag : {"--base", "--vision-tower"}) {
-    const Parsed parsed = Parse({"--model", "/", flag, loop.c_str()});
-    EXPECT_NE(parsed.err.find("Too many levels of symbolic links"), std::string::npos) << parsed.err;
-  }
-  EXPECT_NE(Parse({"--model", loop.c_str()}).err.find("symbolic links"), std::string::npos);
-  std::filesystem::remove(loop);
-}
-
 TEST(ServerOptionsTest, TakesEveryFlag) {
   const Parsed parsed =
       Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0",

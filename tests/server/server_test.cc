@@ -279,8 +279,8 @@ TEST_F(ServerTest, EndsInOrderWithoutADrain) {
 TEST(DrainTest, TellsCallsWithoutAnAnswerFromAnswersThatNobodyTook) {
   RpcMetrics calls;
   for (int i = 0; i < 3; ++i) calls.Opened();
-  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, std::chrono::milliseconds(1));
-  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, std::chrono::milliseconds(1));
+  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, "", std::chrono::milliseconds(1));
+  calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, "", std::chrono::milliseconds(1));
   calls.Closed();
   std::stop_source hurry;
   hurry.request_stop();

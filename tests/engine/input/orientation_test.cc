@@ -81,8 +81,8 @@ TEST(OrientationTest, AFamilyTurnsPicturesOrTakesThemAsStored) {
       const auto phone_plan = preparer.Plan(phone, {});
       const auto upright_plan = preparer.Plan(upright, {});
       ASSERT_TRUE(phone_plan.ok() && upright_plan.ok());
-      const auto a = preparer.Prepare(phone, *phone_plan, ImageMode::kCrop);
-      const auto b = preparer.Prepare(upright, *upright_plan, ImageMode::kCrop);
+      const auto a = preparer.Prepare(phone, *phone_plan, ImageMode::kCrop, kNeverCancelled);
+      const auto b = preparer.Prepare(upright, *upright_plan, ImageMode::kCrop, kNeverCancelled);
       ASSERT_TRUE(a.ok() && b.ok()) << a.status() << b.status();
       EXPECT_EQ(a->digest == b->digest, turns);
       EXPECT_EQ(a->patches == b->patches, turns);
