@@ -34,6 +34,7 @@ class FewBitsEngineTest : public ::testing::TestWithParam<FewBits> {
                          {"hidden_size", 32},
                          {"num_hidden_layers", 2},
                          {"num_attention_heads", 2},
+                         {"num_key_value_heads", 2},
                          {"intermediate_size", 32},
                          {"max_position_embeddings", 128},
                          {"eos_token_id", 256},

@@ -24,12 +24,15 @@ constexpr int32_t kTokens = 24;
 constexpr int64_t kRows = 263;  // of the embedding: more than the tokenizer has
 
 json Config(const std::string& model_type) {
-  return {
-      {"model_type", model_type}, {"hidden_size", 64},
-      {"num_hidden_layers", 3},   {"num_attention_heads", 4},
-      {"vocab_size", kRows},      {"num_key_value_heads", 4},
-      {"intermediate_size", 40},  {"max_position_embeddings", 256},
-      {"eos_token_id", kEndId},   {"moe", {{"moe_layers_idx", {0, 2}}, {"num_experts", {4, 3}}}}};
+  return {{"model_type", model_type},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 3},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 4},
+          {"intermediate_size", 40},
+          {"max_position_embeddings", 256},
+          {"eos_token_id", kEndId},
+          {"moe", {{"moe_layers_idx", {0, 2}}, {"num_experts", {4, 3}}}}};
 }
 
 class TinyModelTest : public ::testing::Test {

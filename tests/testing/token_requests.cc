@@ -10,7 +10,9 @@ namespace tessera::testing {
 
 void WriteTinyModel(const nlohmann::json& config, int64_t rows,
                     const std::filesystem::path& directory) {
-  WriteFile(directory / "config.json", config.dump());
+  nlohmann::json with_rows = config;
+  with_rows["vocab_size"] = rows;
+  WriteFile(directory / "config.json", with_rows.dump());
   TokenizerFiles tokenizer = TokenizerFiles::Make("CodeGenTokenizer", {});
   tokenizer.AddToken("<|endoftext|>", true);
   tokenizer.WriteSlow(directory);

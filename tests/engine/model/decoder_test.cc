@@ -26,12 +26,15 @@ constexpr int32_t kVocabulary = 61;
 constexpr int32_t kBlockSize = 8;
 constexpr double kTolerance = 2e-5;  // relative, float32
 
-// Keys that every architecture reads alike.
+// Keys that every architecture reads alike, and some where their defaults are those of larger models.
 json TinyConfig(const std::string& model_type) {
   return {{"model_type", model_type},
-          {"hidden_size", 48},
+          {"hidden_size", 64},
           {"num_hidden_layers", 3},
           {"num_attention_heads", 4},
+          {"num_key_value_heads", 4},
+          {"kv_channels", 16},
+          {"vocab_size", kVocabulary},
           {"intermediate_size", 40},
           {"max_position_embeddings", 256},
           {"moe",
@@ -144,7 +147,7 @@ std::vector<Variant> Variants() {
                        auto has_property) {
     variants.push_back({name, With(TinyConfig(model_type), changes), has_property});
   };
-  add("dense", "moe_llava_qwen2", {{"moe", nullptr}},
+  add("dense", "moe_llava_qwen2", {{"moe", {{"moe_enable", false}}}},
       [](const DecoderSpec& spec) { return spec.moe_layers() == 0; });
   add("grouped_queries", "moe_llava_qwen2", {{"num_key_value_heads", 2}},
       [](const DecoderSpec& spec) { return spec.kv_heads == 2; });
