@@ -54,6 +54,16 @@ void OnAbort(int) { FlushLog(); }
 
 }  // namespace
 
+void EndAtOnceOnFailure() {
+  on_exit(
+      [](int status, void*) {
+        if (status == EXIT_SUCCESS) return;
+        FlushLog();
+        _exit(status);
+      },
+      nullptr);
+}
+
 void EndIfThreadsHaveRunOut(const std::string& what) {
   try {
     std::thread([] {}).join();

@@ -11,6 +11,10 @@ namespace tessera {
 // abort(). What was logged before an abort(), ours or a library's, is written first. Needs no
 // StartLog().
 void TellWhyTheProcessEnds();
+// From now on exit() with a failure ends the process at once, with its log: a library that calls it
+// (libgomp, where no thread can be had) would run destructors beside the threads that use what they
+// destroy. To be called when those threads have been started.
+void EndAtOnceOnFailure();
 // Ends the process in that way, as for lack of `what`, if no thread can be had now; else returns.
 void EndIfThreadsHaveRunOut(const std::string& what);
 

@@ -114,6 +114,7 @@ int Serve(const ServerOptions& options) {
   spdlog::info("file descriptors: at most {} (was {})", descriptors.now, descriptors.before);
   auto server = Server::Start(options.grpc, options.http, options.connections);
   if (!server.ok()) return Fail(server.status());
+  EndAtOnceOnFailure();
   spdlog::info("serving grpc on {}, http on {}", (*server)->grpc_address(),
                (*server)->http_address());
   {
