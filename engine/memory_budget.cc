@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/check.h"
@@ -61,6 +62,7 @@ absl::Status MemoryBudget::Add(MemoryUse use, int64_t bytes) {
                     bytes_, bytes, max_bytes_));
   }
   bytes_ += bytes;
+  peak_ = std::max(peak_, bytes_);
   by_use_[static_cast<size_t>(use)] += bytes;
   return absl::OkStatus();
 }
@@ -68,8 +70,14 @@ absl::Status MemoryBudget::Add(MemoryUse use, int64_t bytes) {
 void MemoryBudget::ForceAdd(MemoryUse use, int64_t bytes) {
   const std::lock_guard lock(mutex_);
   bytes_ += bytes;
+  peak_ = std::max(peak_, bytes_);
   by_use_[static_cast<size_t>(use)] += bytes;
   TESSERA_CHECK(by_use_[static_cast<size_t>(use)] >= 0);
+}
+
+int64_t MemoryBudget::TakePeak() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(peak_, bytes_);
 }
 
 int64_t MemoryBudget::bytes() const {

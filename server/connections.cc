@@ -14,7 +14,7 @@
 namespace tessera {
 namespace {
 
-constexpr std::chrono::seconds kTimeToSpeak(1);
+constexpr std::chrono::seconds kTimeToCall(5);
 // HTTP/2's connection preface and an empty SETTINGS frame (RFC 9113, 3.4).
 constexpr int64_t kGreetingBytes = 24 + 9;
 // Of headers, pings and windows, in the long run: 40 calls without a message a second.
@@ -48,25 +48,36 @@ std::optional<RefusalCause> Connections::MakeRoom(const PeerAddress& peer, Clock
   return std::nullopt;
 }
 
-// Ends the oldest silent one, of `network` or of all.
+// Ends one of `network`, or of all: the oldest silent one, else the oldest that has had time for a
+// call and made none.
 bool Connections::Displace(const std::string* network, Clock::time_point now) {
   for (auto id = silent_.begin(); id != silent_.end();) {
     const auto entry = connections_.find(*id);
-    const Connection& connection = entry->second;
-    if (now - connection.opened < kTimeToSpeak) return false;  // nor have those after it
-    if (ArrivedBytes(connection.socket) >= kGreetingBytes) {
+    if (ArrivedBytes(entry->second.socket) >= kGreetingBytes) {
+      callless_.insert(*id);
       id = silent_.erase(id);
       continue;
     }
-    if (network == nullptr || *network == connection.peer.network) {
-      shutdown(connection.socket.get(), SHUT_RDWR);
-      Erase(entry);
-      ++ended_silent_;
-      return true;
-    }
+    if (IsOf(network, entry->second)) return End(entry);
     ++id;
   }
+  for (const uint64_t id : callless_) {
+    const auto entry = connections_.find(id);
+    if (now - entry->second.opened < kTimeToCall) return false;  // nor have those after it
+    if (IsOf(network, entry->second)) return End(entry);
+  }
   return false;
+}
+
+bool Connections::IsOf(const std::string* network, const Connection& connection) {
+  return network == nullptr || *network == connection.peer.network;
+}
+
+bool Connections::End(std::map<uint64_t, Connection>::iterator entry) {
+  shutdown(entry->second.socket.get(), SHUT_RDWR);
+  Erase(entry);
+  ++ended_silent_;
+  return true;
 }
 
 uint64_t Connections::Add(const PeerAddress& peer, FileDescriptor socket, Clock::time_point now) {
@@ -89,6 +100,7 @@ void Connections::Erase(std::map<uint64_t, Connection>::iterator entry) {
   const uint64_t id = entry->first;
   const PeerAddress& peer = entry->second.peer;
   silent_.erase(id);
+  callless_.erase(id);
   const auto named = by_name_.find(peer.name);
   named->second.erase(id);
   if (named->second.empty()) by_name_.erase(named);
@@ -101,6 +113,7 @@ void Connections::Clear() {
   const std::lock_guard lock(mutex_);
   connections_.clear();
   silent_.clear();
+  callless_.clear();
   by_name_.clear();
   per_network_.clear();
 }
@@ -139,7 +152,10 @@ bool Connections::Close(std::string_view grpc_peer) {
 void Connections::BeginReceiving(std::string_view grpc_peer) {
   const std::lock_guard lock(mutex_);
   const auto entry = connections_.find(FindId(grpc_peer));
-  if (entry != connections_.end()) ++entry->second.receiving_calls;
+  if (entry == connections_.end()) return;
+  ++entry->second.receiving_calls;
+  silent_.erase(entry->first);
+  callless_.erase(entry->first);
 }
 
 void Connections::EndReceiving(std::string_view grpc_peer) {

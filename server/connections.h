@@ -34,8 +34,9 @@ class Connections {
  public:
   explicit Connections(ConnectionLimits limits) : limits_(limits) {}
 
-  // One that `peer` opens now may not be had. Where a limit is reached, the oldest one within it
-  // that has said nothing for a second is ended instead: a client speaks first, and at once.
+  // One that `peer` opens now may not be had. Where a limit is reached, one within it is ended
+  // instead, if there is one that has not greeted yet, or has made no call in 5 s: the oldest.
+  // A client speaks first, and at once.
   std::optional<RefusalCause> MakeRoom(const PeerAddress& peer, Clock::time_point now);
   // `socket` is a descriptor beside gRPC's. The id of the connection, never used again.
   uint64_t Add(const PeerAddress& peer, FileDescriptor socket, Clock::time_point now);
@@ -74,6 +75,8 @@ class Connections {
   };
 
   bool Displace(const std::string* network, Clock::time_point now);
+  static bool IsOf(const std::string* network, const Connection& connection);
+  bool End(std::map<uint64_t, Connection>::iterator entry);
   void Erase(std::map<uint64_t, Connection>::iterator entry);
   // The newest of that name; 0, which is nobody's, when there is none.
   uint64_t FindId(std::string_view grpc_peer) const;
@@ -85,7 +88,8 @@ class Connections {
   uint64_t ended_headers_ = 0;
   Clock::time_point headers_checked_;
   std::map<uint64_t, Connection> connections_;  // by age, the oldest first
-  std::set<uint64_t> silent_;                   // of them, those not yet known to have spoken
+  std::set<uint64_t> silent_;                   // of them, those not yet known to have greeted
+  std::set<uint64_t> callless_;                 // that have, but made no call of ours
   std::unordered_map<std::string, std::set<uint64_t>> by_name_;
   std::unordered_map<std::string, int64_t> per_network_;
 };

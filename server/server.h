@@ -18,6 +18,7 @@
 #include "server/engine_slot.h"
 #include "server/generation_service.h"
 #include "server/health.h"
+#include "server/heap_trim.h"
 #include "server/http_server.h"
 #include "server/listen_address.h"
 #include "server/metrics.h"
@@ -79,6 +80,7 @@ class Server {
   UnknownMethods unknown_methods_{call_host_};
   Acceptor acceptor_{connections_};
   PortProbe probe_;
+  HeapTrim heap_trim_{slot_};
   ListenAddress grpc_address_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<grpc::Server> grpc_;
