@@ -1,4 +1,4 @@
-// What one client, and all of them, may take of the HTTP port. README's table of limits tells what
+// What one client, and all of them, may take of the HTTP port. docs/limits.md tells what
 // a client sees when one is reached.
 #pragma once
 
