@@ -15,7 +15,9 @@ void Learn(double& average, double value) {
 }  // namespace
 
 double Pace::AddedSeconds(int decoding) const {
-  if (decoding == 0) return std::max(options_.step_seconds - row_seconds_, row_seconds_);
+  if (decoding == 0) {
+    return std::max(options_.step_seconds, 2 * least_step_seconds_) - row_seconds_;
+  }
   return std::min(options_.step_seconds,
                   std::max(kLeastAdded, options_.stall_ratio * decode_seconds_));
 }
@@ -44,6 +46,7 @@ void Pace::LearnForward(int32_t decoding_rows, int32_t prefill_rows, double seco
   most_prefill_rows_ = std::max(most_prefill_rows_, prefill_rows);
   // The last few rows of a prompt tell nothing of what many cost: weights are read for them as for many.
   if (prefill_rows < kLeastPrefillRows && prefill_row_seconds_ > 0) return;
+  if (decoding_rows == 0 && prefill_rows == kLeastPrefillRows) Learn(least_step_seconds_, seconds);
   const double own = decoding_rows > 0 ? decode_seconds_ : row_seconds_;
   Learn(prefill_row_seconds_, std::max(1e-7, (seconds - own) / prefill_rows));
 }

@@ -23,8 +23,8 @@ class Pace {
   explicit Pace(const PaceOptions& options) : options_(options) {}
 
   // Rows for the next step when `decoding` sequences decode and vision work is waiting or not: as few as can be while nothing is known,
-  // and at most twice as many as a step has had before. Where nobody decodes and one row alone takes more than half of `step_seconds`, the
-  // step may take twice the time of one row, since reading the weights for each few rows would take most of it.
+  // and at most twice as many as a step has had before. Where nobody decodes and the least step takes more than half of `step_seconds`, a
+  // step may take twice the time of the least one, since reading the weights for each few rows would take most of it.
   StepBudget Rows(int decoding, bool vision_waits) const;
   // Floating-point operations of the vision encoder beside `decoding` sequences; 0 while nothing is known, for as little as possible.
   double VisionFlops(int decoding) const;
@@ -37,6 +37,7 @@ class Pace {
 
   PaceOptions options_;
   double row_seconds_ = 0;            // of a step with one decoding row only
+  double least_step_seconds_ = 0;     // of a step with kLeastPrefillRows only
   double decode_seconds_ = 0;         // of a step with decoding rows only
   double prefill_row_seconds_ = 0;    // of one more prefill row
   int32_t most_prefill_rows_ = 0;     // of any step

@@ -120,12 +120,13 @@ TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
   options.max_running = 1;
   const auto engine = StartPhi(options);
   Request running = Ask("A long story, please.", "", 1500);
-  running.deadline = Clock::now() + std::chrono::milliseconds(60);
+  running.deadline = Clock::now() + std::chrono::milliseconds(150);
   Request waiting = Ask("And me?", "gray.png");
-  waiting.deadline = Clock::now() + std::chrono::milliseconds(30);
+  waiting.deadline = Clock::now() + std::chrono::milliseconds(100);
   Request late = Ask("Too late already.");
   late.deadline = Clock::now() - std::chrono::seconds(1);
   const auto first = Submit(*engine, running);
+  first->WaitForChunks(1);  // else the other might be prepared before it
   const auto second = Submit(*engine, waiting);
   const auto third = Submit(*engine, late);
   for (const auto& sink : {first, second, third}) {

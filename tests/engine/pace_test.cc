@@ -52,8 +52,8 @@ TEST(PaceTest, AStepWhereNobodyDecodesEndsInTime) {
   const PaceOptions options = {.step_rows = 512, .step_seconds = 0.25};
   EXPECT_EQ(SettledRows(options, 0.0001, 0.0001), 512) << "the bound in rows";
   EXPECT_NEAR(SettledRows(options, 0.05, 0.001), 200, 1);
-  EXPECT_EQ(SettledRows(options, 0.05, 0.025), 16) << "never below the least";
-  EXPECT_NEAR(SettledRows(options, 0.8, 0.02), 40, 1) << "as long again as one row takes";
+  EXPECT_NEAR(SettledRows(options, 0.01, 0.014), 32, 1) << "twice the time of 16 rows";
+  EXPECT_NEAR(SettledRows(options, 0.8, 0.02), 72, 1) << "the same";
 }
 
 TEST(PaceTest, TheLastRowsOfAPromptDoNotTellWhatManyTake) {
