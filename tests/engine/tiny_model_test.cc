@@ -193,7 +193,10 @@ TEST_F(TinyModelTest, CapacityIsPerSequenceHoweverRequestsAreRun) {
   EngineOptions tight;
   tight.kv_cache_bytes = engine->model().kv_bytes_per_token * 16 * 16;
   const auto preempting = Start(tight, true);
-  EXPECT_EQ(AnswersTogether(*preempting, prompts, kTokens), alone);
+  // Whether they meet in the cache depends on when each is prepared.
+  for (int round = 0; round < 50 && preempting->Stats().preemptions == 0; ++round) {
+    EXPECT_EQ(AnswersTogether(*preempting, prompts, kTokens), alone);
+  }
   EXPECT_GT(preempting->Stats().preemptions, 0u);
 
   EXPECT_NE(AnswersTogether(*Start({}, false), prompts, kTokens), alone)
