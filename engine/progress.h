@@ -1,4 +1,5 @@
-// How far a request has come: the stage in which it stands, its counts of tokens and its times. The engine thread's.
+// How far a request has come: the stage in which it stands, its counts of tokens and its times. The
+// engine thread's.
 #pragma once
 
 #include "engine/live_request.h"

@@ -51,9 +51,9 @@ class NewerLayoutsTest : public ::testing::Test {
     greedy.temperature = 0;
     for (const json& request : expected["requests"]) {
       const auto tokens = request["tokens"].get<std::vector<int32_t>>();
-      const auto sink = testing::SubmitTokens(
-          **engine, request["input_ids"].get<std::vector<int32_t>>(),
-          static_cast<int32_t>(tokens.size()), greedy);
+      const auto sink =
+          testing::SubmitTokens(**engine, request["input_ids"].get<std::vector<int32_t>>(),
+                                static_cast<int32_t>(tokens.size()), greedy);
       testing::AnswerOf(*sink);
       EXPECT_EQ(sink->token_ids(), tokens) << request["name"];
     }

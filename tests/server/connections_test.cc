@@ -137,7 +137,8 @@ TEST_F(ConnectionsTest, ThePortServesBesideManyOpenConnections) {
   const SoftLimit limit(1024);
   StartServer({.handshake_time = seconds(60)});
   Crowd crowd(server_->grpc_address(), 1100);
-  ASSERT_TRUE(Eventually([&] { return Metric("tessera_grpc_connections_accepted_total") >= 1100; }));
+  ASSERT_TRUE(
+      Eventually([&] { return Metric("tessera_grpc_connections_accepted_total") >= 1100; }));
   EXPECT_TRUE(Ask().ok()) << "they are still open";
   EXPECT_GT(Metric("tessera_grpc_connections_ended_total{cause=\"silent\"}"), 0);
 }

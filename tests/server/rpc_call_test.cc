@@ -10,8 +10,8 @@
 #include <thread>
 #include <vector>
 
-#include "tests/server/server_fixture.h"
 #include "tests/server/http2_client.h"
+#include "tests/server/server_fixture.h"
 
 namespace tessera::testing {
 namespace {
