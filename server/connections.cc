@@ -123,13 +123,6 @@ uint64_t Connections::FindId(std::string_view grpc_peer) const {
   return named == by_name_.end() ? 0 : *named->second.rbegin();
 }
 
-std::optional<int64_t> Connections::ReceivedBytes(std::string_view grpc_peer) const {
-  const std::lock_guard lock(mutex_);
-  const auto entry = connections_.find(FindId(grpc_peer));
-  if (entry == connections_.end()) return std::nullopt;
-  return ArrivedBytes(entry->second.socket);
-}
-
 std::optional<int64_t> Connections::ReadBytes(std::string_view grpc_peer) const {
   const std::lock_guard lock(mutex_);
   const auto entry = connections_.find(FindId(grpc_peer));
@@ -139,14 +132,6 @@ std::optional<int64_t> Connections::ReadBytes(std::string_view grpc_peer) const 
   int unread = 0;
   if (ioctl(entry->second.socket.get(), FIONREAD, &unread) != 0) unread = 0;
   return std::max<int64_t>(0, arrived - unread);
-}
-
-bool Connections::Close(std::string_view grpc_peer) {
-  const std::lock_guard lock(mutex_);
-  const auto entry = connections_.find(FindId(grpc_peer));
-  if (entry == connections_.end()) return false;
-  shutdown(entry->second.socket.get(), SHUT_RDWR);
-  return true;
 }
 
 void Connections::BeginReceiving(std::string_view grpc_peer) {

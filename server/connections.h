@@ -44,13 +44,9 @@ class Connections {
   void Remove(uint64_t id);
   void Clear();
 
-  // For those whom gRPC's `ServerContext::peer()` names: bytes that have arrived since it was
-  // opened, those that nobody has read yet included; nullopt when there is no such connection.
-  std::optional<int64_t> ReceivedBytes(std::string_view grpc_peer) const;
-  // Of them, those that gRPC has read.
+  // For those whom gRPC's `ServerContext::peer()` names: bytes that have arrived since it was opened
+  // and that gRPC has read; nullopt when there is no such connection.
   std::optional<int64_t> ReadBytes(std::string_view grpc_peer) const;
-  // Ends it at once, with all its calls. False when there is no such connection.
-  bool Close(std::string_view grpc_peer);
 
   // A call of it receives its message from now on, or no longer. Only meanwhile may much arrive.
   void BeginReceiving(std::string_view grpc_peer);
