@@ -10,13 +10,16 @@
 #include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <string>
 
 namespace tessera {
 namespace {
 
-constexpr char kTime[] = R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)";
+constexpr char kTime[] = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z";
+
+bool Matches(const std::string& text, const std::string& regex) {
+  return testing::Matcher<const std::string&>(testing::MatchesRegex(regex)).Matches(text);
+}
 
 class LogTest : public ::testing::Test {
  protected:
@@ -49,11 +52,10 @@ TEST_F(LogTest, TextIsALineOfKeysAndValues) {
   Start(LogFormat::kText);
   Log(spdlog::level::info, "request", kFields);
   const std::string line = Read();
-  EXPECT_TRUE(std::regex_match(
-      line,
-      std::regex(
-          std::string(kTime) +
-          R"( info request id="a\\" code=OK\\u\{a\}\\u\{202e\}" code=OK tokens=12 ms=3\.2\n)")))
+  EXPECT_TRUE(Matches(
+      line, std::string(kTime) +
+                R"( info request id="a\\" code=OK\\u\{a\}\\u\{202e\}" code=OK tokens=12 ms=3\.2)"
+                "\n"))
       << line;
 }
 
@@ -63,7 +65,7 @@ TEST_F(LogTest, JsonIsAnObjectALine) {
   const std::string line = Read();
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   const auto json = nlohmann::json::parse(line);
-  EXPECT_TRUE(std::regex_match(json.at("time").get<std::string>(), std::regex(kTime)));
+  EXPECT_TRUE(Matches(json.at("time").get<std::string>(), kTime));
   EXPECT_EQ(json.at("level"), "warning");
   EXPECT_EQ(json.at("message"), "request");
   EXPECT_EQ(json.at("id"), "a\" code=OK\n\u202e");
