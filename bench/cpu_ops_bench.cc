@@ -13,7 +13,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 #include <random>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/cpu_backend.h"
 
 namespace tessera {

@@ -14,7 +14,7 @@
 #include <limits>
 #include <random>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/cpu_backend.h"
 
 namespace tessera {

@@ -12,10 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/input/tokenizer.h"
-#include "engine/input/tokenizer_files.h"
-#include "engine/input/utf8.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/base/utf8.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "engine/tokenizer/tokenizer_files.h"
 
 namespace tessera {
 namespace {

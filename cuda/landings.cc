@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "engine/backend/half.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 namespace {

@@ -8,7 +8,7 @@
 #include "cuda/kernels/product_hopper.h"
 #include "cuda/operations.h"
 #include "cuda/weights.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -2,7 +2,7 @@
 // depends on the device and the layer's shape, never on the rows.
 #include "cuda/kernels/product_hopper.h"
 #include "cuda/operations.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 namespace {

@@ -3,7 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "cuda/shipped_tiles.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

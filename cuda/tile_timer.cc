@@ -5,8 +5,8 @@
 #include <random>
 
 #include "cuda/weights.h"
-#include "engine/check.h"
-#include "engine/status.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -7,17 +7,17 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/admission_gate.h"
-#include "engine/inbox.h"
-#include "engine/input_pool.h"
-#include "engine/loaded_model.h"
+#include "engine/base/status.h"
+#include "engine/load/loaded_model.h"
+#include "engine/load/option_check.h"
 #include "engine/model/kv_cache.h"
-#include "engine/option_check.h"
-#include "engine/routing_counts.h"
-#include "engine/sampler.h"
-#include "engine/status.h"
-#include "engine/step_loop.h"
-#include "engine/telemetry.h"
+#include "engine/prepare/admission_gate.h"
+#include "engine/prepare/input_pool.h"
+#include "engine/request/inbox.h"
+#include "engine/sample/sampler.h"
+#include "engine/step/routing_counts.h"
+#include "engine/step/step_loop.h"
+#include "engine/step/telemetry.h"
 
 namespace tessera {
 namespace {

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/file_descriptor.h"
 #include "server/peer_address.h"
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/mime_type.h"
 #include "server/sampling.h"
 

@@ -4,10 +4,10 @@
 #include <spdlog/spdlog.h>
 
 #include "cuda/cuda_backend.h"
+#include "engine/base/processors.h"
+#include "engine/base/status.h"
+#include "engine/base/system_memory.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/cpu/processors.h"
-#include "engine/status.h"
-#include "engine/system_memory.h"
 
 namespace tessera {
 namespace {

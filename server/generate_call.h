@@ -2,7 +2,7 @@
 // time and OnFinish is the last, so the answer needs no lock.
 #pragma once
 
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/rpc_call.h"
 #include "tessera/v1/generation.pb.h"
 

@@ -3,7 +3,7 @@
 #include <iterator>
 #include <utility>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/convert.h"
 
 namespace tessera {

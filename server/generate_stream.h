@@ -23,7 +23,7 @@
 #include <optional>
 #include <string>
 
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/rpc_call.h"
 #include "tessera/v1/generation.pb.h"
 

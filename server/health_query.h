@@ -6,7 +6,7 @@
 #include <stop_token>
 
 #include "absl/status/status.h"
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/file_descriptor.h"
 
 namespace tessera {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "server/metric_set.h"
 
 namespace tessera {

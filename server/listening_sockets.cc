@@ -12,7 +12,7 @@
 #include <string>
 #include <utility>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

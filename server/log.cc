@@ -11,7 +11,7 @@
 #include <memory>
 #include <utility>
 
-#include "engine/escape_text.h"
+#include "engine/base/escape_text.h"
 #include "server/line_writer.h"
 
 namespace tessera {

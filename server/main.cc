@@ -12,9 +12,9 @@
 #include <string>
 #include <utility>
 
-#include "engine/model_check.h"
-#include "engine/option_check.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/load/model_check.h"
+#include "engine/load/option_check.h"
 #include "server/descriptor_limit.h"
 #include "server/device.h"
 #include "server/end_timer.h"

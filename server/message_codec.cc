@@ -2,8 +2,8 @@
 
 #include <grpcpp/impl/codegen/proto_utils.h>
 
-#include "engine/check.h"
-#include "engine/status.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 #include "server/message_scan.h"
 
 namespace tessera {

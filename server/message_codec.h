@@ -5,7 +5,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include "absl/status/status.h"
-#include "engine/memory_budget.h"
+#include "engine/base/memory_budget.h"
 
 namespace tessera {
 

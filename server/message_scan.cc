@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/utf8_check.h"
 
 namespace tessera {

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/stats.h"
+#include "engine/api/stats.h"
 
 namespace tessera {
 

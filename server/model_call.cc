@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/convert.h"
 
 namespace tessera {

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <utility>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/health_query.h"
 #include "server/metric_set.h"
 #include "server/peer_address.h"

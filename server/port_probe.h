@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/connection_options.h"
 #include "server/engine_slot.h"
 #include "server/file_descriptor.h"

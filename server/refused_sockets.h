@@ -5,7 +5,7 @@
 
 #include <deque>
 
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/file_descriptor.h"
 
 namespace tessera {

@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "engine/memory_budget.h"
-#include "engine/status.h"
+#include "engine/base/memory_budget.h"
+#include "engine/base/status.h"
 #include "server/convert.h"
 #include "server/engine_slot.h"
 #include "server/message_codec.h"

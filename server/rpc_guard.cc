@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/log.h"
 #include "server/rpc_status.h"
 

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "engine/request.h"
+#include "engine/api/request.h"
 #include "server/convert.h"
 #include "server/rpc_metrics.h"
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/metric_set.h"
 #include "server/rpc_status.h"
 

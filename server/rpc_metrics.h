@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/stats.h"
+#include "engine/api/stats.h"
 
 namespace tessera {
 

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <map>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
-#include "engine/sampler.h"
-#include "engine/sampling_range.h"
-#include "engine/status.h"
+#include "engine/api/sampling_range.h"
+#include "engine/base/status.h"
+#include "engine/sample/sampler.h"
 
 namespace tessera {
 namespace {

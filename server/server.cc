@@ -7,7 +7,7 @@
 
 #include <utility>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/descriptor_limit.h"
 #include "server/drain.h"
 #include "server/listening_sockets.h"

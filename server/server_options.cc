@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "engine/checkpoint/presence.h"
-#include "engine/input/utf8.h"
-#include "engine/status.h"
-#include "engine/system_memory.h"
+#include "engine/base/presence.h"
+#include "engine/base/status.h"
+#include "engine/base/system_memory.h"
+#include "engine/base/utf8.h"
 #include "server/version.h"
 
 namespace tessera {

@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/rpc_call.h"
 
 namespace tessera {

@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/memory_budget.h"
-#include "engine/request.h"
+#include "engine/api/request.h"
+#include "engine/base/memory_budget.h"
 
 namespace tessera {
 

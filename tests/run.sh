@@ -41,7 +41,7 @@ cmake --preset release >/dev/null && cmake --build --preset release || exit 1
 bin=build/release/bin
 
 echo "== test"
-check "include rules" cmake -DSOURCE_DIR="$root" -P tests/include_rules.cmake
+check "include rules" tests/include_rules.py
 check "engine" $bin/engine_test
 check "operations where OpenMP gives one thread" env OMP_THREAD_LIMIT=1 $bin/engine_test --gtest_filter='Devices/*'
 # Only products have other kernels on Ampere than on Hopper, or for 8-bit weights; logits are float32 everywhere; an 8-bit cache is widened

@@ -5,7 +5,7 @@
 #include <limits>
 #include <utility>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

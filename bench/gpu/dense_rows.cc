@@ -5,7 +5,7 @@
 
 #include "bench/gpu/bench.h"
 #include "engine/backend/half.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "bench/gpu/timer.h"
 #include "cuda/cuda_backend.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

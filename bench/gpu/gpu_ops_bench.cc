@@ -19,7 +19,7 @@
 
 #include "bench/gpu/bench.h"
 #include "cuda/cuda_backend.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/cpu_backend.h"
 
 namespace tessera::bench {

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <utility>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 

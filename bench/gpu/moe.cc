@@ -5,7 +5,7 @@
 #include <numbers>
 
 #include "engine/backend/half.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

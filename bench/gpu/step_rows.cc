@@ -8,7 +8,7 @@
 #include "bench/gpu/bench.h"
 #include "bench/gpu/cache.h"
 #include "bench/gpu/moe.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "bench/gpu/bench.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::bench {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "cuda/kernels/attention_kernel.h"
 #include "cuda/kernels/kernels.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::cuda {
 namespace {

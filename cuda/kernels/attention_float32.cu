@@ -1,7 +1,7 @@
 // Attention of float32 on the CUDA cores: a warp has four rows.
 #include "cuda/kernels/attention_kernel.h"
 #include "cuda/kernels/reduce.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::cuda {
 namespace {

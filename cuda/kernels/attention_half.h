@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "cuda/kernels/attention_kernel.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::cuda {
 

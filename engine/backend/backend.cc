@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "engine/backend/weight_checks.h"
-#include "engine/check.h"
-#include "engine/status.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

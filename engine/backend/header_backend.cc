@@ -1,6 +1,6 @@
 #include "engine/backend/header_backend.h"
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 namespace {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 

@@ -2,7 +2,7 @@
 #include <array>
 
 #include "engine/backend/backend.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/part_names.h"
 #include "engine/checkpoint/tensor_files.h"
 #include "engine/checkpoint/to_floats.h"
-#include "engine/status.h"
 
 namespace tessera {
 

@@ -6,8 +6,8 @@
 #include <array>
 #include <cmath>
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/status.h"
+#include "engine/base/json_file.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

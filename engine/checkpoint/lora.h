@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
 #include "engine/checkpoint/stored_tensor.h"
 
 namespace tessera {

@@ -5,8 +5,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "engine/checkpoint/little_endian.h"
-#include "engine/status.h"
+#include "engine/base/little_endian.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/checkpoint/mapped_file.h"
+#include "engine/base/mapped_file.h"
 
 namespace tessera {
 

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

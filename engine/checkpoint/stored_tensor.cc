@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 

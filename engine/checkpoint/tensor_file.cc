@@ -2,9 +2,9 @@
 
 #include <functional>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/checkpoint/torch_archive.h"
-#include "engine/status.h"
 
 namespace tessera {
 

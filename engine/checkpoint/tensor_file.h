@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/mapped_file.h"
+#include "engine/base/mapped_file.h"
 #include "engine/checkpoint/stored_tensor.h"
 
 namespace tessera {

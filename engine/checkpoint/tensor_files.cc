@@ -6,9 +6,9 @@
 #include <optional>
 #include <set>
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/checkpoint/presence.h"
-#include "engine/status.h"
+#include "engine/base/json_file.h"
+#include "engine/base/presence.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "engine/backend/half.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera {
 namespace {

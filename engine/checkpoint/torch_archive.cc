@@ -4,9 +4,9 @@
 
 #include <array>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/pickle.h"
 #include "engine/checkpoint/zip_archive.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include "engine/checkpoint/little_endian.h"
-#include "engine/status.h"
+#include "engine/base/little_endian.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

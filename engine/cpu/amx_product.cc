@@ -8,11 +8,11 @@
 #include <cstring>
 #include <oneapi/dnnl/dnnl.hpp>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/attention_kernel.h"
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"

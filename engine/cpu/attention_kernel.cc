@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/block_multiply.h"
 
 // The order of these includes is Highway's.

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "engine/base/processors.h"
 #include "engine/cpu/operations.h"
-#include "engine/cpu/processors.h"
 
 namespace tessera {
 

@@ -2,11 +2,11 @@
 // weights are read once per pass.
 #include <algorithm>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -1,6 +1,6 @@
 // Dense layers.
+#include "engine/base/status.h"
 #include "engine/cpu/operations.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

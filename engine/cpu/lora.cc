@@ -8,11 +8,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/status.h"
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -7,11 +7,11 @@
 #include <cstring>
 #include <string>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

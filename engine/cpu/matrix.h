@@ -16,8 +16,8 @@
 
 #include "absl/status/statusor.h"
 #include "engine/backend/backend.h"
-#include "engine/cpu/amx_product.h"
 #include "engine/cpu/aligned_memory.h"
+#include "engine/cpu/amx_product.h"
 #include "engine/cpu/panel_product.h"
 
 namespace tessera {

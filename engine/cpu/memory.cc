@@ -2,12 +2,12 @@
 // conversions.
 #include <cstring>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
+#include "engine/base/system_memory.h"
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
-#include "engine/status.h"
-#include "engine/system_memory.h"
 
 namespace tessera {
 namespace {

@@ -4,11 +4,11 @@
 #include <cstring>
 #include <vector>
 
+#include "engine/base/status.h"
 #include "engine/cpu/block_multiply.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 // The order of these includes is Highway's.
 // clang-format off

@@ -2,7 +2,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/operations.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "engine/backend/backend.h"
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
 
 namespace tessera {
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/model/expert_capacity.h"
 #include "engine/model/router_noise.h"
 

@@ -1,9 +1,9 @@
 // The decoder's weights, from their names in the checkpoint.
 #include <cmath>
 
+#include "engine/base/status.h"
 #include "engine/model/decoder.h"
 #include "engine/model/rope_tables.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -1,6 +1,6 @@
 #include "engine/model/kv_cache.h"
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 

@@ -9,10 +9,10 @@
 
 #include "engine/backend/backend.h"
 #include "engine/checkpoint/checkpoint_part.h"
-#include "engine/input/image_processor.h"
-#include "engine/input/native_size.h"
-#include "engine/input/prompt_template.h"
-#include "engine/input/tokenizer.h"
+#include "engine/image/image_processor.h"
+#include "engine/image/native_size.h"
+#include "engine/prompt/prompt_template.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace tessera {
 

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/check.h"
-#include "engine/status.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -1,6 +1,6 @@
 #include "engine/model/projector.h"
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "engine/check.h"
-#include "engine/status.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
 
 namespace tessera {
 

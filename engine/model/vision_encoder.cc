@@ -5,9 +5,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
+#include "engine/base/status.h"
 #include "engine/model/rope_tables.h"
-#include "engine/status.h"
 
 namespace tessera {
 

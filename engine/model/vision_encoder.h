@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/input/prepared.h"
+#include "engine/image/prepared_image.h"
 #include "engine/model/model_spec.h"
 #include "engine/model/patch_embedding.h"
 #include "engine/model/projector.h"

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "engine/input/processor_config.h"
+#include "engine/base/status.h"
+#include "engine/image/processor_config.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/unused_keys.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

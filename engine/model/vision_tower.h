@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/checkpoint/json_file.h"
-#include "engine/input/image_processor.h"
+#include "engine/base/json_file.h"
+#include "engine/image/image_processor.h"
 #include "engine/model/model_spec.h"
 
 namespace tessera {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 

@@ -9,7 +9,7 @@
 
 #include <thread>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::testing {
 namespace {

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "tessera/v1/generation.grpc.pb.h"
 #include "tessera/v1/model.grpc.pb.h"
 

@@ -9,7 +9,7 @@
 
 #include "cuda/shipped_tiles.h"
 #include "cuda/tile_file.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

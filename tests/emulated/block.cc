@@ -6,7 +6,7 @@
 #include <cstring>
 #include <memory>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "tests/emulated/clock.h"
 
 namespace tessera::gpu::emulated {

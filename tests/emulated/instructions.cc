@@ -1,5 +1,5 @@
 // The instructions of tests/emulated/gpu/gpu.h that are more than a line.
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "gpu/gpu.h"
 #include "tests/emulated/hopper.h"
 

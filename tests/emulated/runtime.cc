@@ -9,7 +9,7 @@
 #include <set>
 #include <vector>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "tests/emulated/clock.h"
 #include "tests/emulated/copy_engine.h"
 #include "tests/emulated/streams.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <limits>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "gpu/hopper.h"
 #include "gpu/matrix_descriptor.h"
 #include "tests/emulated/hopper.h"

@@ -11,8 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "engine/base/status.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/status.h"
 #include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/phi_engine.h"

@@ -1,12 +1,12 @@
 // What a failed download leaves in the place of a model's files is told for what it is, whichever
 // file it is.
-#include "engine/checkpoint/failed_download.h"
+#include "engine/base/failed_download.h"
 
 #include <gtest/gtest.h>
 
 #include "engine/backend/header_backend.h"
-#include "engine/loaded_model.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/load/loaded_model.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"

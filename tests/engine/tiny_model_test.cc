@@ -2,10 +2,10 @@
 // than a row's own history: nothing of that may show in the answers.
 #include <gtest/gtest.h>
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
+#include "engine/base/status.h"
 #include "engine/cpu/cpu_backend.h"
 #include "engine/engine.h"
-#include "engine/status.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/token_requests.h"
 #include "tests/testing/tokenizer_files.h"

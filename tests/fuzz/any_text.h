@@ -4,9 +4,9 @@
 
 #include <string_view>
 
-#include "engine/check.h"
-#include "engine/input/tokenizer.h"
-#include "engine/input/utf8.h"
+#include "engine/base/check.h"
+#include "engine/base/utf8.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace tessera::fuzz {
 

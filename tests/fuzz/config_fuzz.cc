@@ -1,6 +1,6 @@
 // Any bytes as a model's config.json: refused, or a specification whose numbers fit together.
-#include "engine/check.h"
-#include "engine/model/architectures.h"
+#include "engine/base/check.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/fuzz/input_file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,8 +1,8 @@
 // Any bytes as a picture: refused, or pixels of the size that the picture says, which then are
 // turned upright.
-#include "engine/check.h"
-#include "engine/input/image.h"
-#include "engine/input/orientation.h"
+#include "engine/base/check.h"
+#include "engine/image/image.h"
+#include "engine/image/orientation.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   tessera::ImageLimits limits;

@@ -1,5 +1,5 @@
 // Any bytes as a .safetensors file: refused, or every tensor lies inside of it.
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/checkpoint/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

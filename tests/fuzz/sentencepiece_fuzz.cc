@@ -1,9 +1,9 @@
 // Any bytes as a tokenizer.model: refused, or pieces of which exactly one is unknown, and
 // tokenizers as SentencePiece itself and as both classes of transformers make of them.
-#include "engine/check.h"
-#include "engine/input/sentencepiece_model.h"
-#include "engine/input/sentencepiece_tokenizer.h"
-#include "engine/input/utf8.h"
+#include "engine/base/check.h"
+#include "engine/base/utf8.h"
+#include "engine/tokenizer/sentencepiece_model.h"
+#include "engine/tokenizer/sentencepiece_tokenizer.h"
 #include "tests/fuzz/any_text.h"
 #include "tests/fuzz/input_file.h"
 

@@ -1,5 +1,5 @@
 // Any bytes as a *.tiktoken; the first tells which class reads it.
-#include "engine/input/tiktoken_ranks.h"
+#include "engine/tokenizer/tiktoken_ranks.h"
 #include "tests/fuzz/any_text.h"
 #include "tests/fuzz/input_file.h"
 

@@ -1,7 +1,7 @@
 // Any bytes as a tokenizer_config.json, beside a vocabulary that is right.
-#include "engine/input/byte_alphabet.h"
-#include "engine/input/tokenizer_config.h"
-#include "engine/input/vocab_and_merges.h"
+#include "engine/tokenizer/byte_alphabet.h"
+#include "engine/tokenizer/tokenizer_config.h"
+#include "engine/tokenizer/vocab_and_merges.h"
 #include "tests/fuzz/any_text.h"
 #include "tests/fuzz/input_file.h"
 

@@ -1,5 +1,5 @@
 // Any bytes as a tokenizer.json.
-#include "engine/input/tokenizer_json.h"
+#include "engine/tokenizer/tokenizer_json.h"
 #include "tests/fuzz/any_text.h"
 #include "tests/fuzz/input_file.h"
 

@@ -1,7 +1,7 @@
 // Any bytes as what torch.save writes: refused, or every tensor can be copied out of them.
 #include <vector>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/checkpoint/torch_archive.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

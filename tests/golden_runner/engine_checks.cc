@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/golden_runner/checks.h"
 #include "tests/testing/collecting_sink.h"
 

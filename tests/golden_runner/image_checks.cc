@@ -3,11 +3,11 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/input/image.h"
-#include "engine/input/image_processor.h"
-#include "engine/sha256.h"
-#include "engine/status.h"
+#include "engine/base/json_file.h"
+#include "engine/base/sha256.h"
+#include "engine/base/status.h"
+#include "engine/image/image.h"
+#include "engine/image/image_processor.h"
 #include "tests/golden_runner/checks.h"
 
 namespace tessera::golden {

@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/device.h"
 #include "tests/golden_runner/checks.h"
 #include "tests/testing/tokenizer_cases.h"

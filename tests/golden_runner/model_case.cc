@@ -6,10 +6,10 @@
 #include <fstream>
 #include <sstream>
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/model/architectures.h"
+#include "engine/base/json_file.h"
+#include "engine/base/status.h"
+#include "engine/model/arch/architectures.h"
 #include "engine/model/weight_loader.h"
-#include "engine/status.h"
 
 namespace tessera::golden {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/server.h"
 #include "tessera/v1/generation.grpc.pb.h"
 #include "tests/golden_runner/checks.h"

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/batch_builder.h"
-#include "engine/loaded_model.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/load/loaded_model.h"
+#include "engine/step/batch_builder.h"
 #include "tests/golden_runner/checks.h"
 
 namespace tessera::golden {

@@ -3,7 +3,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/server/server_fixture.h"
 
 namespace tessera::testing {

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <thread>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/rpc_status.h"
 #include "tests/server/server_fixture.h"
 

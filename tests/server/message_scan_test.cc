@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/utf8_check.h"
 #include "tessera/v1/generation.pb.h"
 

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/process_metrics.h"
 #include "server/rpc_metrics.h"
 #include "tests/testing/fake_engine.h"

@@ -7,7 +7,7 @@
 
 #include <thread>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/listening_sockets.h"
 #include "tests/server/raw_connection.h"
 #include "tests/server/server_fixture.h"

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <thread>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "server/drain.h"
 #include "tests/server/raw_client.h"
 #include "tests/server/server_fixture.h"

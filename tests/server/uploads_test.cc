@@ -5,7 +5,7 @@
 #include <atomic>
 #include <thread>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace tessera {
 namespace {

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "engine/model/architectures.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace tessera::testing {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "engine/input/preparer.h"
+#include "engine/prepare/preparer.h"
 
 namespace tessera::testing {
 

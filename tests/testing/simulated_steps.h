@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/scheduler.h"
+#include "engine/schedule/scheduler.h"
 
 namespace tessera::testing {
 

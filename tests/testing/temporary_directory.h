@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include "engine/check.h"
+#include "engine/base/check.h"
 
 namespace tessera::testing {
 

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/model/architectures.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/tiny_decoder.h"
 #include "tests/testing/tokenizer_files.h"
 

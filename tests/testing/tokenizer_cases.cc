@@ -12,9 +12,9 @@
 #include <optional>
 #include <sstream>
 
-#include "engine/input/detokenizer.h"
-#include "engine/input/prompt.h"
-#include "engine/input/tokenizer.h"
+#include "engine/prompt/prompt.h"
+#include "engine/tokenizer/detokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace tessera::testing {

@@ -4,8 +4,8 @@
 #include <fstream>
 #include <utility>
 
-#include "engine/input/byte_alphabet.h"
-#include "engine/input/pretokenizer.h"
+#include "engine/tokenizer/byte_alphabet.h"
+#include "engine/tokenizer/pretokenizer.h"
 
 namespace tessera::testing {
 

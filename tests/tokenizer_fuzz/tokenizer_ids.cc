@@ -10,8 +10,8 @@
 #include <string>
 #include <string_view>
 
-#include "engine/input/detokenizer.h"
-#include "engine/input/tokenizer.h"
+#include "engine/tokenizer/detokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace tessera {
 namespace {

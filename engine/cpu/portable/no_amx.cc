@@ -1,5 +1,5 @@
 // Stands in for amx_product.cc where the processor's family has no AMX.
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "engine/cpu/amx_product.h"
 
 namespace tessera {

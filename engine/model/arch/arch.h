@@ -1,7 +1,7 @@
 // The readers of config.json, one per architecture, and what a family of them shares.
 #pragma once
 
-#include "engine/model/architectures.h"
+#include "engine/model/arch/architectures.h"
 
 namespace tessera {
 

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
 #include "engine/model/model_spec.h"
 
 namespace tessera {

@@ -4,14 +4,14 @@
 // llava/model/builder.py, and Liu et al. 2024 (arXiv:2310.03744).
 #include <fmt/format.h>
 
+#include "engine/base/presence.h"
+#include "engine/base/status.h"
 #include "engine/checkpoint/lora.h"
-#include "engine/checkpoint/presence.h"
 #include "engine/checkpoint/tensor_files.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/vision_config.h"
 #include "engine/model/unused_keys.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -1,11 +1,11 @@
 // LLaVA-1.5 in the layout of Hugging Face transformers (LlavaForConditionalGeneration): a
 // text_config, a vision_config and the vision tower in one checkpoint, under the tensor names of
 // old releases or those of 4.52 and later.
+#include "engine/base/status.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/vision_tower.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <map>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/lora.h"
 #include "engine/checkpoint/part_names.h"
 #include "engine/checkpoint/tensor_file.h"
@@ -19,7 +20,6 @@
 #include "engine/model/arch/backbone.h"
 #include "engine/model/unused_keys.h"
 #include "engine/model/vision_tower.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "engine/base/status.h"
 #include "engine/model/arch/vision_config.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -2,8 +2,8 @@
 // Source: PKU-YuanGroup/MoE-LLaVA at 6cb5f66, moellava/model/language_model and multimodal_encoder.
 #pragma once
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/model/architectures.h"
+#include "engine/base/json_file.h"
+#include "engine/model/arch/architectures.h"
 #include "engine/model/model_spec.h"
 
 namespace tessera {

@@ -1,7 +1,7 @@
 // The decoder that Qwen3-MoE and Qwen3-VL-MoE share.
 #pragma once
 
-#include "engine/checkpoint/json_file.h"
+#include "engine/base/json_file.h"
 #include "engine/model/model_spec.h"
 #include "engine/model/rotary_config.h"
 

@@ -5,14 +5,14 @@
 
 #include <cmath>
 
-#include "engine/input/processor_config.h"
+#include "engine/base/status.h"
+#include "engine/image/processor_config.h"
 #include "engine/model/activation_name.h"
 #include "engine/model/arch/arch.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/arch/qwen3_block.h"
 #include "engine/model/rotary_config.h"
 #include "engine/model/unused_keys.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -6,8 +6,8 @@
 #include <charconv>
 #include <string_view>
 
+#include "engine/base/status.h"
 #include "engine/model/vision_tower.h"
-#include "engine/status.h"
 
 namespace tessera {
 namespace {

@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "engine/checkpoint/json_file.h"
-#include "engine/model/architectures.h"
+#include "engine/base/json_file.h"
+#include "engine/model/arch/architectures.h"
 #include "engine/model/model_spec.h"
 
 namespace tessera {

@@ -10,7 +10,7 @@
 #include <cstring>
 
 #include "engine/backend/half.h"
-#include "engine/check.h"
+#include "engine/base/check.h"
 #include "tests/emulated/block.h"
 #include "tests/emulated/streams.h"
 

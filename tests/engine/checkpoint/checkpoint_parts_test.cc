@@ -3,10 +3,10 @@
 
 #include <random>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/part_names.h"
 #include "engine/checkpoint/to_floats.h"
-#include "engine/status.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

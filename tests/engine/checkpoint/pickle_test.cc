@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/testing/torch_archive_writer.h"
 
 namespace tessera {

@@ -4,8 +4,8 @@
 
 #include <cstring>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/tensor_file.h"
-#include "engine/status.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

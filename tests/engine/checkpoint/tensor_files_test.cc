@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
-#include "engine/status.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 #include "tests/testing/torch_archive_writer.h"

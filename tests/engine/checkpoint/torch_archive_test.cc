@@ -5,9 +5,9 @@
 
 #include <cstring>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/tensor_file.h"
 #include "engine/checkpoint/to_floats.h"
-#include "engine/status.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/torch_archive_writer.h"
 

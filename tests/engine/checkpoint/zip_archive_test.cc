@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/testing/torch_archive_writer.h"
 
 namespace tessera {

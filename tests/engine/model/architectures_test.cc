@@ -1,8 +1,8 @@
-#include "engine/model/architectures.h"
+#include "engine/model/arch/architectures.h"
 
 #include <gtest/gtest.h>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/testing/config_reader.h"
 
 namespace tessera {

@@ -2,8 +2,8 @@
 // ModelSpec.
 #include <gtest/gtest.h>
 
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 

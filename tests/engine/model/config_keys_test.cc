@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include "engine/model/architectures.h"
+#include "engine/base/status.h"
+#include "engine/model/arch/architectures.h"
 #include "engine/model/unused_keys.h"
-#include "engine/status.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"

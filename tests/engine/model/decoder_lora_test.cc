@@ -2,11 +2,11 @@
 // precision. How a release is read is in llava_mole_test.cc.
 #include <gtest/gtest.h>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/cpu/cpu_backend.h"
 #include "engine/model/arch/backbone.h"
 #include "engine/model/decoder.h"
-#include "engine/status.h"
 #include "tests/testing/near.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tiny_decoder.h"

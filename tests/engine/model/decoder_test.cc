@@ -7,10 +7,10 @@
 
 #include <functional>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/near.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tiny_decoder.h"

@@ -2,9 +2,9 @@
 // name.
 #include <gtest/gtest.h>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

@@ -1,10 +1,10 @@
 // LLaVA-1.5's two layouts: what is read from config.json, and of which parts a checkpoint is made.
 #include <gtest/gtest.h>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/part_names.h"
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

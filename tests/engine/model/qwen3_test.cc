@@ -5,11 +5,11 @@
 #include <functional>
 #include <limits>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/loaded_model.h"
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/load/loaded_model.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"

@@ -3,8 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/model/architectures.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/model/arch/architectures.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"

@@ -7,7 +7,7 @@
 #include <numeric>
 #include <set>
 
-#include "engine/random.h"
+#include "engine/base/random.h"
 
 namespace tessera {
 namespace {

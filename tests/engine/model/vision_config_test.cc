@@ -2,7 +2,7 @@
 // own directory.
 #include <gtest/gtest.h>
 
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tests/testing/config_reader.h"
 
 namespace tessera {

@@ -6,9 +6,9 @@
 
 #include <cmath>
 
+#include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/cpu/cpu_backend.h"
-#include "engine/status.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 

@@ -1,0 +1,210 @@
+#include "engine/image/image_processor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "engine/base/check.h"
+#include "engine/base/status.h"
+#include "engine/image/resize.h"
+
+namespace tessera {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kMaxSize = 4096;
+constexpr int kBicubic = 3;  // PIL.Image.BICUBIC
+constexpr double kRescale = 1.0 / 255.0;
+
+absl::Status Unsupported(const std::string& message) {
+  return absl::InvalidArgumentError(message);
+}
+
+// The processor's class, or empty where the file does not say.
+std::string ProcessorType(const Json& config) {
+  for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
+    if (config.contains(key) && config[key].is_string()) return config[key];
+  }
+  return "";
+}
+
+// A missing switch counts as on: both processors' default.
+absl::Status RequireTrue(const Json& config, const char* key) {
+  if (config.value(key, Json(true)) == Json(true)) return absl::OkStatus();
+  return Unsupported(fmt::format("{} is {}, only true is supported", key, config[key].dump()));
+}
+
+absl::Status RequireNumber(const Json& config, const char* key, double expected) {
+  const Json value = config.value(key, Json(expected));
+  if (value.is_number() && std::abs(value.get<double>() - expected) <= 1e-9) {
+    return absl::OkStatus();
+  }
+  return Unsupported(fmt::format("{} is {}, only {} is supported", key, value.dump(), expected));
+}
+
+// A side in pixels: n, {"shortest_edge": n} or {"height": n, "width": n}.
+absl::StatusOr<int> ParseSide(const Json& config, const char* key) {
+  const Json& value = config[key];
+  Json side = value;
+  if (value.is_object()) {
+    side = value.contains("shortest_edge") ? value["shortest_edge"] : value.value("height", Json());
+    if (!value.contains("shortest_edge") && side != value.value("width", Json())) {
+      return Unsupported(fmt::format("{} is {}, only squares are supported", key, value.dump()));
+    }
+  }
+  if (!side.is_number_integer() || side < 1 || side > kMaxSize) {
+    return Unsupported(
+        fmt::format("{} is {}, expected a side of 1 to {} pixels", key, value.dump(), kMaxSize));
+  }
+  return side.get<int>();
+}
+
+absl::StatusOr<std::array<double, 3>> ParseChannels(const Json& config, const char* key,
+                                                    const std::array<double, 3>& otherwise) {
+  if (!config.contains(key)) return otherwise;
+  const Json& value = config[key];
+  const auto is_number = [](const Json& channel) { return channel.is_number(); };
+  if (!value.is_array() || value.size() != 3 ||
+      !std::all_of(value.begin(), value.end(), is_number)) {
+    return Unsupported(fmt::format("{} is {}, expected three numbers", key, value.dump()));
+  }
+  return std::array<double, 3>{value[0], value[1], value[2]};
+}
+
+absl::Status ParseColours(const Json& config, bool siglip, ImageProcessor& processor) {
+  const std::array<double, 3> half{0.5, 0.5, 0.5};
+  ASSIGN_OR_RETURN(const auto mean,
+                   ParseChannels(config, "image_mean",
+                                 siglip ? half : std::array{0.48145466, 0.4578275, 0.40821073}));
+  ASSIGN_OR_RETURN(const auto std,
+                   ParseChannels(config, "image_std",
+                                 siglip ? half : std::array{0.26862954, 0.26130258, 0.27577711}));
+  for (int c = 0; c < 3; ++c) {
+    if (!(mean[c] >= 0.0 && mean[c] <= 1.0)) {
+      return Unsupported(fmt::format("image_mean holds {}, expected 0 to 1", mean[c]));
+    }
+    if (!(std[c] >= 1e-6 && std[c] <= 1e6)) {
+      return Unsupported(fmt::format("image_std holds {}, expected 1e-6 to 1e6", std[c]));
+    }
+    processor.mean[c] = static_cast<float>(mean[c]);
+    processor.std[c] = static_cast<float>(std[c]);
+    processor.pad_colour[c] = static_cast<uint8_t>(mean[c] * 255);
+  }
+  return absl::OkStatus();
+}
+
+// transformers guesses the layout of an array [height, width, 3] from its first axis, and takes
+// pictures 1 or 3 pixels high for channels-first ones.
+bool IsMisread(int height) { return height == 1 || height == 3; }
+
+// What it then resizes: 3 wide and image.width high, a row of `image` being a channel. Of one row
+// it makes a gray picture, which its normalisation refuses; here the gray stands in all three
+// channels.
+Image Misread(const Image& image) {
+  Image seen{3, image.width, std::vector<uint8_t>(size_t{9} * image.width)};
+  uint8_t* sample = seen.rgb.data();
+  for (int y = 0; y < seen.height; ++y) {
+    for (int x = 0; x < 3; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        const size_t row = image.height == 3 ? c : 0;
+        *sample++ = image.rgb[(row * image.width + y) * 3 + x];
+      }
+    }
+  }
+  return seen;
+}
+
+Image CropToSquare(const Image& image, int size, const Cancellation& cancellation) {
+  const int64_t shortest = std::min(image.width, image.height);
+  const auto width = static_cast<int>(size * int64_t{image.width} / shortest);
+  const auto height = static_cast<int>(size * int64_t{image.height} / shortest);
+  return ResizeBicubic(image, Canvas{image.width, image.height}, width, height,
+                       Window{(width - size) / 2, (height - size) / 2, size, size}, cancellation);
+}
+
+Image FitUnpadded(const Image& image, int size, bool crop, const Cancellation& cancellation) {
+  const auto fit = [&](const Image& seen) {
+    return crop ? CropToSquare(seen, size, cancellation)
+                : ResizeBicubic(seen, size, size, cancellation);
+  };
+  return IsMisread(image.height) ? fit(Misread(image)) : fit(image);
+}
+
+}  // namespace
+
+absl::StatusOr<ImageProcessor> ParseImageProcessor(const Json& config) {
+  if (!config.is_object()) return Unsupported("expected an object");
+  const std::string type = ProcessorType(config);
+  const bool siglip = type.starts_with("Siglip");
+  const bool llava = type.starts_with("LlavaImageProcessor");  // CLIP's with padding, if asked for
+  if (!siglip && !llava && !type.empty() && !type.starts_with("CLIP")) {
+    return Unsupported(fmt::format("'{}' is not supported, only CLIPImageProcessor, "
+                                   "SiglipImageProcessor and LlavaImageProcessor",
+                                   type));
+  }
+  if (llava && config.value("do_pad", Json(false)) != Json(false)) {
+    return Unsupported(
+        fmt::format("do_pad is {}, only false is supported", config["do_pad"].dump()));
+  }
+  for (const char* key : {"do_resize", "do_rescale", "do_normalize"}) {
+    RETURN_IF_ERROR(RequireTrue(config, key));
+  }
+  RETURN_IF_ERROR(RequireNumber(config, "resample", kBicubic));
+  RETURN_IF_ERROR(RequireNumber(config, "rescale_factor", kRescale));
+
+  ImageProcessor processor;
+  processor.size = 224;  // both processors' default
+  if (config.contains("size")) {
+    ASSIGN_OR_RETURN(processor.size, ParseSide(config, "size"));
+  }
+  if (siglip) {
+    processor.unpadded = ImageMode::kStretch;
+  } else {
+    RETURN_IF_ERROR(RequireTrue(config, "do_center_crop"));
+    if (config.contains("crop_size")) {
+      ASSIGN_OR_RETURN(const int crop, ParseSide(config, "crop_size"));
+      if (crop != processor.size) {
+        return Unsupported(fmt::format("crop_size {} differs from size {}, which is not supported",
+                                       crop, processor.size));
+      }
+    }
+  }
+  RETURN_IF_ERROR(ParseColours(config, siglip, processor));
+  return processor;
+}
+
+Image FitImage(const Image& image, const ImageProcessor& processor, ImageMode mode,
+               const Cancellation& cancellation) {
+  const int size = processor.size;
+  if (mode != ImageMode::kPad) {
+    return FitUnpadded(image, size, mode == ImageMode::kCrop, cancellation);
+  }
+  const int side = std::max(image.width, image.height);
+  const Canvas square{side, side, (side - image.width) / 2, (side - image.height) / 2,
+                      processor.pad_colour};
+  if (!IsMisread(side)) {
+    return ResizeBicubic(image, square, size, size, Window{0, 0, size, size}, cancellation);
+  }
+  const Image painted = ResizeBicubic(image, square, side, side, Window{0, 0, side, side});
+  return FitUnpadded(painted, size, processor.unpadded == ImageMode::kCrop, cancellation);
+}
+
+std::vector<float> NormalizeImage(const Image& fitted, const ImageProcessor& processor) {
+  const size_t pixels = static_cast<size_t>(fitted.width) * fitted.height;
+  std::vector<float> planes(3 * pixels);
+  for (int c = 0; c < 3; ++c) {
+    std::array<float, 256> normalized;
+    for (int value = 0; value < 256; ++value) {
+      const auto rescaled = static_cast<float>(value * kRescale);
+      normalized[value] = (rescaled - processor.mean[c]) / processor.std[c];
+    }
+    float* plane = planes.data() + c * pixels;
+    for (size_t i = 0; i < pixels; ++i) plane[i] = normalized[fitted.rgb[3 * i + c]];
+  }
+  return planes;
+}
+
+}  // namespace tessera

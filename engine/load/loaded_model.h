@@ -1,0 +1,40 @@
+// Everything that a model directory holds, ready to run: formats, tokenizer and weights on a backend.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/api/options.h"
+#include "engine/model/decoder.h"
+#include "engine/model/model_spec.h"
+#include "engine/model/vision_encoder.h"
+#include "engine/prepare/preparer.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace tessera {
+
+struct LoadedModel {
+  ModelSpec spec;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Decoder> decoder;
+  std::unique_ptr<Backend> side_queue;    // the vision encoder's, where the device has more than one queue
+  std::unique_ptr<VisionEncoder> vision;  // null for models that take no pictures
+  std::vector<int32_t> eos_ids;
+  std::vector<std::string> stop_strings;  // that end an answer unless a request brings its own
+  ModelInfo info;
+  std::vector<std::string> unused_tensors;  // that nobody asked for
+  std::vector<std::string> warnings;        // those of the specification, and of unused tensors
+
+  PictureFormat picture_format() const;
+};
+
+// Errors name the file and, where one is at fault, the field or tensor. `progress` is called with
+// bytes of weights done and in all. `headers`: see WeightLoader.
+absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
+    Backend& backend, const ModelOptions& options,
+    const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers = nullptr);
+
+}  // namespace tessera

@@ -1,0 +1,23 @@
+// A picture as the vision encoder has left it: rows for the language model.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "engine/backend/backend.h"
+
+namespace tessera {
+
+// Rows [first_row, first_row + rows) of `features` are the picture's; those of tap l begin (1 + l) · level_rows later.
+struct EncodedPicture {
+  std::shared_ptr<Buffer> features;  // shared by the pictures that were encoded together
+  int32_t first_row = 0;
+  int32_t rows = 0;
+  int32_t taps = 0;
+  int32_t level_rows = 0;  // of all of them
+  size_t bytes = 0;
+};
+using EncodedPicturePtr = std::shared_ptr<const EncodedPicture>;
+
+}  // namespace tessera

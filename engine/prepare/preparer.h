@@ -1,0 +1,82 @@
+// The input stage: a request's texts and pictures → rows of token ids and patches. Pure functions of the request and the model's
+// formats; used by any number of threads at once.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/api/request.h"
+#include "engine/image/image.h"
+#include "engine/prepare/picture_preparer.h"
+#include "engine/prompt/prepared_prompt.h"
+#include "engine/prompt/prompt_template.h"
+#include "engine/tokenizer/tokenizer.h"
+
+namespace tessera {
+
+struct InputLimits {
+  int32_t max_images = 16;
+  ImageLimits image;
+  int32_t max_context = 0;
+  int32_t max_image_tokens = 0;  // rows of a picture whose size is free, at most; 0: the model's own limit
+  int32_t vocabulary = 0;        // ids below it have a row in the model; 0: all of the tokenizer's
+  int64_t max_work = 3 * ImageLimits().max_work;  // of a request's pictures (ImageHeader::work)
+};
+
+// All that counts and the headers of pictures tell of a request.
+struct PromptPlan {
+  PreparedPrompt prompt;  // without its pictures
+  std::vector<PicturePlan> pictures;
+
+  int64_t patch_bytes() const;      // of all pictures
+  int64_t transient_bytes() const;  // beside them, while one picture is made after the other
+};
+
+class Preparer {
+ public:
+  // `tokenizer` must outlive this.
+  Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
+           const InputLimits& limits);
+
+  // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT names the field.
+  absl::Status Check(const Request& request) const;
+  // Nothing is decoded. REQUIRES: Check() passed.
+  absl::StatusOr<PromptPlan> Plan(const Request& request) const;
+  // The patches of picture `index` of the plan. CANCELLED once `cancellation` asks for it.
+  absl::StatusOr<PreparedImage> PreparePicture(const Request& request, const PromptPlan& plan,
+                                               size_t index,
+                                               const Cancellation& cancellation) const;
+  // Plan() and the patches of all pictures.
+  absl::StatusOr<PreparedPrompt> Prepare(const Request& request) const;
+
+ private:
+  using Plans = std::vector<PicturePlan>;
+
+  absl::StatusOr<Plans> PlanPictures(const Request& request) const;
+  absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request, const Plans& plans) const;
+  std::vector<int32_t> Encode(const Prompt& prompt) const;
+  absl::StatusOr<std::vector<int32_t>> WithPlaceholders(const TokenPrompt& prompt,
+                                                        const Plans& plans) const;
+  absl::Status CheckTokenIds(const TokenPrompt& prompt) const;
+  absl::Status CheckRows(const Request& request, const std::vector<int32_t>& ids) const;
+  PreparedPrompt Expand(std::vector<int32_t> ids, const Plans& plans) const;
+
+  const Tokenizer& tokenizer_;
+  PromptFormat format_;
+  PicturePreparer pictures_;
+  InputLimits limits_;
+  int64_t max_text_bytes_ = 0;  // more can only be over the context
+};
+
+// The request's pictures in the order of the prompt, with the field each stands in.
+struct PlacedImage {
+  const EncodedImage* image = nullptr;
+  std::string field;
+};
+std::vector<PlacedImage> ImagesOf(const Input& input);
+
+// Bytes of texts, ids and encoded pictures.
+int64_t InputBytes(const Input& input);
+
+}  // namespace tessera

@@ -1,0 +1,84 @@
+// Encodes the pictures that running sequences wait for and keeps the results for reuse. Pictures that wait together are encoded
+// together, slice by slice, so that the step loop decides how much of it a step takes.
+//
+// Results are shared: a sequence holds those it still needs, the cache the most recently used ones within its byte budget. Thread: the
+// engine's. Tests: picture_encoder_test.cc.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "engine/image/prepared_image.h"
+#include "engine/model/encoded_picture.h"
+#include "engine/model/vision_encoder.h"
+
+namespace tessera {
+
+struct PictureCounts {
+  uint64_t encoded = 0;
+  uint64_t hits = 0;
+  uint64_t misses = 0;
+};
+
+class PictureEncoder {
+ public:
+  // `encoder` may be null for models that take no pictures.
+  PictureEncoder(VisionEncoder* encoder, int64_t cache_bytes);
+
+  // The encoded picture if it is at hand. Find() counts as a lookup, Peek() does not.
+  EncodedPicturePtr Find(const Digest& digest);
+  EncodedPicturePtr Peek(const Digest& digest);
+
+  // What is to be encoded, most urgent first; replaces what was said before. A batch under way of which nothing is wanted any more is
+  // dropped, with its memory.
+  void Want(std::vector<std::shared_ptr<const PreparedImage>> pictures);
+  bool busy() const { return batch_.has_value() || !wanted_.empty(); }
+
+  // About `flops` floating-point operations on one batch; tells how many it were. Finished pictures are found by Find() from then on.
+  // RESOURCE_EXHAUSTED when there is no memory for them.
+  absl::StatusOr<double> Advance(double flops);
+  // Pictures of the batch under way or, if none is, of the one that would be next.
+  std::vector<Digest> Pending() const;
+
+  int64_t cached_bytes() const { return cached_bytes_; }
+  const PictureCounts& counts() const { return counts_; }
+
+ private:
+  struct DigestHash {
+    size_t operator()(const Digest& digest) const;
+  };
+  struct CacheEntry {
+    EncodedPicturePtr picture;
+    std::list<Digest>::iterator recency;
+  };
+  struct Work {
+    std::vector<Digest> digests;
+    std::vector<int32_t> rows;
+    VisionBatch batch;
+  };
+
+  size_t NextBatch() const;
+  absl::Status Begin();
+  absl::Status Finish();
+  void Keep(const Digest& digest, EncodedPicturePtr picture);
+  void DropOldest();
+
+  VisionEncoder* encoder_;
+  int64_t cache_bytes_;
+  int64_t cached_bytes_ = 0;
+  std::vector<std::shared_ptr<const PreparedImage>> wanted_;
+  std::optional<Work> batch_;
+  absl::flat_hash_map<Digest, CacheEntry, DigestHash> cache_;
+  std::list<Digest> recency_;  // least recently used first
+  PictureCounts counts_;
+};
+
+// What a client is told of an error of Advance(): where memory is short, the device's own words are for the operator.
+absl::Status PictureErrorForClient(const absl::Status& status);
+
+}  // namespace tessera

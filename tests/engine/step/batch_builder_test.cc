@@ -1,0 +1,197 @@
+#include "engine/step/batch_builder.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera {
+namespace {
+
+using Ints = std::vector<int32_t>;
+
+class FakeBuffer : public Buffer {
+ public:
+  explicit FakeBuffer(Tensor tensor) : tensor_(tensor) {}
+  Tensor tensor() const override { return tensor_; }
+
+ private:
+  Tensor tensor_;
+};
+
+// Its memory is never read: only its address tells pictures apart.
+EncodedPicturePtr MakeEncoded(float* data, int32_t first_row, int32_t rows) {
+  auto picture = std::make_shared<EncodedPicture>();
+  picture->features =
+      std::make_shared<FakeBuffer>(Tensor(DType::kFloat32, {first_row + rows, 1}, data));
+  picture->first_row = first_row;
+  picture->rows = rows;
+  return picture;
+}
+
+// A request whose sequence has `tokens`, of which the pictures' rows are the placeholders.
+std::unique_ptr<LiveRequest> MakeRequest(Ints tokens, std::vector<BlockId> blocks,
+                                         uint64_t seed = 0) {
+  auto request = std::make_unique<LiveRequest>();
+  Sequence& sequence = request->sequence;
+  sequence.owner = request.get();
+  sequence.prompt.rows = tokens;
+  sequence.tokens = std::move(tokens);
+  sequence.blocks = std::move(blocks);
+  sequence.sampling.seed = seed;
+  return request;
+}
+
+void AddSpan(LiveRequest& request, int32_t begin, EncodedPicturePtr picture) {
+  const int32_t index = static_cast<int32_t>(request.pictures.size());
+  request.sequence.prompt.spans.push_back({begin, picture ? picture->rows : 2, index});
+  request.pictures.push_back(std::move(picture));
+}
+
+TEST(BatchBuilderTest, FlattensRowsOfSeveralSequences) {
+  const auto a = MakeRequest({10, 11, 12, 13, 14}, {3, 1});
+  const auto b = MakeRequest({20, 21, 22, 23, 24, 25, 26, 27, 28}, {5, 0, 7});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 4, 1, true}, {&b->sequence, 3, 4, false}};
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
+  const Batch& batch = built.batch;
+  EXPECT_EQ(batch.ids, (Ints{14, 23, 24, 25, 26}));
+  EXPECT_EQ(batch.positions, (Ints{4, 3, 4, 5, 6}));
+  EXPECT_EQ(batch.slots, (Ints{4, 23, 0, 1, 2}));
+  EXPECT_EQ(batch.query_starts, (Ints{0, 1, 5}));
+  EXPECT_EQ(batch.context_lengths, (Ints{5, 7}));
+  EXPECT_EQ(batch.max_blocks, 3);
+  EXPECT_EQ(batch.block_tables, (Ints{3, 1, 0, 5, 0, 7}));
+  EXPECT_EQ(batch.logit_rows, Ints{0});
+  EXPECT_EQ(built.sampling, std::vector<LiveRequest*>{a.get()});
+  EXPECT_EQ(built.image_row, std::vector<bool>(5, false));
+  EXPECT_TRUE(batch.images.empty());
+  EXPECT_TRUE(batch.router_seeds.empty());
+  EXPECT_EQ(batch.prompt_rows, (Ints{1, 4}));
+  EXPECT_EQ(batch.pictured, std::vector<bool>(2, false));
+  EXPECT_EQ(batch.rows(), 5);
+  EXPECT_EQ(batch.sequences(), 2);
+}
+
+TEST(BatchBuilderTest, TablesOfAnswersAreOfFewWidths) {
+  const auto a = MakeRequest(Ints(9, 1), {3, 1, 4});
+  const auto b = MakeRequest(Ints(17, 2), {5, 0, 7, 8, 9});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 8, 1, true}, {&b->sequence, 16, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
+  EXPECT_EQ(batch.max_blocks, 8);
+  EXPECT_EQ(batch.block_tables, (Ints{3, 1, 4, 0, 0, 0, 0, 0, 5, 0, 7, 8, 9, 0, 0, 0}));
+  plan.rows[1] = {&b->sequence, 15, 2, true};
+  EXPECT_EQ(BuildBatch(plan, 4, 1, false).batch.max_blocks, 5);
+}
+
+TEST(BatchBuilderTest, TellsPromptsFromAnswers) {
+  constexpr int32_t kImage = kImagePlaceholder;
+  float pixels[1];
+  const auto a = MakeRequest({kImage, kImage, 1, 2}, {0, 1});
+  AddSpan(*a, 0, MakeEncoded(pixels, 0, 2));
+  a->sequence.tokens.insert(a->sequence.tokens.end(), {7, 8});
+  const auto b = MakeRequest({1, 2, 3}, {2, 3});
+  b->sequence.tokens.push_back(9);
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 1, 5, true}, {&b->sequence, 3, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
+  EXPECT_EQ(batch.prompt_rows, (Ints{3, 0}));
+  EXPECT_EQ(batch.pictured, (std::vector<bool>{true, false}));
+}
+
+TEST(BatchBuilderTest, LogitRowsAreTheLastOnesOfThoseThatSample) {
+  const auto a = MakeRequest({1, 2, 3}, {0});
+  const auto b = MakeRequest({4, 5, 6}, {1});
+  const auto c = MakeRequest({7, 8}, {2});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 0, 3, true}, {&b->sequence, 0, 2, false}, {&c->sequence, 1, 1, true}};
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
+  EXPECT_EQ(built.batch.logit_rows, (Ints{2, 5}));
+  EXPECT_EQ(built.sampling, (std::vector<LiveRequest*>{a.get(), c.get()}));
+}
+
+TEST(BatchBuilderTest, RouterSeedsFollowTheirSequences) {
+  const auto a = MakeRequest({1, 2}, {0}, 77);
+  const auto b = MakeRequest({3}, {1}, 99);
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 0, 2, true}, {&b->sequence, 0, 1, true}};
+  const Batch random = BuildBatch(plan, 4, 1, true).batch;
+  EXPECT_EQ(random.router_seeds, (std::vector<uint64_t>{77, 77, 99}));
+  EXPECT_EQ(random.router_rows, random.positions);
+}
+
+TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
+  float first[1], second[1];
+  constexpr int32_t kImage = kImagePlaceholder;
+  // Rows: 0 text, 1-4 picture 0, 5 text, 6-8 picture 1, 9 text.
+  const auto b =
+      MakeRequest({1, kImage, kImage, kImage, kImage, 2, kImage, kImage, kImage, 3}, {2, 0, 1});
+  AddSpan(*b, 1, MakeEncoded(first, 0, 4));
+  AddSpan(*b, 6, MakeEncoded(second, 30, 3));  // rows 30 to 32 of what was encoded together
+  const auto a = MakeRequest({9, 9}, {3});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 1, 1, true}, {&b->sequence, 3, 5, false}};  // rows 3 to 7
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
+  EXPECT_EQ(built.batch.ids, (Ints{9, 0, 0, 2, 0, 0})) << "image rows have no id";
+  EXPECT_EQ(built.image_row, (std::vector<bool>{false, true, true, false, true, true}));
+  ASSERT_EQ(built.batch.images.size(), 2u);
+  EXPECT_EQ(built.batch.images[0].features.data, first);
+  EXPECT_EQ(built.batch.images[0].source, (Ints{2, 3}));
+  EXPECT_EQ(built.batch.images[0].target, (Ints{1, 2}));
+  EXPECT_EQ(built.batch.images[1].features.data, second);
+  EXPECT_EQ(built.batch.images[1].source, (Ints{30, 31}));
+  EXPECT_EQ(built.batch.images[1].target, (Ints{4, 5}));
+}
+
+TEST(BatchBuilderTest, PicturesOutsideTheChunkNeedNotBeThere) {
+  constexpr int32_t kImage = kImagePlaceholder;
+  const auto request = MakeRequest({kImage, kImage, 5, 6, kImage, kImage}, {0, 1});
+  AddSpan(*request, 0, nullptr);
+  AddSpan(*request, 4, nullptr);
+  StepPlan plan;
+  plan.rows = {{&request->sequence, 2, 2, false}};
+  const BuiltBatch built = BuildBatch(plan, 4, 1, false);
+  EXPECT_TRUE(built.batch.images.empty());
+  EXPECT_EQ(built.batch.ids, (Ints{5, 6}));
+}
+
+TEST(BatchBuilderTest, AnEmptyPlanIsAnEmptyBatch) {
+  const BuiltBatch built = BuildBatch(StepPlan(), 4, 1, true);
+  EXPECT_EQ(built.batch.rows(), 0);
+  EXPECT_EQ(built.batch.sequences(), 0);
+  EXPECT_EQ(built.batch.query_starts, Ints{0});
+  EXPECT_TRUE(built.sampling.empty());
+}
+
+TEST(BatchBuilderTest, SpatialPositionsGoOnBehindThePrompt) {
+  const auto a = MakeRequest({1, -200, -200, -200, -200, -200, -200, 2, 3, 4}, {0, 1, 2});
+  a->sequence.prompt.positions.emplace();
+  SpatialPositions& positions = *a->sequence.prompt.positions;
+  positions.AddText(1);
+  positions.AddPicture(2, 3);
+  positions.AddText(1);
+  const auto b = MakeRequest({5, 6}, {3});
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 5, 5, true}, {&b->sequence, 1, 1, true}};
+  const Batch batch = BuildBatch(plan, 4, 3, false).batch;
+  EXPECT_EQ(batch.positions, (Ints{1, 1, 4, 5, 6, 1,    // time
+                                   2, 2, 4, 5, 6, 1,    // row
+                                   2, 3, 4, 5, 6, 1}));  // column
+}
+
+TEST(BatchBuilderTest, TellsWhereTheTapsOfAPictureLie) {
+  float data = 0;
+  const auto a = MakeRequest({-200, -200, 7}, {0});
+  auto picture = std::make_shared<EncodedPicture>(*MakeEncoded(&data, 3, 2));
+  picture->taps = 2;
+  picture->level_rows = 9;
+  AddSpan(*a, 0, picture);
+  StepPlan plan;
+  plan.rows = {{&a->sequence, 1, 2, true}};
+  const Batch batch = BuildBatch(plan, 4, 1, false).batch;
+  ASSERT_EQ(batch.images.size(), 1u);
+  EXPECT_EQ(batch.images[0].source, (Ints{4}));
+  EXPECT_EQ(batch.images[0].taps, 2);
+  EXPECT_EQ(batch.images[0].level_rows, 9);
+}
+
+}  // namespace
+}  // namespace tessera
