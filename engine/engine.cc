@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "engine/base/status.h"
+#include "engine/load/generation_config.h"
 #include "engine/load/loaded_model.h"
 #include "engine/load/option_check.h"
 #include "engine/model/kv_cache.h"
@@ -91,6 +92,7 @@ class ModelEngine final : public Engine {
 
 absl::StatusOr<std::shared_ptr<LiveRequest>> ModelEngine::Accept(Request request,
                                                                  std::shared_ptr<OutputSink> sink) {
+  ApplyDefaults(model_->info.default_sampling, request.sampling);
   RETURN_IF_ERROR(CheckSampling(request.sampling, model_->info.vocabulary));
   RETURN_IF_ERROR(preparer_.Check(request));
   if (request.image_mode == ImageMode::kStretch) {
@@ -167,15 +169,15 @@ void ModelEngine::Run() {
   bool busy = false;
   while (!inbox_.stopped()) {
     const Clock::time_point now = Clock::now();
-    const Clock::time_point until = busy ? now : loop_->NextDeadline(now + kHeartbeat);
+    const Clock::time_point until = busy ? now : loop_->requests().NextDeadline(now + kHeartbeat);
     for (InboxMessage& message : inbox_.Take(until)) loop_->Handle(std::move(message));
-    loop_->ExpireDeadlines(Clock::now());
+    loop_->requests().ExpireDeadlines(Clock::now());
     busy = loop_->Step();
     loop_->PublishGauges();
     telemetry_.Beat();
   }
   for (InboxMessage& message : inbox_.Close()) loop_->Handle(std::move(message));
-  loop_->AbortAll(ShutdownStatus());
+  loop_->requests().AbortAll(ShutdownStatus());
   loop_->PublishGauges();
 }
 

@@ -1,5 +1,5 @@
-// What goes into the engine and what comes out: plain values. A Request says what the caller asked and never changes; answers
-// arrive at an OutputSink as Chunks, then exactly one final Status.
+// What goes into the engine and what comes out: plain values. A Request says what the caller asked; once it is accepted, what it left
+// unset has the model's defaults, and nothing changes any more. Answers arrive at an OutputSink as Chunks, then exactly one final Status.
 #pragma once
 
 #include <chrono>

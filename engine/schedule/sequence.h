@@ -19,11 +19,8 @@ enum class SequenceState : uint8_t {
   kFinished,
 };
 
-struct LiveRequest;
-
 struct Sequence {
-  LiveRequest* owner = nullptr;  // the request it belongs to; null in tests of the scheduler
-  SamplingParams sampling;
+  Ticket ticket = 0;  // of the request that it belongs to
   PreparedPrompt prompt;
   Digest salt = {};  // begins the chain of block hashes: cache salt and whatever else keys the KV's contents
   bool answer_apart = false;  // the answer's keys and values are not those that its tokens would have in a prompt

@@ -9,14 +9,14 @@ namespace tessera {
 namespace {
 
 // Rows of the span that lie in this chunk, mapped to rows of the encoded picture.
-void AddImageRows(const PlannedRows& planned, const ImageSpan& span, int32_t first_row,
-                  BuiltBatch& built) {
+void AddImageRows(const PlannedRows& planned, const ImageSpan& span, const SequenceInput& input,
+                  int32_t first_row, BuiltBatch& built) {
   const int32_t begin = std::max(planned.begin, span.begin);
   const int32_t end = std::min(planned.begin + planned.count, span.begin + span.rows);
   if (begin >= end) return;
-  const EncodedPicturePtr& picture =
-      planned.sequence->owner->pictures[static_cast<size_t>(span.image)];
+  const EncodedPicturePtr& picture = input.pictures[static_cast<size_t>(span.image)];
   TESSERA_CHECK(picture != nullptr);
+  built.pictures.push_back(picture);
   ImageRows& rows = built.batch.images.emplace_back();
   rows.features = picture->features->tensor();
   rows.taps = picture->taps;
@@ -29,8 +29,8 @@ void AddImageRows(const PlannedRows& planned, const ImageSpan& span, int32_t fir
   }
 }
 
-void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_seeds,
-             BuiltBatch& built) {
+void AddRows(const PlannedRows& planned, const SequenceInput& input, int32_t block_size,
+             bool with_router_seeds, BuiltBatch& built) {
   Batch& batch = built.batch;
   const Sequence& sequence = *planned.sequence;
   const int32_t first_row = static_cast<int32_t>(batch.rows());
@@ -43,10 +43,12 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
     batch.slots.push_back(block * block_size + row % block_size);
     built.image_row.push_back(false);
     if (!with_router_seeds) continue;
-    batch.router_seeds.push_back(sequence.sampling.seed);
+    batch.router_seeds.push_back(input.router_seed);
     batch.router_rows.push_back(row);
   }
-  for (const ImageSpan& span : sequence.prompt.spans) AddImageRows(planned, span, first_row, built);
+  for (const ImageSpan& span : sequence.prompt.spans) {
+    AddImageRows(planned, span, input, first_row, built);
+  }
   batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
   batch.context_lengths.push_back(planned.begin + planned.count);
   batch.prompt_rows.push_back(
@@ -54,7 +56,7 @@ void AddRows(const PlannedRows& planned, int32_t block_size, bool with_router_se
   batch.pictured.push_back(!sequence.prompt.spans.empty());
   if (planned.samples) {
     batch.logit_rows.push_back(static_cast<int32_t>(batch.rows()) - 1);
-    built.sampling.push_back(planned.sequence->owner);
+    built.sampling.push_back(sequence.ticket);
   }
 }
 
@@ -81,16 +83,18 @@ int64_t TableWidth(const StepPlan& plan) {
 
 }  // namespace
 
-BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axes,
-                      bool with_router_seeds) {
+BuiltBatch BuildBatch(const StepPlan& plan, std::span<const SequenceInput> inputs,
+                      int32_t block_size, int position_axes, bool with_router_seeds) {
+  TESSERA_CHECK(inputs.size() == plan.rows.size());
   BuiltBatch built;
   Batch& batch = built.batch;
   for (int axis = 0; axis < position_axes; ++axis) {
     AddPositions(plan, static_cast<size_t>(axis), batch.positions);
   }
   batch.max_blocks = TableWidth(plan);
-  for (const PlannedRows& planned : plan.rows) {
-    AddRows(planned, block_size, with_router_seeds, built);
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    const PlannedRows& planned = plan.rows[i];
+    AddRows(planned, inputs[i], block_size, with_router_seeds, built);
     const std::vector<BlockId>& blocks = planned.sequence->blocks;
     batch.block_tables.insert(batch.block_tables.end(), blocks.begin(), blocks.end());
     batch.block_tables.insert(batch.block_tables.end(),

@@ -1,22 +1,31 @@
 // A step's plan → the flat arrays of one forward pass.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "engine/model/batch.h"
-#include "engine/request/live_request.h"
+#include "engine/model/encoded_picture.h"
 #include "engine/schedule/scheduler.h"
 
 namespace tessera {
 
-struct BuiltBatch {
-  Batch batch;
-  std::vector<LiveRequest*> sampling;  // whose logits are batch.logit_rows, in order
-  std::vector<bool> image_row;         // [T]
+// What a batch needs of a request beside its sequence.
+struct SequenceInput {
+  std::span<const EncodedPicturePtr> pictures;  // of the prompt's images; null while nobody needs their rows
+  uint64_t router_seed = 0;
 };
 
+struct BuiltBatch {
+  Batch batch;
+  std::vector<Ticket> sampling;  // whose logits are batch.logit_rows, in order
+  std::vector<bool> image_row;   // [T]
+  std::vector<EncodedPicturePtr> pictures;  // that the batch reads
+};
+
+// `inputs`: one for each of `plan.rows`; REQUIRES: the pictures of the planned image rows are at hand.
 // `position_axes`: the model's, see DecoderSpec. `with_router_seeds`: for RouterMode::kGumbel.
-BuiltBatch BuildBatch(const StepPlan& plan, int32_t block_size, int position_axes,
-                      bool with_router_seeds);
+BuiltBatch BuildBatch(const StepPlan& plan, std::span<const SequenceInput> inputs,
+                      int32_t block_size, int position_axes, bool with_router_seeds);
 
 }  // namespace tessera

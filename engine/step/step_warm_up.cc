@@ -1,6 +1,5 @@
 // The step loop's first work, for nobody: what is slow once is slow here.
 #include <algorithm>
-#include <numeric>
 
 #include "engine/base/status.h"
 #include "engine/step/step_loop.h"
@@ -21,43 +20,12 @@ PreparedImage BlankPicture(const VisionSpec& vision) {
 
 }  // namespace
 
-// Computes a prompt of so many rows in the first blocks of the cache and throws it away. Seconds until the device has done it.
-double StepLoop::ForwardBlank(int32_t rows) {
-  Batch batch;
-  batch.ids.assign(static_cast<size_t>(rows), 0);
-  for (int axis = 0; axis < model_.spec.decoder.position_axes(); ++axis) {
-    for (int32_t row = 0; row < rows; ++row) batch.positions.push_back(row);
-  }
-  batch.slots.resize(static_cast<size_t>(rows));
-  std::iota(batch.slots.begin(), batch.slots.end(), 0);
-  batch.query_starts = {0, rows};
-  batch.context_lengths = {rows};
-  batch.max_blocks = (rows + options_.block_size - 1) / options_.block_size;
-  batch.block_tables.resize(static_cast<size_t>(batch.max_blocks));
-  std::iota(batch.block_tables.begin(), batch.block_tables.end(), 0);
-  batch.prompt_rows = {rows};
-  batch.pictured = {false};
-  batch.logit_rows = {rows - 1};
-  if (model_options_.router == RouterMode::kGumbel) {
-    batch.router_seeds.assign(batch.ids.size(), 0);
-    batch.router_rows = batch.slots;
-  }
-  batch.drawn = drawn_->tensor();
-  const Clock::time_point begin = Clock::now();
-  const DecoderOutput output = model_.decoder->Forward(batch, *cache_, nullptr);
-  backend_.DownloadFloats(output.logits);
-  const double seconds = Seconds(Clock::now() - begin);
-  backend_.ResetArena();
-  return seconds;
-}
-
 absl::Status StepLoop::WarmUp() {
-  const auto rows = static_cast<int32_t>(
-      std::min({int64_t{kLeastPrefillRows}, cache_->blocks() * options_.block_size,
-                int64_t{model_.info.max_context}}));
-  ForwardBlank(rows);
-  pace_.LearnForward(1, 0, ForwardBlank(1));
-  pace_.LearnForward(0, rows, ForwardBlank(rows));
+  const int32_t rows =
+      std::min({kLeastPrefillRows, scheduler_.capacity_rows(), model_.info.max_context});
+  executor_->ForwardBlank(rows);
+  pace_.LearnForward(1, 0, executor_->ForwardBlank(1));
+  pace_.LearnForward(0, rows, executor_->ForwardBlank(rows));
   if (model_.vision != nullptr) {
     const PreparedImage blank = BlankPicture(model_.vision->spec());
     const PreparedImage* const pictures[] = {&blank};

@@ -70,9 +70,8 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
   ASSIGN_OR_RETURN(PreparedPrompt prompt, preparer.Prepare(request));
   FirstStep step;
 
-  LiveRequest live;
-  Sequence& sequence = live.sequence;
-  sequence.owner = &live;
+  Sequence sequence;
+  std::vector<EncodedPicturePtr> encoded;
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   if (!sequence.prompt.images.empty()) {
@@ -98,7 +97,7 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
       picture->taps = taps;
       picture->level_rows = level_rows;
       first += image->rows;
-      live.pictures.push_back(std::move(picture));
+      encoded.push_back(std::move(picture));
     }
     vision.ResetArena();
   }
@@ -109,8 +108,9 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
                    KvCache::Allocate(backend, model.spec.decoder, blocks, kBlockSize));
   StepPlan plan;
   plan.rows.push_back({&sequence, 0, rows, true});
-  const BuiltBatch built =
-      BuildBatch(plan, kBlockSize, model.spec.decoder.position_axes(), false);
+  const SequenceInput input{encoded};
+  const BuiltBatch built = BuildBatch(plan, std::span(&input, 1), kBlockSize,
+                                      model.spec.decoder.position_axes(), false);
   step.positions.assign(built.batch.positions.begin(), built.batch.positions.end());
   const DecoderOutput output = model.decoder->Forward(built.batch, *cache, &step.trace);
   step.logits = backend.DownloadFloats(output.logits);
