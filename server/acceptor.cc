@@ -7,10 +7,12 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "server/metric_set.h"
@@ -21,9 +23,15 @@ namespace {
 constexpr int kMaxEvents = 64;
 constexpr int kAcceptsAtOnce = 64;  // then ends of connections get their turn
 constexpr int kSweepMs = 20;
-constexpr int kCheckMs = 500;
+// Between looks at what has arrived: a twentieth of a core at most.
+constexpr std::chrono::milliseconds kCheckInterval(50);
+constexpr std::chrono::milliseconds kCheckSoon(2);
+constexpr std::chrono::milliseconds kCheckWithout(500);  // connections
+constexpr int kCheckShare = 20;
 constexpr std::chrono::milliseconds kPause(20);  // where nothing can be accepted
 constexpr std::chrono::seconds kLogInterval(10);
+constexpr int64_t kHandingAtOnce = 4;
+constexpr std::chrono::milliseconds kHandingPatience(20);
 
 // What an event is about: the stop signal, a listener by its place, or a connection by its id.
 constexpr uint64_t kStopTag = 0;
@@ -56,6 +64,8 @@ void Acceptor::Stop() {
   eventfd_write(stop_.get(), 1);
   thread_.join();
   listeners_.clear();
+  std::unique_lock lock(handing_mutex_);
+  handed_.wait(lock, [this] { return handing_ == 0; });
 }
 
 void Acceptor::ExpectProbe(std::string name) {
@@ -78,7 +88,7 @@ bool Acceptor::Watch(const FileDescriptor& descriptor, uint32_t events, uint64_t
 void Acceptor::Run() {
   while (true) {
     epoll_event events[kMaxEvents];
-    const int timeout = refused_sockets_.empty() ? kCheckMs : kSweepMs;
+    const int timeout = refused_sockets_.empty() ? WaitMs() : std::min(WaitMs(), kSweepMs);
     const int count = epoll_wait(epoll_.get(), events, kMaxEvents, timeout);
     for (int i = 0; i < count; ++i) {
       const uint64_t tag = events[i].data.u64;
@@ -91,11 +101,18 @@ void Acceptor::Run() {
     }
     const Clock::time_point now = Clock::now();
     refused_sockets_.Sweep(now);
-    if (now - checked_ >= std::chrono::milliseconds(kCheckMs)) {
-      checked_ = now;
-      connections_.EndOverlongHeaders(now);
+    if (now >= next_check_) {
+      const auto interval = connections_.EndOverlongHeaders(now) ? kCheckSoon : kCheckInterval;
+      next_check_ = now + std::max<Clock::duration>(interval, kCheckShare * (Clock::now() - now));
     }
   }
+}
+
+// Until the next look at what has arrived.
+int Acceptor::WaitMs() const {
+  if (connections_.open() == 0) return static_cast<int>(kCheckWithout.count());
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_check_ - Clock::now());
+  return static_cast<int>(std::max(left, std::chrono::milliseconds(0)).count());
 }
 
 void Acceptor::Accept(int listener) {
@@ -127,7 +144,7 @@ void Acceptor::Admit(FileDescriptor socket, const sockaddr_storage& address) {
   FileDescriptor copy(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
   if (!copy.valid()) return Refuse(std::move(socket), peer, RefusalCause::kDescriptors);
   const int copied = copy.get();
-  const uint64_t id = connections_.Add(peer, std::move(copy), now);
+  const uint64_t id = connections_.Add(peer, std::move(copy), socket.get(), now);
   ++accepted_;
   // gRPC shuts a socket down before it closes its descriptor; that is told to ours as a hang-up.
   // Edge-triggered, for errors that are queued for gRPC would be told for ever.
@@ -139,10 +156,29 @@ void Acceptor::Admit(FileDescriptor socket, const sockaddr_storage& address) {
   HandOver(std::move(socket));
 }
 
+// gRPC reads from the connection on the thread that gives it, for as long as there is anything to
+// read: a client that floods the port would have this thread for itself. So each has one for it. A
+// crowd waits for its turns, since each of its connections has descriptors meanwhile.
 void Acceptor::HandOver(FileDescriptor socket) {
-  Grpc::NewConnectionParameters parameters;
-  parameters.fd = socket.Release();
-  grpc_->HandleNewConnection(&parameters);
+  {
+    std::unique_lock lock(handing_mutex_);
+    handed_.wait_for(lock, kHandingPatience, [this] { return handing_ < kHandingAtOnce; });
+    ++handing_;
+  }
+  const auto give = [this](int fd) {
+    Grpc::NewConnectionParameters parameters;
+    parameters.fd = fd;
+    grpc_->HandleNewConnection(&parameters);
+    const std::lock_guard lock(handing_mutex_);
+    --handing_;
+    handed_.notify_all();
+  };
+  const int fd = socket.Release();
+  try {
+    std::thread(give, fd).detach();
+  } catch (const std::system_error&) {
+    give(fd);  // there are no more threads
+  }
 }
 
 void Acceptor::Refuse(FileDescriptor socket, const PeerAddress& peer, RefusalCause cause) {
@@ -186,13 +222,15 @@ std::vector<prometheus::MetricFamily> Acceptor::Collect() const {
                 static_cast<double>(refused_[i]),
                 {{"cause", std::string(RefusalCauseName(static_cast<RefusalCause>(i)))}});
   }
-  constexpr char kEndedHelp[] =
-      "Connections that the server ended: silent, to make room for a new one; headers, for more of "
-      "them than a client needs.";
-  set.Counter("tessera_grpc_connections_ended_total", kEndedHelp,
-              static_cast<double>(connections_.ended_silent()), {{"cause", "silent"}});
-  set.Counter("tessera_grpc_connections_ended_total", kEndedHelp,
-              static_cast<double>(connections_.ended_headers()), {{"cause", "headers"}});
+  for (int i = 0; i < kEndCauses; ++i) {
+    const auto cause = static_cast<EndCause>(i);
+    set.Counter("tessera_grpc_connections_ended_total",
+                "Connections that the server ended: silent and idle ones to make room for new "
+                "ones; headers, for more of them than a client needs; resets, for calls reset "
+                "faster than they can be ended.",
+                static_cast<double>(connections_.ended(cause)),
+                {{"cause", std::string(EndCauseName(cause))}});
+  }
   return set.Take();
 }
 

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -46,6 +47,7 @@ class Acceptor : public prometheus::Collectable {
 
  private:
   void Run();
+  int WaitMs() const;
   void Accept(int listener);
   void Admit(FileDescriptor socket, const sockaddr_storage& address);
   void HandOver(FileDescriptor socket);
@@ -61,14 +63,18 @@ class Acceptor : public prometheus::Collectable {
   std::mutex probe_mutex_;
   std::string probe_;
 
-  // Of the thread.
+  std::mutex handing_mutex_;
+  std::condition_variable handed_;
+  int64_t handing_ = 0;  // threads that give gRPC a connection; guarded by handing_mutex_
   std::unique_ptr<Grpc> grpc_;
+
+  // Of the thread.
   std::vector<FileDescriptor> listeners_;
   RefusedSockets refused_sockets_;
   FileDescriptor reserve_;
   FileDescriptor epoll_;
   FileDescriptor stop_;
-  Clock::time_point checked_;
+  Clock::time_point next_check_;
   Clock::time_point next_log_;
   int64_t unlogged_ = 0;  // refusals
   std::thread thread_;

@@ -20,10 +20,9 @@ struct ConnectionOptions {
   std::chrono::milliseconds handshake_time = std::chrono::seconds(20);
   // Of a connection without calls.
   std::chrono::milliseconds idle_time = std::chrono::minutes(10);
-  // That may arrive on a connection while none of its calls receives a message: headers and
-  // HTTP/2's own frames, and what comes of messages whose calls are refused: of each call at most a
-  // window of 64 KiB, of all calls of a connection 16 MiB.
-  int64_t header_bytes = int64_t{16} << 20;
+  // That may arrive on a connection while none of its calls receives a message, beside a window of
+  // 64 KiB for each call that is there or was a moment ago: headers and HTTP/2's own frames.
+  int64_t header_bytes = int64_t{2} << 20;
   ProbeTimes probe = {};
 };
 

@@ -10,7 +10,11 @@
 namespace tessera {
 
 RpcCall::RpcCall(const CallHost& host, RpcMethod method, grpc::CallbackServerContext* context)
-    : host_(host), guard_(host.metrics, method, context) {}
+    : host_(host),
+      guard_(host.metrics, method, context),
+      connection_(host.connections.BeginCall(guard_.peer(), Clock::now())) {}
+
+RpcCall::~RpcCall() { host_.connections.EndCall(connection_, Clock::now()); }
 
 void RpcCall::Begin() {
   self_ = shared_from_this();

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "engine/base/memory_budget.h"
 #include "engine/base/status.h"
+#include "server/connections.h"
 #include "server/convert.h"
 #include "server/engine_slot.h"
 #include "server/message_codec.h"
@@ -31,12 +32,14 @@ struct CallHost {
   const EngineSlot& slot;
   RpcMetrics& metrics;
   Uploads& uploads;
+  Connections& connections;
 };
 
 class RpcCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
                 public Receiver,
                 public std::enable_shared_from_this<RpcCall> {
  public:
+  ~RpcCall() override;
   // Refuses the call or begins to receive its message. Once, within the handler.
   void Begin();
 
@@ -60,6 +63,7 @@ class RpcCall : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffe
 
   const CallHost& host_;
   RpcGuard guard_;
+  const uint64_t connection_;
   MemoryBudget* memory_ = nullptr;  // set once the call is admitted
   std::atomic<uint64_t> upload_ = 0;
   grpc::ByteBuffer message_;

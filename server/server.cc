@@ -15,8 +15,6 @@
 namespace tessera {
 namespace {
 
-constexpr int kMaxStreamsPerConnection = 256;
-constexpr int kStreamWindowBytes = 65535;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kKeepAliveTimeMs = 60'000;
 constexpr int kKeepAliveTimeoutMs = 20'000;
@@ -100,6 +98,7 @@ absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOpti
 
 void Server::Publish(std::unique_ptr<Engine> engine, double load_seconds) {
   engine_ = std::move(engine);
+  connections_.SetMemory(engine_->memory());
   slot_.Publish(engine_.get(), load_seconds);
   health_->Update();
 }

@@ -74,7 +74,7 @@ class Server {
                    [this](std::string_view peer, bool receiving) {
                      receiving ? connections_.BeginReceiving(peer) : connections_.EndReceiving(peer);
                    }};
-  CallHost call_host_{slot_, rpc_metrics_, uploads_};
+  CallHost call_host_{slot_, rpc_metrics_, uploads_, connections_};
   GenerationService generation_service_{call_host_};
   ModelService model_service_{call_host_};
   UnknownMethods unknown_methods_{call_host_};

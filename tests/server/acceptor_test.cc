@@ -17,6 +17,7 @@ namespace tessera::testing {
 namespace {
 
 using std::chrono::milliseconds;
+using std::chrono::seconds;
 
 // A server of any method that stores its callers' names and never answers.
 class NameTaker : public grpc::CallbackGenericService {
@@ -64,7 +65,9 @@ class PeerTest : public ::testing::TestWithParam<const char*> {
   std::string address_;
   NameTaker names_;
   static constexpr int64_t kHeaderBytes = 100'000;
-  Connections connections_{{.total = 10, .per_network = 10, .header_bytes = kHeaderBytes}};
+  static constexpr int64_t kResetCalls = 10;
+  Connections connections_{
+      {.total = 10, .per_network = 10, .header_bytes = kHeaderBytes, .reset_calls = kResetCalls}};
   Acceptor acceptor_{connections_};
   std::unique_ptr<grpc::Server> grpc_;
 };
@@ -108,7 +111,7 @@ TEST_P(PeerTest, HeadersThatDoNotEndEndTheConnection) {
   ASSERT_TRUE(client.Greet());
   client.SendAll(EndlessHeaders(kHeaderBytes + 200'000));
   EXPECT_NE(client.WaitForEnd(), Ending::kOpen);
-  EXPECT_EQ(connections_.ended_headers(), 1);
+  EXPECT_EQ(connections_.ended(EndCause::kHeaders), 1);
 }
 
 TEST_P(PeerTest, WhatCallsReceiveIsNotHeaders) {
@@ -132,7 +135,125 @@ TEST_P(PeerTest, WhatCallsReceiveIsNotHeaders) {
   EXPECT_NE(client.WaitForEnd(), Ending::kOpen);
 }
 
+// Frames of a type that nobody knows, which gRPC throws away, of so many bytes in all.
+std::string UnknownFrames(size_t bytes) {
+  using namespace std::string_literals;
+  std::string all;
+  while (all.size() < bytes) all += "\0\x03\xe8\x42\0\0\0\0\0"s + std::string(1000, 'x');
+  return all;
+}
+
+TEST_P(PeerTest, WhatArrivesOutsideMessagesIsChargedUntilTheConnectionEnds) {
+  MemoryBudget memory(int64_t{1} << 30);
+  connections_.SetMemory(memory);
+  const auto held = [&memory] { return memory.bytes(MemoryUse::kTransport); };
+  RawConnection client(address_);
+  ASSERT_TRUE(client.Greet() && client.SendAll(UnknownFrames(60'000)));
+  EXPECT_TRUE(Eventually([&] { return held() > 55'000; })) << held();
+  EXPECT_LT(held(), 62'000);
+  client.Close();
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+  connections_.Clear();
+}
+
+TEST_P(PeerTest, TheConnectionWithMostOutsideMessagesEndsWhereAllHoldTooMuch) {
+  MemoryBudget memory(8 * 100'000);  // an eighth of it for all
+  connections_.SetMemory(memory);
+  RawConnection less(address_);
+  RawConnection more(address_);
+  ASSERT_TRUE(less.Greet() && less.SendAll(UnknownFrames(40'000)));
+  ASSERT_TRUE(more.Greet() && more.SendAll(UnknownFrames(80'000)));
+  EXPECT_NE(more.WaitForEnd(), Ending::kOpen);
+  EXPECT_EQ(less.WaitForEnd(milliseconds(300)), Ending::kOpen);
+  EXPECT_EQ(connections_.ended(EndCause::kHeaders), 1);
+  connections_.Clear();
+}
+
+TEST_P(PeerTest, CallsThatAreResetFasterThanTheyEndEndTheirConnection) {
+  MemoryBudget memory(int64_t{1} << 30);
+  connections_.SetMemory(memory);
+  RawConnection client(address_);
+  RawConnection other(address_);
+  ASSERT_TRUE(client.Greet() && other.Greet());
+  ASSERT_TRUE(Eventually([&] { return connections_.open() == 2; }));
+  const Clock::time_point now = Clock::now();
+  std::vector<uint64_t> calls;
+  const auto begin = [&](const RawConnection& connection, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      calls.push_back(connections_.BeginCall(connection.PeerName(), now));
+    }
+  };
+  begin(other, kMaxStreamsPerConnection);
+  begin(client, kMaxStreamsPerConnection + kResetCalls);
+  EXPECT_EQ(connections_.ended(EndCause::kResets), 0);
+  const auto held = [&memory] { return memory.bytes(MemoryUse::kTransport); };
+  EXPECT_TRUE(Eventually([&] { return held() > std::ssize(calls) * 16'000; }));
+  begin(client, 1);
+  EXPECT_EQ(connections_.ended(EndCause::kResets), 1);
+  EXPECT_NE(client.WaitForEnd(), Ending::kOpen);
+  EXPECT_EQ(other.WaitForEnd(milliseconds(100)), Ending::kOpen);
+  ASSERT_TRUE(Eventually([&] { return connections_.open() == 1; }));
+  for (const uint64_t id : calls) connections_.EndCall(id, now);
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+  begin(other, kMaxStreamsPerConnection + kResetCalls);
+  EXPECT_EQ(connections_.ended(EndCause::kResets), 1) << "those that are gone do not count";
+  connections_.Clear();
+}
+
 INSTANTIATE_TEST_SUITE_P(Addresses, PeerTest, ::testing::Values("127.0.0.1", "::1"));
+
+class RoomTest : public ::testing::Test {
+ protected:
+  static PeerAddress Peer(const std::string& network, int port) {
+    return {.name = "ipv4:" + network + ":" + std::to_string(port), .network = network};
+  }
+  // One call each, which ends `ago` before now_.
+  void AddCalled(const std::string& network, int count, std::chrono::seconds ago) {
+    for (int i = 0; i < count; ++i) {
+      const PeerAddress peer = Peer(network, ++port_);
+      connections_.Add(peer, FileDescriptor(), -1, now_ - seconds(600));
+      connections_.BeginReceiving(peer.name);
+      connections_.EndReceiving(peer.name);
+      connections_.EndCall(connections_.BeginCall(peer.name, now_ - ago), now_ - ago);
+    }
+  }
+
+  Connections connections_{{.total = 6, .per_network = 4}};
+  const Clock::time_point now_ = Clock::now();
+  int port_ = 0;
+};
+
+TEST_F(RoomTest, IdleConnectionsOfWhoHoldsMostMakeRoom) {
+  AddCalled("10.0.0.1", 2, seconds(300));
+  AddCalled("10.0.0.2", 3, seconds(40));
+  AddCalled("10.0.0.2", 1, seconds(50));
+  const std::string oldest = "ipv4:10.0.0.2:6";
+  ASSERT_TRUE(connections_.ReadBytes(oldest).has_value());
+  EXPECT_EQ(connections_.MakeRoom(Peer("10.0.0.3", 1), now_), std::nullopt);
+  EXPECT_EQ(connections_.ended(EndCause::kIdle), 1);
+  EXPECT_FALSE(connections_.ReadBytes(oldest).has_value());
+  EXPECT_EQ(connections_.open(), 5);
+}
+
+TEST_F(RoomTest, AnAddressOverItsShareGivesUpItsOwnIdleOnes) {
+  AddCalled("10.0.0.1", 1, seconds(300));
+  AddCalled("10.0.0.2", 4, seconds(40));
+  EXPECT_EQ(connections_.MakeRoom(Peer("10.0.0.2", 1), now_), std::nullopt);
+  EXPECT_TRUE(connections_.ReadBytes("ipv4:10.0.0.1:1").has_value());
+  EXPECT_EQ(connections_.open(), 4);
+}
+
+TEST_F(RoomTest, ConnectionsInUseOrLatelyUsedStay) {
+  AddCalled("10.0.0.2", 2, seconds(20));
+  AddCalled("10.0.0.1", 4, seconds(40));
+  std::vector<uint64_t> calls;
+  for (int port = 3; port <= 6; ++port) {
+    calls.push_back(connections_.BeginCall(Peer("10.0.0.1", port).name, now_ - seconds(35)));
+  }
+  EXPECT_EQ(connections_.MakeRoom(Peer("10.0.0.3", 1), now_), RefusalCause::kTotal);
+  connections_.EndCall(calls[0], now_ - seconds(31));
+  EXPECT_EQ(connections_.MakeRoom(Peer("10.0.0.3", 1), now_), std::nullopt);
+}
 
 sockaddr_storage Address6(const char* text) {
   sockaddr_storage address{};

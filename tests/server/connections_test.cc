@@ -123,10 +123,11 @@ class Crowd {
 TEST_F(ConnectionsTest, ThePortSurvivesRunningOutOfDescriptors) {
   StartServer();
   ASSERT_TRUE(Ask().ok());
-  const SoftLimit limit(OpenDescriptors() + 40);
-  Crowd crowd(server_->grpc_address(), 300);
-  EXPECT_EQ(crowd.WaitUntilRefused(), 300);
-  crowd.End();
+  {
+    const SoftLimit limit(OpenDescriptors() + 40);
+    Crowd crowd(server_->grpc_address(), 300);
+    EXPECT_EQ(crowd.WaitUntilRefused(), 300);
+  }  // what asks below needs descriptors, too
   EXPECT_TRUE(Eventually([&] { return Refused("descriptors") > 0; }));
   EXPECT_TRUE(Eventually([&] { return Open() <= 1; }));
   EXPECT_TRUE(Ask().ok()) << "a client that comes later";
