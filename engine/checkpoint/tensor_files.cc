@@ -37,7 +37,7 @@ absl::StatusOr<TensorFiles> ReadIndex(const fs::path& path) {
   std::set<std::string> shards;
   for (const auto& [name, file] : index["weight_map"].items()) {
     const std::string shard = file.is_string() ? file.get<std::string>() : "";
-    if (shard.empty() || fs::path(shard).filename() != shard) {
+    if (shard.empty() || shard == "." || shard == ".." || fs::path(shard).filename() != shard) {
       return absl::InvalidArgumentError(
           fmt::format("{}: tensor \"{}\" names {} where a file of the same directory belongs",
                       path.string(), name, file.dump()));
@@ -59,27 +59,48 @@ absl::StatusOr<size_t> CountMissing(const std::vector<fs::path>& files) {
   return missing;
 }
 
-std::string PassedOver(const fs::path& index, const fs::path& read) {
+std::string MissingShards(const fs::path& index, const fs::path& read) {
   return fmt::format("{} names files that are not there: {} is read", index.string(),
                      read.filename().string());
 }
 
-// N of "<stem>-00001-of-0000N<extension>"; 0 for other names.
-int ShardCount(const std::string& file, const FileName& name) {
-  constexpr size_t kDigits = 5;
-  const std::string beginning = std::string(name.stem) + "-00001-of-";
-  if (file.size() != beginning.size() + kDigits + name.extension.size()) return 0;
-  if (file.compare(0, beginning.size(), beginning) != 0) return 0;
-  if (file.substr(beginning.size() + kDigits) != name.extension) return 0;
-  int count = 0;
-  for (const char c : file.substr(beginning.size(), kDigits)) {
-    if (c < '0' || c > '9') return 0;
-    count = count * 10 + (c - '0');
-  }
-  return count;
+// Why `whole` is read and not what `index` beside it names; empty where that is the same file.
+std::string PassedOver(const fs::path& index, const fs::path& whole) {
+  const absl::StatusOr<TensorFiles> indexed = ReadIndex(index);
+  const std::string name = whole.filename().string();
+  if (!indexed.ok()) return fmt::format("{}: {} is read", StatusMessage(indexed.status()), name);
+  if (indexed->files == std::vector{whole}) return "";
+  const absl::StatusOr<size_t> missing = CountMissing(indexed->files);
+  if (!missing.ok() || *missing > 0) return MissingShards(index, whole);
+  return fmt::format("{} names other files: {} is read, as transformers does; keep one of them",
+                     index.string(), name);
 }
 
-// All numbered shards of `name`, by the number that the first one tells.
+// Five digits; 0 for anything else.
+int ShardNumber(std::string_view digits) {
+  int number = 0;
+  for (const char c : digits) {
+    if (c < '0' || c > '9') return 0;
+    number = number * 10 + (c - '0');
+  }
+  return digits.size() == 5 ? number : 0;
+}
+
+// N of "<stem>-0000K-of-0000N<extension>"; 0 for other names.
+int ShardCount(std::string_view file, const FileName& name) {
+  constexpr std::string_view kOf = "-of-";
+  constexpr size_t kDigits = 5;
+  if (!file.starts_with(name.stem) || !file.ends_with(name.extension)) return 0;
+  file.remove_prefix(name.stem.size());
+  file.remove_suffix(name.extension.size());
+  if (file.size() != 1 + kDigits + kOf.size() + kDigits || file[0] != '-') return 0;
+  if (file.substr(1 + kDigits, kOf.size()) != kOf) return 0;
+  const int number = ShardNumber(file.substr(1, kDigits));
+  const int count = ShardNumber(file.substr(1 + kDigits + kOf.size()));
+  return number >= 1 && number <= count ? count : 0;
+}
+
+// All numbered shards of `name`, by the number that those which are there tell.
 std::vector<fs::path> NumberedShards(const fs::path& directory,
                                      const std::vector<std::string>& listing,
                                      const FileName& name) {
@@ -121,16 +142,21 @@ absl::StatusOr<Candidate> FindByName(const fs::path& directory,
   const fs::path index = fs::path(whole) += ".index.json";
   ASSIGN_OR_RETURN(const bool has_whole, IsThere(whole));
   ASSIGN_OR_RETURN(const bool has_index, IsThere(index));
+  if (has_whole) {  // which transformers looks for first
+    TensorFiles found{{whole}, {}, {}, {}};
+    if (has_index) {
+      if (std::string warning = PassedOver(index, whole); !warning.empty()) {
+        found.warnings.push_back(std::move(warning));
+      }
+    }
+    return Candidate{std::move(found)};
+  }
   if (has_index) {
     ASSIGN_OR_RETURN(TensorFiles found, ReadIndex(index));
     ASSIGN_OR_RETURN(const size_t missing, CountMissing(found.files));
-    if (missing > 0 && has_whole) {
-      return Candidate{TensorFiles{{whole}, {}, {}, {PassedOver(index, whole)}}};
-    }
     const bool stale = missing > 0 && missing == found.files.size();
     return Candidate{std::move(found), stale};
   }
-  if (has_whole) return Candidate{TensorFiles{{whole}, {}, {}, {}}};
   std::vector<fs::path> shards = NumberedShards(directory, listing, name);
   if (shards.empty()) return Candidate{};
   return Candidate{TensorFiles{std::move(shards), {}, {}, {}}};
@@ -173,7 +199,7 @@ absl::StatusOr<TensorFiles> FindTensorFiles(const fs::path& path) {
                     "adapter_model.safetensors, adapter_model.bin nor a .pt file is there",
                     path.string()));
   }
-  if (stale) found->warnings.push_back(PassedOver(stale->index, found->files[0]));
+  if (stale) found->warnings.push_back(MissingShards(stale->index, found->files[0]));
   return *std::move(found);
 }
 

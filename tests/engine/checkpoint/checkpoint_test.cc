@@ -61,7 +61,7 @@ TEST_F(CheckpointTest, ReadsOneFile) {
 
 TEST_F(CheckpointTest, ReadsShardsByTheirIndex) {
   WriteShards();
-  SafetensorsWriter().AddFloats("stray", {1}, {9}).Write(Path("model.safetensors"));
+  SafetensorsWriter().AddFloats("stray", {1}, {9}).Write(Path("other.safetensors"));
   WriteIndex(R"({"metadata":{},"weight_map":{"a":"first.safetensors","b":"second.safetensors"}})");
   const auto checkpoint = OpenGood();
   EXPECT_EQ(checkpoint->tensors().size(), 2u) << "the index counts, not what else lies there";
@@ -164,14 +164,10 @@ TEST_F(CheckpointTest, AnIndexMustNameFilesBesideIt) {
   for (const std::string& shard :
        {std::string(R"("../x")"), std::string(R"("/etc/passwd")"), std::string(R"("below/x")"),
         std::string(R"("below/")"), std::string(R"("")"), std::string("7"), std::string("null"),
-        std::string(R"(["x"])")}) {
+        std::string(R"(["x"])"), std::string(R"("..")"), std::string(R"(".")")}) {
     WriteIndex(R"({"weight_map":{"the.tensor":)" + shard + "}}");
     ExpectRefused(absl::StatusCode::kInvalidArgument,
                   {Path("model.safetensors.index.json").string(), "\"the.tensor\"", shard});
-  }
-  for (const std::string& shard : {std::string(".."), std::string(".")}) {
-    WriteIndex(R"({"weight_map":{"the.tensor":")" + shard + "\"}}");
-    ExpectRefused(absl::StatusCode::kInvalidArgument, {"not a regular file"});
   }
 }
 

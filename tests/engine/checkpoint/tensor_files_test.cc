@@ -63,18 +63,18 @@ TEST_F(TensorFilesTest, TheFirstOfTheKnownNamesCounts) {
   Touch("pytorch_model-00001-of-00002.bin");
   EXPECT_EQ(Find(),
             (Names{"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"}));
-  Touch("pytorch_model.bin");
-  EXPECT_EQ(Find(), Names{"pytorch_model.bin"});
   Touch("pytorch_model.bin.index.json");
   EXPECT_EQ(Find(), Names{"pytorch_model.bin.index.json"});
+  Touch("pytorch_model.bin");
+  EXPECT_EQ(Find(), Names{"pytorch_model.bin"});
   Touch("model-00001-of-0000x.safetensors");
-  EXPECT_EQ(Find(), Names{"pytorch_model.bin.index.json"});
+  EXPECT_EQ(Find(), Names{"pytorch_model.bin"});
   Touch("model-00001-of-00001.safetensors");
   EXPECT_EQ(Find(), Names{"model-00001-of-00001.safetensors"});
-  Touch("model.safetensors");
-  EXPECT_EQ(Find(), Names{"model.safetensors"});
   Touch("model.safetensors.index.json");
   EXPECT_EQ(Find(), Names{"model.safetensors.index.json"});
+  Touch("model.safetensors");
+  EXPECT_EQ(Find(), Names{"model.safetensors"});
   EXPECT_EQ(FindTensorFiles(Path("two.pt"))->files[0], Path("two.pt")) << "a file is itself";
 }
 
@@ -102,6 +102,33 @@ TEST_F(TensorFilesTest, AStaleIndexIsPassedOver) {
   EXPECT_EQ(FindTensorFiles(directory_.path())->files[0], Path("model.safetensors")) << "some are";
   fs::remove(Path("model.safetensors"));
   EXPECT_EQ(FindTensorFiles(directory_.path())->files.size(), 2u) << "a download that is not done";
+}
+
+TEST_F(TensorFilesTest, TheWholeFileIsReadBesideAnyIndex) {
+  const fs::path index = Path("model.safetensors.index.json");
+  const fs::path whole = Path("model.safetensors");
+  Touch("model.safetensors");
+  const auto warning = [&](const std::string& text) {
+    WriteFile(index, text);
+    const auto found = FindTensorFiles(directory_.path());
+    EXPECT_TRUE(found.ok() && found->files == std::vector{whole} && found->promised.empty());
+    return found.ok() && !found->warnings.empty() ? found->warnings[0] : "";
+  };
+  Touch("model-00001-of-00001.safetensors");
+  EXPECT_NE(warning(R"({"weight_map":{"a":"model-00001-of-00001.safetensors"}})")
+                .find("names other files: model.safetensors is read, as transformers does"),
+            std::string::npos);
+  EXPECT_EQ(warning(R"({"weight_map":{"a":"model.safetensors"}})"), "");
+  EXPECT_NE(warning("[").find("not valid JSON at byte 2: model.safetensors is read"),
+            std::string::npos);
+}
+
+TEST_F(TensorFilesTest, ANumberedShardThatIsMissingIsNamed) {
+  Touch("model-00002-of-00002.safetensors");
+  const absl::Status status = Checkpoint::Open({{directory_.path()}}).status();
+  EXPECT_NE(StatusMessage(status).find("model-00001-of-00002.safetensors is not there"),
+            std::string::npos)
+      << status;
 }
 
 TEST_F(TensorFilesTest, WindowsOfArchivesAreTakenRowMajor) {
