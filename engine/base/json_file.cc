@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/base/failed_download.h"
 #include "engine/base/mapped_file.h"
 #include "engine/base/status.h"
 
@@ -37,6 +38,11 @@ bool TooDeep(std::string_view text) {
   return false;
 }
 
+bool StartsLikeJson(std::string_view text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string_view::npos && (text[first] == '{' || text[first] == '[');
+}
+
 bool IsIntegerIn(const nlohmann::json& value, int64_t low, int64_t high) {
   if (!value.is_number_integer()) return false;
   if (value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX) return false;
@@ -67,7 +73,8 @@ absl::StatusOr<nlohmann::json> ReadJsonFile(const std::filesystem::path& path,
     return json;
   } catch (const nlohmann::json::parse_error& error) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: not valid JSON at byte {}", path.string(), error.byte));
+        fmt::format("{}: not valid JSON at byte {}{}", path.string(), error.byte,
+                    StartsLikeJson(text) ? "" : ContentInstead(text)));
   } catch (const nlohmann::json::exception& error) {
     return absl::InvalidArgumentError(
         fmt::format("{}: not valid JSON: {}", path.string(), error.what()));

@@ -75,7 +75,7 @@ bool IsUnsigned(const json& value) {
          value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
 }
 
-absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value, uint64_t data_bytes) {
+absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value) {
   const auto error = [&](const std::string& what) {
     return absl::InvalidArgumentError(fmt::format("tensor \"{}\": {}", name, what));
   };
@@ -108,9 +108,8 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value, uin
   }
   entry.begin = offsets[0].get<uint64_t>();
   entry.end = offsets[1].get<uint64_t>();
-  if (entry.begin > entry.end || entry.end > data_bytes) {
-    return error(fmt::format("data_offsets [{}, {}] lie outside the file's {} bytes of data",
-                             entry.begin, entry.end, data_bytes));
+  if (entry.begin > entry.end) {
+    return error(fmt::format("data_offsets [{}, {}] end before they begin", entry.begin, entry.end));
   }
   const std::optional<uint64_t> bytes = ShapeBytes(entry.tensor.dims, type->bits);
   if (!bytes || *bytes != entry.end - entry.begin) {
@@ -127,7 +126,7 @@ absl::StatusOr<std::vector<Entry>> ParseHeader(std::string_view header, uint64_t
   std::vector<Entry> entries;
   for (const auto& [name, value] : parsed.items()) {
     if (name == "__metadata__") continue;
-    ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, value, data_bytes));
+    ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, value));
     entries.push_back(std::move(entry));
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
@@ -141,6 +140,11 @@ absl::StatusOr<std::vector<Entry>> ParseHeader(std::string_view header, uint64_t
           entry.begin, expected, entry.begin < expected ? "they overlap" : "a hole"));
     }
     expected = entry.end;
+  }
+  if (expected > data_bytes) {
+    return absl::InvalidArgumentError(fmt::format(
+        "the tensors take {} bytes, of which {} are there; the file is cut: fetch it again",
+        expected, data_bytes));
   }
   if (expected != data_bytes) {
     return absl::InvalidArgumentError(fmt::format(
@@ -160,6 +164,12 @@ absl::StatusOr<StoredTensors> ReadSafetensors(std::string_view bytes) {
   uint64_t header_bytes = 0;
   for (int i = 7; i >= 0; --i) {
     header_bytes = header_bytes << 8 | static_cast<uint8_t>(bytes[static_cast<size_t>(i)]);
+  }
+  const bool header_begins = bytes.size() == 8 || bytes[8] == '{';
+  if (header_bytes <= kMaxHeaderBytes && header_bytes > bytes.size() - 8 && header_begins) {
+    return absl::InvalidArgumentError(
+        fmt::format("the header has {} bytes, the whole file {}; the file is cut: fetch it again",
+                    header_bytes, bytes.size()));
   }
   if (header_bytes > kMaxHeaderBytes || header_bytes > bytes.size() - 8) {
     return absl::InvalidArgumentError(fmt::format(

@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "engine/base/failed_download.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/safetensors.h"
 #include "engine/checkpoint/torch_archive.h"
@@ -16,7 +17,10 @@ absl::StatusOr<std::unique_ptr<TensorFile>> TensorFile::Open(const std::filesyst
   const bool torch = extension == ".bin" || extension == ".pt" || extension == ".pth";
   const std::string_view bytes = result->file_->bytes();
   absl::StatusOr<StoredTensors> tensors = torch ? ReadTorchArchive(bytes) : ReadSafetensors(bytes);
-  if (!tensors.ok()) return Annotate(tensors.status(), path.string());
+  if (!tensors.ok() && torch && bytes.starts_with("PK")) {
+    return Annotate(tensors.status(), path.string());
+  }
+  if (!tensors.ok()) return RefusedFile(tensors.status(), path, bytes);
   result->tensors_ = *std::move(tensors);
   return result;
 }

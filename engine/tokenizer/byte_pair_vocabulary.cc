@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <optional>
+#include <string_view>
 
 #include "absl/strings/string_view.h"
 #include "engine/base/status.h"
@@ -10,6 +11,12 @@
 #include "engine/tokenizer/tokenizer_files.h"
 
 namespace tessera {
+namespace {
+
+// As an error shows it: what should be a token may be a whole file of something else.
+std::string_view Shortened(std::string_view text) { return text.substr(0, 80); }
+
+}  // namespace
 
 absl::StatusOr<BytePairVocabulary> BytePairVocabulary::Create(const nlohmann::json& vocabulary,
                                                               TokenTable* tokens) {
@@ -40,7 +47,7 @@ absl::StatusOr<BytePairVocabulary> BytePairVocabulary::Create(const nlohmann::js
 absl::StatusOr<int32_t> BytePairVocabulary::IdOf(std::string_view spelling) const {
   const auto found = ids_.find(absl::string_view(spelling.data(), spelling.size()));
   if (found != ids_.end()) return found->second;
-  return absl::InvalidArgumentError(fmt::format("'{}' is no token of the vocabulary", spelling));
+  return absl::InvalidArgumentError(fmt::format("'{}' is no token of the vocabulary", Shortened(spelling)));
 }
 
 absl::Status BytePairVocabulary::AddMerge(std::string_view left, std::string_view right) {
@@ -56,7 +63,7 @@ absl::Status BytePairVocabulary::AddMerge(std::string_view line) {
   if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
       line.find(' ', space + 1) != std::string_view::npos) {
     return absl::InvalidArgumentError(
-        fmt::format("'{}' is not two tokens with a space between", line));
+        fmt::format("'{}' is not two tokens with a space between", Shortened(line)));
   }
   return AddMerge(line.substr(0, space), line.substr(space + 1));
 }

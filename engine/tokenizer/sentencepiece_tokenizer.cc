@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "engine/base/failed_download.h"
 #include "engine/base/status.h"
 #include "engine/tokenizer/piece_model.h"
 #include "engine/tokenizer/sentencepiece_model.h"
@@ -224,7 +225,7 @@ absl::StatusOr<TokenizerParts> ReadSentencePieceTokenizer(const std::filesystem:
                                                           TokenizerConfig config, bool fast) {
   ASSIGN_OR_RETURN(const std::string file, ReadTextFile(path));
   auto parts = ReadParts(file, std::move(config), fast);
-  if (!parts.ok()) return Annotate(parts.status(), path.string());
+  if (!parts.ok()) return RefusedFile(parts.status(), path, file);
   return parts;
 }
 

@@ -28,7 +28,8 @@ constexpr Family kFamilies[] = {
 // What all three classes take for bos, eos or unk when no file says otherwise.
 constexpr std::string_view kEndOfText = "<|endoftext|>";
 
-absl::StatusOr<Family> FamilyOf(std::string_view tokenizer_class) {
+absl::StatusOr<Family> FamilyOf(std::string_view tokenizer_class,
+                                const std::filesystem::path& directory) {
   constexpr std::string_view kFast = "Fast";
   std::string_view name = tokenizer_class;
   if (name.size() > kFast.size() && name.substr(name.size() - kFast.size()) == kFast) {
@@ -37,11 +38,16 @@ absl::StatusOr<Family> FamilyOf(std::string_view tokenizer_class) {
   for (const Family& family : kFamilies) {
     if (family.tokenizer_class == name) return family;
   }
+  const std::string path = (directory / "tokenizer_config.json").string();
+  constexpr const char* kSupported =
+      "supported with vocab.json and merges.txt are GPT2Tokenizer, CodeGenTokenizer and "
+      "Qwen2Tokenizer, any class with a tokenizer.json";
   return absl::UnimplementedError(
-      fmt::format("tokenizer_config.json: tokenizer_class '{}' is not supported with vocab.json "
-                  "and merges.txt; "
-                  "supported: GPT2Tokenizer, CodeGenTokenizer, Qwen2Tokenizer",
-                  tokenizer_class));
+      tokenizer_class.empty()
+          ? fmt::format("{}: is not there or has no tokenizer_class, which says how text is cut; {}",
+                        path, kSupported)
+          : fmt::format("{}: tokenizer_class '{}' is not supported; {}", path, tokenizer_class,
+                        kSupported));
 }
 
 // One merge a line. Only the first line may be a comment: "#" is a token like any other, and "# #"
@@ -65,7 +71,7 @@ absl::Status ReadMerges(const std::string& file, std::string_view text,
 
 absl::StatusOr<TokenizerParts> ReadVocabAndMerges(const std::filesystem::path& directory,
                                                   TokenizerConfig config) {
-  ASSIGN_OR_RETURN(const Family family, FamilyOf(config.tokenizer_class));
+  ASSIGN_OR_RETURN(const Family family, FamilyOf(config.tokenizer_class, directory));
   const std::filesystem::path vocab_path = directory / "vocab.json";
   const std::filesystem::path merges_path = directory / "merges.txt";
   ASSIGN_OR_RETURN(const nlohmann::json vocab, ReadJsonFile(vocab_path));

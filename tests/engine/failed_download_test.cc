@@ -33,12 +33,42 @@ TEST(FailedDownloadTest, ToldByContent) {
   EXPECT_TRUE(FailedDownload("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>")
                   .starts_with("is an XML page"));
   EXPECT_TRUE(FailedDownload("").starts_with("is empty"));
+  for (const char* blank : {"\n", " \r\n\t \n", "\xef\xbb\xbf"}) {
+    EXPECT_TRUE(FailedDownload(blank).starts_with("is blank")) << blank;
+  }
+  EXPECT_TRUE(FailedDownload(std::string(3000, ' ') + kPage).starts_with("is an HTML page"));
+  EXPECT_TRUE(FailedDownload("<title>502 Bad Gateway</title>").starts_with("is an HTML page"));
+  EXPECT_TRUE(FailedDownload("<Error><Code>NoSuchKey</Code></Error>").starts_with("is an XML page"));
+  EXPECT_TRUE(FailedDownload("\xef\xbb\xbf" + std::string(kPointer))
+                  .starts_with("is a git-lfs pointer"));
+  EXPECT_TRUE(FailedDownload(std::string(5000, '\0')).starts_with("begins with zeros"));
+  EXPECT_TRUE(FailedDownload(std::string("\x1f\x8b\x08\0\0\0\0\0\0", 9)).starts_with("is compressed (gzip)"));
   for (const char* file : {"{}", "<|im_start|>user", "a b", "<s>\n</s>", "version 2"}) {
     EXPECT_EQ(FailedDownload(file), "") << file;
   }
+  for (const char* answer :
+       {"Entry not found", "Invalid username or password.", "404: Not Found", "Access to model a/b is restricted.",
+        "{\"error\":\"Repository not found\"}", "{\"status\": 404, \"message\": \"Not Found\"}",
+        "{\n \"detail\": {\"a\": 1}}"}) {
+    EXPECT_TRUE(FailedDownload(answer).starts_with("is a server's answer, \"")) << answer;
+  }
+  for (const char* file : {"{\"error\": 5, \"message\": 6}", "{\"a\": \"b\"}", "{\"errors\": \"replace\"}", "#version: 0.2\na b\n", "[]",
+                           "{{ messages }}", "NDA0 5\n"}) {
+    EXPECT_EQ(FailedDownload(file), "") << file;
+  }
+  // A safetensors file whose header has as many bytes as gzip begins with.
+  EXPECT_EQ(FailedDownload(std::string("\x1f\x8b\x08\0\0\0\0\0{", 9)), "");
   // What only holds such a text is no such thing.
   EXPECT_EQ(FailedDownload(kPointer + std::string(2000, ' ')), "");
   EXPECT_EQ(FailedDownload("{\"a\": \"<html>\"}"), "");
+}
+
+TEST(FailedDownloadTest, WhatIsInAFilesPlaceIsShown) {
+  EXPECT_EQ(ContentInstead("hello you\nthere"),
+            "; it begins with the text \"hello you\": was it downloaded?");
+  EXPECT_EQ(ContentInstead(std::string("PK\x03\x04\0\0", 6)), "; it is a zip archive");
+  EXPECT_EQ(ContentInstead("\x01\x02"), "");
+  EXPECT_EQ(ContentInstead(""), "");
 }
 
 struct Case {
@@ -54,6 +84,8 @@ TEST_P(FailedDownloadCases, IsToldWithTheFilesName) {
   const std::pair<const char*, const char*> contents[] = {
       {kPointer, "is a git-lfs pointer: the file itself (4937253848 bytes) was not downloaded"},
       {kPage, "is an HTML page"},
+      {"Entry not found", "is a server's answer"},
+      {"{\"error\":\"Repository not found\"}", "is a server's answer"},
       {"", "is empty"}};
   for (const auto& [content, message] : contents) {
     const testing::TemporaryDirectory directory;

@@ -14,10 +14,10 @@ namespace {
 
 class ReadAheadTest : public ::testing::Test {
  protected:
-  ReadAheadTest() { std::ofstream file(path_); }
+  ReadAheadTest() { std::ofstream(path_) << "not a failed download"; }
   ~ReadAheadTest() override { std::filesystem::remove(path_); }
 
-  // A file with nothing in memory: a hole.
+  // A file with little in memory: a hole behind its beginning.
   std::unique_ptr<MappedFile> Hole(uintmax_t size) {
     std::filesystem::resize_file(path_, size);
     return *MappedFile::Open(path_);

@@ -208,7 +208,7 @@ TEST(TokenizerTest, BrokenSlowFilesAreNamed) {
        "line 4: 'xy' is not two"},
       {"three tokens", [](auto* f) { f->merges.push_back("a b c"); }, kInvalid, "line 4: 'a b c'"},
       {"no class", [](auto* f) { f->config.erase("tokenizer_class"); }, kUnimplemented,
-       "tokenizer_class ''"},
+       "tokenizer_config.json: is not there or has no tokenizer_class"},
       {"other class", [](auto* f) { f->config["tokenizer_class"] = "T5Tokenizer"; }, kUnimplemented,
        "'T5Tokenizer'"},
       {"class is no text", [](auto* f) { f->config["tokenizer_class"] = 5; }, kInvalid,
