@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
@@ -23,12 +25,30 @@ absl::Status Unsupported(const std::string& message) {
   return absl::InvalidArgumentError(message);
 }
 
-// The processor's class, or empty where the file does not say.
-std::string ProcessorType(const Json& config) {
+struct ClassName {
+  std::string_view name;
+  ImageProcessorClass is;
+};
+// In transformers 4 and 5, by what computes, and CLIP's before 4.26.
+constexpr ClassName kClasses[] = {
+    {"CLIPImageProcessor", ImageProcessorClass::kClip},
+    {"CLIPImageProcessorFast", ImageProcessorClass::kClip},
+    {"CLIPImageProcessorPil", ImageProcessorClass::kClip},
+    {"CLIPFeatureExtractor", ImageProcessorClass::kClip},
+    {"LlavaImageProcessor", ImageProcessorClass::kClip},  // CLIP's, with padding if asked for
+    {"LlavaImageProcessorFast", ImageProcessorClass::kClip},
+    {"LlavaImageProcessorPil", ImageProcessorClass::kClip},
+    {"SiglipImageProcessor", ImageProcessorClass::kSiglip},
+    {"SiglipImageProcessorFast", ImageProcessorClass::kSiglip},
+    {"SiglipImageProcessorPil", ImageProcessorClass::kSiglip},
+};
+
+// The key that names the class; null where the file does not say.
+const char* ClassKey(const Json& config) {
   for (const char* key : {"image_processor_type", "feature_extractor_type"}) {
-    if (config.contains(key) && config[key].is_string()) return config[key];
+    if (config.contains(key)) return key;
   }
-  return "";
+  return nullptr;
 }
 
 // A missing switch counts as on: both processors' default.
@@ -45,21 +65,81 @@ absl::Status RequireNumber(const Json& config, const char* key, double expected)
   return Unsupported(fmt::format("{} is {}, only {} is supported", key, value.dump(), expected));
 }
 
-// A side in pixels: n, {"shortest_edge": n} or {"height": n, "width": n}.
-absl::StatusOr<int> ParseSide(const Json& config, const char* key) {
-  const Json& value = config[key];
-  Json side = value;
-  if (value.is_object()) {
-    side = value.contains("shortest_edge") ? value["shortest_edge"] : value.value("height", Json());
-    if (!value.contains("shortest_edge") && side != value.value("width", Json())) {
-      return Unsupported(fmt::format("{} is {}, only squares are supported", key, value.dump()));
-    }
-  }
+// What a size asks for.
+struct Square {
+  int side = 224;          // both processors' default, in pixels
+  bool stretched = false;  // both sides become it, else the shortest
+};
+
+absl::StatusOr<int> ParseSide(const Json& value, const char* key, const Json& side) {
   if (!side.is_number_integer() || side < 1 || side > kMaxSize) {
     return Unsupported(
         fmt::format("{} is {}, expected a side of 1 to {} pixels", key, value.dump(), kMaxSize));
   }
   return side.get<int>();
+}
+
+// {"height": n, "width": n}
+absl::StatusOr<int> ParseBothSides(const Json& value, const char* key) {
+  if (value["height"] != value["width"]) {
+    return Unsupported(fmt::format("{} is {}, only squares are supported", key, value.dump()));
+  }
+  return ParseSide(value, key, value["height"]);
+}
+
+// Whether an object's keys are these; such as hold null do not count.
+bool HasJust(const Json& value, std::initializer_list<const char*> keys) {
+  if (!value.is_object()) return false;
+  const auto named = [](const Json& item) { return !item.is_null(); };
+  const auto all = [&](const char* key) { return value.contains(key) && named(value[key]); };
+  return static_cast<size_t>(std::count_if(value.begin(), value.end(), named)) == keys.size() &&
+         std::all_of(keys.begin(), keys.end(), all);
+}
+
+// n and {"shortest_edge": n} mean the shortest side, which SigLIP's processor does not know.
+absl::StatusOr<Square> ParseSize(const Json& config, ImageProcessorClass of) {
+  if (!config.contains("size")) return Square{224, of == ImageProcessorClass::kSiglip};
+  const Json& size = config["size"];
+  if (HasJust(size, {"height", "width"})) {
+    ASSIGN_OR_RETURN(const int side, ParseBothSides(size, "size"));
+    return Square{side, true};
+  }
+  if (of == ImageProcessorClass::kSiglip) {
+    return Unsupported(fmt::format("size is {}, expected height and width", size.dump()));
+  }
+  if (HasJust(size, {"shortest_edge"})) {
+    ASSIGN_OR_RETURN(const int side, ParseSide(size, "size", size["shortest_edge"]));
+    return Square{side, false};
+  }
+  if (size.is_object()) {
+    return Unsupported(
+        fmt::format("size is {}, expected shortest_edge alone, or height and width", size.dump()));
+  }
+  if (config.value("default_to_square", Json(false)) != Json(false)) {
+    return Unsupported(fmt::format(
+        "size is {} with default_to_square, of which versions of transformers make different "
+        "things; write shortest_edge, or height and width",
+        size.dump()));
+  }
+  ASSIGN_OR_RETURN(const int side, ParseSide(size, "size", size));
+  return Square{side, false};
+}
+
+// That what CLIP's processor cuts out is all that was resized, or the middle of a longer side.
+absl::Status CheckCrop(const Json& config, const Square& size) {
+  if (!size.stretched || config.value("do_center_crop", Json(true)) != Json(false)) {
+    RETURN_IF_ERROR(RequireTrue(config, "do_center_crop"));
+  }
+  if (!config.contains("crop_size")) return absl::OkStatus();
+  const Json& value = config["crop_size"];
+  if (value.is_object() && !HasJust(value, {"height", "width"})) {
+    return Unsupported(fmt::format("crop_size is {}, expected height and width", value.dump()));
+  }
+  ASSIGN_OR_RETURN(const int crop, value.is_object() ? ParseBothSides(value, "crop_size")
+                                                     : ParseSide(value, "crop_size", value));
+  if (crop == size.side) return absl::OkStatus();
+  return Unsupported(
+      fmt::format("crop_size {} differs from size {}, which is not supported", crop, size.side));
 }
 
 absl::StatusOr<std::array<double, 3>> ParseChannels(const Json& config, const char* key,
@@ -135,44 +215,43 @@ Image FitUnpadded(const Image& image, int size, bool crop, const Cancellation& c
 
 }  // namespace
 
-absl::StatusOr<ImageProcessor> ParseImageProcessor(const Json& config) {
+absl::StatusOr<ImageProcessorClass> ReadProcessorClass(const Json& settings,
+                                                       ImageProcessorClass otherwise) {
+  const char* const key = settings.is_object() ? ClassKey(settings) : nullptr;
+  if (key == nullptr) return otherwise;
+  const auto* found =
+      std::find_if(std::begin(kClasses), std::end(kClasses), [&](const ClassName& known) {
+        return settings[key].is_string() &&
+               settings[key].get_ref<const std::string&>() == known.name;
+      });
+  if (found != std::end(kClasses)) return found->is;
+  return Unsupported(
+      fmt::format("{} is {}, only CLIPImageProcessor, SiglipImageProcessor and "
+                  "LlavaImageProcessor are supported",
+                  key, settings[key].dump()));
+}
+
+absl::StatusOr<ImageProcessor> ParseImageProcessor(const Json& config,
+                                                   ImageProcessorClass otherwise) {
   if (!config.is_object()) return Unsupported("expected an object");
-  const std::string type = ProcessorType(config);
-  const bool siglip = type.starts_with("Siglip");
-  const bool llava = type.starts_with("LlavaImageProcessor");  // CLIP's with padding, if asked for
-  if (!siglip && !llava && !type.empty() && !type.starts_with("CLIP")) {
-    return Unsupported(fmt::format("'{}' is not supported, only CLIPImageProcessor, "
-                                   "SiglipImageProcessor and LlavaImageProcessor",
-                                   type));
-  }
+  ASSIGN_OR_RETURN(const ImageProcessorClass of, ReadProcessorClass(config, otherwise));
+  const char* const key = ClassKey(config);
+  const bool llava = key != nullptr && config[key].get<std::string>().starts_with("Llava");
   if (llava && config.value("do_pad", Json(false)) != Json(false)) {
     return Unsupported(
         fmt::format("do_pad is {}, only false is supported", config["do_pad"].dump()));
   }
-  for (const char* key : {"do_resize", "do_rescale", "do_normalize"}) {
-    RETURN_IF_ERROR(RequireTrue(config, key));
+  for (const char* step : {"do_resize", "do_rescale", "do_normalize"}) {
+    RETURN_IF_ERROR(RequireTrue(config, step));
   }
   RETURN_IF_ERROR(RequireNumber(config, "resample", kBicubic));
   RETURN_IF_ERROR(RequireNumber(config, "rescale_factor", kRescale));
-
+  ASSIGN_OR_RETURN(const Square size, ParseSize(config, of));
+  if (of == ImageProcessorClass::kClip) RETURN_IF_ERROR(CheckCrop(config, size));
   ImageProcessor processor;
-  processor.size = 224;  // both processors' default
-  if (config.contains("size")) {
-    ASSIGN_OR_RETURN(processor.size, ParseSide(config, "size"));
-  }
-  if (siglip) {
-    processor.unpadded = ImageMode::kStretch;
-  } else {
-    RETURN_IF_ERROR(RequireTrue(config, "do_center_crop"));
-    if (config.contains("crop_size")) {
-      ASSIGN_OR_RETURN(const int crop, ParseSide(config, "crop_size"));
-      if (crop != processor.size) {
-        return Unsupported(fmt::format("crop_size {} differs from size {}, which is not supported",
-                                       crop, processor.size));
-      }
-    }
-  }
-  RETURN_IF_ERROR(ParseColours(config, siglip, processor));
+  processor.size = size.side;
+  processor.unpadded = size.stretched ? ImageMode::kStretch : ImageMode::kCrop;
+  RETURN_IF_ERROR(ParseColours(config, of == ImageProcessorClass::kSiglip, processor));
   return processor;
 }
 

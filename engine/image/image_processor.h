@@ -26,14 +26,24 @@ struct ImageProcessor {
   std::array<float, 3> mean{0.48145466f, 0.4578275f, 0.40821073f};
   std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};
   std::array<uint8_t, 3> pad_colour{122, 116, 104};  // int(mean * 255), in double
-  ImageMode unpadded = ImageMode::kCrop;  // what the family does without padding: SigLIP stretches
+  ImageMode unpadded = ImageMode::kCrop;  // kStretch where a size names both sides
 
   bool operator==(const ImageProcessor&) const = default;
 };
 
-// Reads a processor's settings (ReadProcessorConfig). INVALID_ARGUMENT, naming the key, for another
-// processor's or for steps that the two processors do not have.
-absl::StatusOr<ImageProcessor> ParseImageProcessor(const nlohmann::json& settings);
+// Whose settings a file holds.
+enum class ImageProcessorClass { kClip, kSiglip };
+
+// The class that the settings name, `otherwise` where they name none. INVALID_ARGUMENT, naming the
+// key, for others.
+absl::StatusOr<ImageProcessorClass> ReadProcessorClass(const nlohmann::json& settings,
+                                                       ImageProcessorClass otherwise);
+
+// Reads a processor's settings (ReadProcessorConfig); what they leave out is as in their class.
+// INVALID_ARGUMENT, naming the key, for another processor's, for steps that the two do not have,
+// and for what versions of transformers understand differently.
+absl::StatusOr<ImageProcessor> ParseImageProcessor(
+    const nlohmann::json& settings, ImageProcessorClass otherwise = ImageProcessorClass::kClip);
 
 // uint8 [size, size, 3]. A thin strip costs no more than its pixels: neither its square nor its
 // cut-off ends are stored. `cancellation`: as in ResizeBicubic().

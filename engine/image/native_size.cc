@@ -49,6 +49,15 @@ absl::Status ReadSize(const Json& config, const char* key, int64_t most, int& va
   return absl::OkStatus();
 }
 
+// The two and nothing else; keys that hold null do not count.
+bool HasBothEdges(const Json& size) {
+  if (!size.is_object()) return false;
+  for (const char* key : {"shortest_edge", "longest_edge"}) {
+    if (!size.contains(key) || size[key].is_null()) return false;
+  }
+  return std::count_if(size.begin(), size.end(), [](const Json& v) { return !v.is_null(); }) == 2;
+}
+
 // The multiple of `unit` next to `value`, of two equally near ones the even multiple.
 int64_t RoundTo(double value, int64_t unit) {
   return static_cast<int64_t>(std::nearbyint(value / static_cast<double>(unit))) * unit;
@@ -81,8 +90,7 @@ absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {
   RETURN_IF_ERROR(ReadSize(config, "merge_size", 16, size.merge));
   RETURN_IF_ERROR(ReadSize(config, "temporal_patch_size", 16, size.frames));
   if (config.contains("size")) {  // areas, whatever their names say
-    for (const char* key : {"shortest_edge", "longest_edge"}) {
-      if (config["size"].is_object() && config["size"].contains(key)) continue;
+    if (!HasBothEdges(config["size"])) {
       return Unsupported(fmt::format("size is {}, expected shortest_edge and longest_edge",
                                      config["size"].dump()));
     }

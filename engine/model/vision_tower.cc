@@ -48,10 +48,11 @@ struct TowerFamily {
   std::string_view whole;   // model_type of a config with text and vision halves
   std::string_view vision;  // of a vision model's alone
   VisionSpec (*defaults)();
+  ImageProcessorClass processor;  // which the authors' code takes with it, whichever a file names
 };
 constexpr TowerFamily kFamilies[] = {
-    {"clip", "clip_vision_model", ClipBase},
-    {"siglip", "siglip_vision_model", SiglipBase},
+    {"clip", "clip_vision_model", ClipBase, ImageProcessorClass::kClip},
+    {"siglip", "siglip_vision_model", SiglipBase, ImageProcessorClass::kSiglip},
 };
 
 // As the published config.json and preprocessor_config.json say.
@@ -86,6 +87,10 @@ constexpr PublishedTower kPublished[] = {
     {"openai/clip-vit-large-patch14-336", ClipLarge336},
     {"google/siglip-so400m-patch14-384", SiglipSo400m384},
 };
+
+std::string_view ClassLabel(ImageProcessorClass of) {
+  return of == ImageProcessorClass::kSiglip ? "SigLIP" : "CLIP";
+}
 
 const TowerFamily* FindFamily(std::string_view model_type) {
   for (const TowerFamily& family : kFamilies) {
@@ -122,6 +127,48 @@ void CompareRepeated(JsonFields& config, const VisionSpec& spec, const TowerFami
   if (!(other == spec)) config.Refuse("vision_config_dict", "contradicts \"vision_config\"");
 }
 
+// The settings' class where they name none is `otherwise`; where `only`, none else is taken.
+absl::Status ReadProcessor(const ProcessorConfig& config, ImageProcessorClass otherwise, bool only,
+                           VisionTower& tower) {
+  ASSIGN_OR_RETURN(const ImageProcessorClass of, ReadProcessorClass(config.settings, otherwise));
+  if (only && of != otherwise) {
+    return absl::InvalidArgumentError(
+        fmt::format("names {}'s image processor, but the vision tower beside it is {}'s",
+                    ClassLabel(of), ClassLabel(otherwise)));
+  }
+  ASSIGN_OR_RETURN(tower.processor, ParseImageProcessor(config.settings, otherwise));
+  tower.warnings = config.warnings;
+  WarnOfUnread(JsonFields(config.settings, config.place), ProcessorKeys(),
+               of == ImageProcessorClass::kSiglip ? "siglip" : "clip", tower.warnings);
+  return absl::OkStatus();
+}
+
+// `own_class`: the processor is the family's own, as in the authors' code; else that which its file
+// names, CLIP's where it names none, as transformers takes it for LLaVA.
+absl::StatusOr<VisionTower> ReadTower(JsonFields& vision_config, std::string_view otherwise,
+                                      const fs::path& dir, bool own_class) {
+  const TowerFamily* family =
+      FindFamily(vision_config.StringOr("model_type", std::string(otherwise)));
+  if (family == nullptr) {
+    vision_config.Refuse("model_type",
+                         "known are those of CLIP and SigLIP and of their vision models");
+  }
+  RETURN_IF_ERROR(vision_config.status());
+  VisionTower tower;
+  tower.spec = ReadGeometry(vision_config, family->defaults());
+  RETURN_IF_ERROR(vision_config.status());
+  ASSIGN_OR_RETURN(const ProcessorConfig config, ReadProcessorConfig(dir, "the vision tower"));
+  const absl::Status processor = ReadProcessor(
+      config, own_class ? family->processor : ImageProcessorClass::kClip, own_class, tower);
+  if (!processor.ok()) return Annotate(processor, config.place);
+  if (tower.processor.size != tower.spec.image_size) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",
+                    config.place, tower.processor.size, tower.spec.image_size));
+  }
+  return tower;
+}
+
 absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
   const fs::path path = dir / "config.json";
   ASSIGN_OR_RETURN(const nlohmann::json json,
@@ -133,7 +180,7 @@ absl::StatusOr<VisionTower> ReadDirectory(const fs::path& dir) {
   const bool whole = family != nullptr && type == family->whole;
   JsonFields vision = whole ? config.Object("vision_config") : config;
   RETURN_IF_ERROR(config.status());
-  ASSIGN_OR_RETURN(VisionTower tower, ReadVisionTower(vision, type, dir));
+  ASSIGN_OR_RETURN(VisionTower tower, ReadTower(vision, type, dir, /*own_class=*/true));
   if (whole) CompareRepeated(config, tower.spec, *family);
   RETURN_IF_ERROR(config.status());
   WarnOfUnread(config, UnusedConfigKeys(), type, tower.warnings);
@@ -157,30 +204,7 @@ absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name, const fs::p
 
 absl::StatusOr<VisionTower> ReadVisionTower(JsonFields& vision_config, std::string_view otherwise,
                                             const fs::path& dir) {
-  const TowerFamily* family =
-      FindFamily(vision_config.StringOr("model_type", std::string(otherwise)));
-  VisionTower tower;
-  if (family == nullptr) {
-    vision_config.Refuse("model_type",
-                         "known are those of CLIP and SigLIP and of their vision models");
-  } else {
-    tower.spec = ReadGeometry(vision_config, family->defaults());
-  }
-  RETURN_IF_ERROR(vision_config.status());
-
-  ASSIGN_OR_RETURN(const ProcessorConfig config, ReadProcessorConfig(dir, "the vision tower"));
-  auto processor = ParseImageProcessor(config.settings);
-  if (!processor.ok()) return Annotate(processor.status(), config.place);
-  tower.processor = *std::move(processor);
-  tower.warnings = config.warnings;
-  WarnOfUnread(JsonFields(config.settings, config.place), ProcessorKeys(),
-               tower.processor.unpadded == ImageMode::kStretch ? "siglip" : "clip", tower.warnings);
-  if (tower.processor.size != tower.spec.image_size) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",
-                    config.place, tower.processor.size, tower.spec.image_size));
-  }
-  return tower;
+  return ReadTower(vision_config, otherwise, dir, /*own_class=*/false);
 }
 
 }  // namespace tessera

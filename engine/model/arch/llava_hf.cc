@@ -70,7 +70,6 @@ absl::Status ReadTower(JsonFields& config, const ModelDirectories& directories, 
   vision.skip_rows = strategy == "default" ? 1 : 0;
   spec.vision = std::move(vision);
   spec.image_processor = tower.processor;
-  spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   spec.image_mode = ImageMode::kCrop;
   spec.upright_pictures = true;
   if (spec.image_rows() < 1) {

@@ -132,7 +132,6 @@ absl::Status ReadVision(const VisionTowerDir& dir, ModelSpec& spec) {
   spec.vision->prefix = "vision_model.";
   spec.vision->run_layers = spec.vision->layers;
   spec.image_processor = tower.processor;
-  spec.warnings.insert(spec.warnings.end(), tower.warnings.begin(), tower.warnings.end());
   spec.image_mode = ImageMode::kPad;
   spec.projector.layers = {"in_adaptor.projector.0", "in_adaptor.projector.2"};
   spec.projector.edges = {"in_adaptor.visual_start_token", "in_adaptor.visual_end_token"};

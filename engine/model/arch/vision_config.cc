@@ -154,7 +154,6 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const V
   spec.warnings.insert(spec.warnings.end(), loaded.warnings.begin(), loaded.warnings.end());
   spec.vision = std::move(loaded.spec);
   spec.image_processor = loaded.processor;
-  spec.warnings.insert(spec.warnings.end(), loaded.warnings.begin(), loaded.warnings.end());
   spec.vision->prefix = keys.tower_tensors;
   ReadSelection(config, *spec.vision);
   ReadScales(config, keys, spec);

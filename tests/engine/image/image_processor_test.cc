@@ -146,6 +146,36 @@ TEST(ParseImageProcessor, ReadsOldFilesAndFillsDefaults) {
   EXPECT_EQ(Parsed({{"image_processor_type", "SiglipImageProcessor"}}).std[0], 0.5f);
 }
 
+// By transformers 4.57 and 5.24 (CLIPImageProcessor, SiglipImageProcessor): both sides named are
+// both resized to; SigLIP knows no shortest one, and an integer beside default_to_square means one
+// thing in 4 and another in 5.
+TEST(ParseImageProcessor, ASizeSaysWhichSidesItMeans) {
+  Json clip = ClipConfig(56);
+  clip["size"] = {{"height", 56}, {"width", 56}, {"shortest_edge", nullptr}};
+  EXPECT_EQ(Parsed(clip).unpadded, ImageMode::kStretch);
+  clip["do_center_crop"] = false;
+  EXPECT_EQ(Parsed(clip).size, 56);
+  clip["size"] = 56;
+  EXPECT_FALSE(ParseImageProcessor(clip).ok()) << "nothing cuts the longer side";
+  clip["do_center_crop"] = true;
+  EXPECT_EQ(Parsed(clip).unpadded, ImageMode::kCrop);
+  clip["default_to_square"] = true;
+  EXPECT_FALSE(ParseImageProcessor(clip).ok());
+  for (const Json& size : {Json(384), Json{{"shortest_edge", 384}}}) {
+    Json siglip = SiglipConfig(384);
+    siglip["size"] = size;
+    EXPECT_FALSE(ParseImageProcessor(siglip).ok()) << size;
+  }
+}
+
+TEST(ParseImageProcessor, WhereNoClassIsNamedTheCallersCounts) {
+  Json config = SiglipConfig(384);
+  config.erase("image_processor_type");
+  const auto siglip = ParseImageProcessor(config, ImageProcessorClass::kSiglip);
+  ASSERT_TRUE(siglip.ok()) << siglip.status();
+  EXPECT_EQ(*siglip, Parsed(SiglipConfig(384)));
+}
+
 TEST(ParseImageProcessor, NamesWhatItCannotDo) {
   struct Case {
     const char* key;
@@ -153,7 +183,7 @@ TEST(ParseImageProcessor, NamesWhatItCannotDo) {
     const char* message;
   };
   const Case cases[] = {
-      {"image_processor_type", "BlipImageProcessor", "'BlipImageProcessor' is not supported"},
+      {"image_processor_type", "BlipImageProcessor", "\"BlipImageProcessor\", only"},
       {"do_resize", false, "do_resize is false"},
       {"do_rescale", nullptr, "do_rescale is null"},
       {"do_normalize", 1, "do_normalize is 1"},
@@ -168,7 +198,12 @@ TEST(ParseImageProcessor, NamesWhatItCannotDo) {
       {"size", "big", "size is \"big\""},
       {"size", {{"longest_edge", 5}}, "size is {\"longest_edge\":5}"},
       {"size", {{"height", 5}, {"width", 6}}, "only squares are supported"},
-      {"size", {{"height", 5}}, "only squares are supported"},
+      {"size", {{"height", 5}}, "expected shortest_edge alone, or height and width"},
+      {"size", {{"shortest_edge", 56}, {"longest_edge", 56}}, "expected shortest_edge alone"},
+      {"crop_size", {{"shortest_edge", 56}}, "expected height and width"},
+      {"image_processor_type", "CLIPSegImageProcessor", "\"CLIPSegImageProcessor\", only"},
+      {"image_processor_type", "Siglip2ImageProcessor", "\"Siglip2ImageProcessor\", only"},
+      {"image_processor_type", 3, "image_processor_type is 3"},
       {"crop_size", 57, "crop_size 57 differs from size 56"},
       {"image_mean", {0.5, 0.5}, "image_mean is [0.5,0.5], expected three numbers"},
       {"image_mean", {0.5, 0.5, "x"}, "image_mean is"},

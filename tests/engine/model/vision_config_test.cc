@@ -101,6 +101,24 @@ TEST_F(VisionConfigTest, ASiglipDirectory) {
   }
 }
 
+// The authors' code takes SigLIP's processor for a SigLIP tower, whether its file says so or not.
+TEST_F(VisionConfigTest, ATowersProcessorIsItsFamilys) {
+  json config = PublishedPhi();
+  config["mm_hidden_size"] = 72;
+  json processor = SiglipProcessor();
+  processor["unknown"] = 1;
+  const auto named = ReadWithTower(config, SiglipConfig(), processor);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_EQ(named->warnings.size(), 1u) << "told once";
+  processor.erase("image_processor_type");
+  const auto unnamed = ReadWithTower(config, SiglipConfig(), processor);
+  ASSERT_TRUE(unnamed.ok()) << unnamed.status();
+  EXPECT_EQ(unnamed->image_processor, named->image_processor);
+  processor["image_processor_type"] = "CLIPImageProcessor";
+  const absl::Status other = ReadWithTower(config, SiglipConfig(), processor).status();
+  EXPECT_NE(StatusMessage(other).find("names CLIP's image processor"), std::string::npos) << other;
+}
+
 // What OpenAI published: integer sizes, no image_processor_type, no do_rescale.
 TEST_F(VisionConfigTest, AnOldPreprocessorConfig) {
   json config = PublishedPhi();
