@@ -6,37 +6,46 @@
 #include <chrono>
 #include <utility>
 
+#include "engine/base/check.h"
+#include "engine/base/system_memory.h"
+
 namespace tessera {
 namespace {
 
-constexpr std::chrono::milliseconds kInterval(500);
-constexpr int64_t kLeastFreed = int64_t{64} << 20;
+constexpr int64_t kLeastGrowth = int64_t{16} << 20;
+constexpr int64_t kTrimsUntilNeeded = 32;  // about; they move it by their part of the growth
 
 }  // namespace
 
-bool TrimRule::IsWorthIt(int64_t peak, int64_t bytes) {
-  if (std::exchange(again_, false)) return true;
-  peak_ = std::max(peak_, peak);
-  if (peak_ - bytes < kLeastFreed || bytes > peak_ / 4) return false;
-  peak_ = bytes;
-  again_ = true;
-  return true;
+bool TrimRule::IsWorthIt(int64_t resident, int64_t held) {
+  if (!needed_) needed_ = resident;
+  needed_ = std::min(*needed_, resident);
+  return resident - *needed_ - held >= kLeastGrowth;
+}
+
+void TrimRule::Trimmed(int64_t resident) {
+  TESSERA_CHECK(needed_);
+  const int64_t growth = resident - *needed_;
+  *needed_ += growth > 0 ? growth / kTrimsUntilNeeded : growth;
 }
 
 HeapTrim::HeapTrim(const EngineSlot& slot)
     : slot_(slot), thread_([this](std::stop_token stop) { Watch(std::move(stop)); }) {}
 
 void HeapTrim::Watch(std::stop_token stop) {
-  TrimRule rule;
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     stopped_.wait_for(lock, stop, kInterval, [] { return false; });
-    Engine* const engine = slot_.engine();
-    if (engine == nullptr || stop.stop_requested()) continue;
-    MemoryBudget& memory = engine->memory();
-    const int64_t peak = memory.TakePeak();
-    if (rule.IsWorthIt(peak, memory.bytes())) malloc_trim(0);
+    Look();
   }
+}
+
+void HeapTrim::Look() {
+  Engine* const engine = slot_.engine();
+  if (engine == nullptr) return;
+  if (!rule_.IsWorthIt(ResidentHeapBytes(), engine->memory().bytes())) return;
+  malloc_trim(0);
+  rule_.Trimmed(ResidentHeapBytes());
 }
 
 }  // namespace tessera

@@ -1,11 +1,13 @@
 // Gives memory back to the system after requests have held much of it: the allocator would keep it,
-// and resident memory would tell nothing of what is held. One thread looks twice a second. Tests:
-// tests/server/heap_trim_test.cc.
+// and resident memory would tell nothing of what is held. One thread looks each second once there
+// is an engine. Tests: tests/server/heap_trim_test.cc.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -13,28 +15,33 @@
 
 namespace tessera {
 
-// When it is worth the time, some milliseconds: of the most that was held since the last time at
-// least 64 MiB and three quarters are free again.
+// When it is worth the time, some milliseconds: resident memory has grown by 16 MiB over the least
+// that a trim left, and requests do not hold that. Where a trim gives nothing back, the growth is
+// taken for needed little by little, since gRPC frees its part some seconds later.
 class TrimRule {
  public:
-  // `peak`: the most bytes since the last question, `bytes`: those held now. Says yes twice, since
-  // gRPC frees its part a moment later.
-  bool IsWorthIt(int64_t peak, int64_t bytes);
+  // In bytes: what the process has resident and what the budget holds.
+  bool IsWorthIt(int64_t resident, int64_t held);
+  // To be called after each trim.
+  void Trimmed(int64_t resident);
 
  private:
-  int64_t peak_ = 0;
-  bool again_ = false;
+  std::optional<int64_t> needed_;  // none before the first question
 };
 
 class HeapTrim {
  public:
+  static constexpr std::chrono::milliseconds kInterval{1000};
+
   // `slot` must outlive this.
   explicit HeapTrim(const EngineSlot& slot);
 
  private:
   void Watch(std::stop_token stop);
+  void Look();
 
   const EngineSlot& slot_;
+  TrimRule rule_;
   std::mutex mutex_;
   std::condition_variable_any stopped_;
   std::jthread thread_;  // last: it uses the others

@@ -62,7 +62,6 @@ absl::Status MemoryBudget::Add(MemoryUse use, int64_t bytes) {
                     bytes_, bytes, max_bytes_));
   }
   bytes_ += bytes;
-  peak_ = std::max(peak_, bytes_);
   by_use_[static_cast<size_t>(use)] += bytes;
   return absl::OkStatus();
 }
@@ -70,14 +69,8 @@ absl::Status MemoryBudget::Add(MemoryUse use, int64_t bytes) {
 void MemoryBudget::ForceAdd(MemoryUse use, int64_t bytes) {
   const std::lock_guard lock(mutex_);
   bytes_ += bytes;
-  peak_ = std::max(peak_, bytes_);
   by_use_[static_cast<size_t>(use)] += bytes;
   TESSERA_CHECK(by_use_[static_cast<size_t>(use)] >= 0);
-}
-
-int64_t MemoryBudget::TakePeak() {
-  const std::lock_guard lock(mutex_);
-  return std::exchange(peak_, bytes_);
 }
 
 int64_t MemoryBudget::bytes() const {

@@ -66,8 +66,6 @@ class MemoryBudget {
   int64_t max_bytes() const { return max_bytes_; }
   int64_t bytes() const;
   int64_t bytes(MemoryUse use) const;
-  // The most that was held since the last call.
-  int64_t TakePeak();
 
  private:
   friend class MemoryCharge;
@@ -78,7 +76,6 @@ class MemoryBudget {
   mutable std::mutex mutex_;
   // Guarded by mutex_:
   int64_t bytes_ = 0;
-  int64_t peak_ = 0;
   std::array<int64_t, kMemoryUses> by_use_ = {};
 };
 

@@ -1,13 +1,12 @@
 #include "server/heap_trim.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstring>
-#include <fstream>
 #include <memory>
 #include <vector>
 
+#include "engine/base/system_memory.h"
 #include "tests/server/server_fixture.h"
 
 namespace tessera::testing {
@@ -15,23 +14,27 @@ namespace {
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 
-TEST(TrimRuleTest, TrimsTwiceAfterMuchWasFreedAndThenNoMore) {
+TEST(TrimRuleTest, TrimsWhatHasGrownAndNobodyHolds) {
   TrimRule rule;
-  EXPECT_FALSE(rule.IsWorthIt(0, 0));
-  EXPECT_FALSE(rule.IsWorthIt(300 * kMiB, 300 * kMiB)) << "all of it is held";
-  EXPECT_FALSE(rule.IsWorthIt(300 * kMiB, 100 * kMiB)) << "a third is held";
-  EXPECT_TRUE(rule.IsWorthIt(100 * kMiB, 10 * kMiB));
-  EXPECT_TRUE(rule.IsWorthIt(10 * kMiB, 0));
-  EXPECT_FALSE(rule.IsWorthIt(0, 0));
-  EXPECT_FALSE(rule.IsWorthIt(60 * kMiB, 0)) << "too little";
+  EXPECT_FALSE(rule.IsWorthIt(200 * kMiB, 0)) << "the first sight";
+  EXPECT_FALSE(rule.IsWorthIt(210 * kMiB, 0)) << "too little";
+  EXPECT_FALSE(rule.IsWorthIt(500 * kMiB, 295 * kMiB)) << "requests hold it";
+  EXPECT_TRUE(rule.IsWorthIt(500 * kMiB, 100 * kMiB));
+  rule.Trimmed(190 * kMiB);
+  EXPECT_FALSE(rule.IsWorthIt(200 * kMiB, 0));
+  EXPECT_TRUE(rule.IsWorthIt(206 * kMiB, 0)) << "the least that was left counts";
 }
 
-int64_t ResidentBytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t pages = 0;
-  int64_t resident = 0;
-  file >> pages >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
+TEST(TrimRuleTest, WhatNoTrimGivesBackIsTakenForNeededInTheEnd) {
+  TrimRule rule;
+  EXPECT_FALSE(rule.IsWorthIt(200 * kMiB, 0));
+  for (int trims = 0; trims < 10; ++trims) {
+    ASSERT_TRUE(rule.IsWorthIt(300 * kMiB, 0)) << "it may yet be freed";
+    rule.Trimmed(300 * kMiB);
+  }
+  int trims = 10;
+  for (; trims < 1000 && rule.IsWorthIt(300 * kMiB, 0); ++trims) rule.Trimmed(300 * kMiB);
+  EXPECT_LT(trims, 100);
 }
 
 class HeapTrimTest : public ServerFixture {};
@@ -39,10 +42,11 @@ class HeapTrimTest : public ServerFixture {};
 // Pieces as small as gRPC's, between others that stay: the allocator keeps such holes for itself.
 TEST_F(HeapTrimTest, MemoryThatRequestsHeldGoesBackToTheSystem) {
   StartServer();
-  constexpr size_t kPiece = 8 << 10;
+  std::this_thread::sleep_for(2 * HeapTrim::kInterval);  // it has seen what is there without requests
+  constexpr size_t kPiece = 16 << 10;
   std::vector<std::unique_ptr<char[]>> held;
   std::vector<std::unique_ptr<char[]>> kept;
-  const int64_t before = ResidentBytes();
+  const int64_t before = ResidentHeapBytes();
   {
     const auto charge = engine_->memory().Charge(MemoryUse::kRequests, 200 * kMiB);
     ASSERT_TRUE(charge.ok()) << charge.status();
@@ -54,10 +58,10 @@ TEST_F(HeapTrimTest, MemoryThatRequestsHeldGoesBackToTheSystem) {
     held.clear();
   }
   const auto until = Clock::now() + std::chrono::seconds(10);
-  while (ResidentBytes() > before + 100 * kMiB && Clock::now() < until) {
+  while (ResidentHeapBytes() > before + 100 * kMiB && Clock::now() < until) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
-  EXPECT_LT(ResidentBytes(), before + 100 * kMiB);
+  EXPECT_LT(ResidentHeapBytes(), before + 100 * kMiB);
 }
 
 }  // namespace

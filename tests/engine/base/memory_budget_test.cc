@@ -62,14 +62,6 @@ TEST(MemoryBudgetTest, WhatIsThereAlreadyIsCountedOverTheLimit) {
   EXPECT_TRUE(budget.Charge(MemoryUse::kRequests, 1).ok());
 }
 
-TEST(MemoryBudgetTest, TellsTheMostSinceItWasAsked) {
-  MemoryBudget budget(100);
-  { const auto charge = budget.Charge(MemoryUse::kRequests, 70); }
-  const auto held = budget.Charge(MemoryUse::kRequests, 30);
-  EXPECT_EQ(budget.TakePeak(), 70);
-  EXPECT_EQ(budget.TakePeak(), 30);
-}
-
 TEST(MemoryBudgetTest, ManyThreadsNeverPassTheLimitAndEndAtZero) {
   MemoryBudget budget(1000);
   {
