@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
+#include <string_view>
 
 namespace tessera {
 namespace {
@@ -58,8 +60,27 @@ Json LogprobsJson(const v1::TokenLogprobs& logprobs) {
   return {{"chosen", LogprobJson(logprobs.chosen())}, {"top", top}};
 }
 
+// JSON lets DEL and the controls U+0080 to U+009F stand as they are; a terminal would obey them.
+std::string EscapeControls(std::string_view json) {
+  std::string escaped;
+  escaped.reserve(json.size());
+  for (size_t i = 0; i < json.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(json[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < json.size() ? json[i + 1] : 0);
+    if (byte == 0x7F) {
+      escaped += "\\u007f";
+    } else if (byte == 0xC2 && next >= 0x80 && next <= 0x9F) {
+      fmt::format_to(std::back_inserter(escaped), "\\u{:04x}", next);
+      ++i;
+    } else {
+      escaped += json[i];
+    }
+  }
+  return escaped;
+}
+
 std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return EscapeControls(json.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 void PrintInto(const Json& json, size_t depth, std::string* text) {

@@ -37,21 +37,19 @@ constexpr std::chrono::milliseconds kHandingPatience(20);
 constexpr uint64_t kStopTag = 0;
 constexpr uint64_t kListenerTag = uint64_t{1} << 63;
 
-FileDescriptor OpenReserve() { return FileDescriptor(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
-
 }  // namespace
 
 absl::Status Acceptor::Start(std::vector<FileDescriptor> listeners, std::unique_ptr<Grpc> grpc) {
   grpc_ = std::move(grpc);
   listeners_ = std::move(listeners);
-  reserve_ = OpenReserve();
+  const bool reserved = reserve_.Open();
   epoll_ = FileDescriptor(epoll_create1(EPOLL_CLOEXEC));
   stop_ = FileDescriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   bool watched = Watch(stop_, EPOLLIN, kStopTag);
   for (size_t i = 0; i < listeners_.size(); ++i) {
     watched = Watch(listeners_[i], EPOLLIN, kListenerTag | i) && watched;
   }
-  if (!watched || !reserve_.valid()) {
+  if (!watched || !reserved) {
     return absl::UnavailableError(
         fmt::format("cannot watch the gRPC port: {}", std::strerror(errno)));
   }
@@ -187,13 +185,14 @@ void Acceptor::Refuse(FileDescriptor socket, const PeerAddress& peer, RefusalCau
 }
 
 void Acceptor::RefuseWithoutDescriptors(int listener) {
-  reserve_.Close();
-  FileDescriptor socket(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  const bool accepted = socket.valid();
-  CloseCleanly(std::move(socket));
-  if (accepted) Count(RefusalCause::kDescriptors, "");
-  reserve_ = OpenReserve();
-  if (!reserve_.valid()) std::this_thread::sleep_for(kPause);  // somebody else was faster
+  switch (reserve_.RefuseOne(listener)) {
+    case ReserveDescriptor::Result::kRefused:
+      return Count(RefusalCause::kDescriptors, "");
+    case ReserveDescriptor::Result::kNobodyWaits:
+      return;
+    case ReserveDescriptor::Result::kLost:
+      return std::this_thread::sleep_for(kPause);
+  }
 }
 
 void Acceptor::Count(RefusalCause cause, const std::string& peer) {

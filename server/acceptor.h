@@ -22,6 +22,7 @@
 #include "server/connections.h"
 #include "server/file_descriptor.h"
 #include "server/refused_sockets.h"
+#include "server/reserve_descriptor.h"
 
 namespace tessera {
 
@@ -71,7 +72,7 @@ class Acceptor : public prometheus::Collectable {
   // Of the thread.
   std::vector<FileDescriptor> listeners_;
   RefusedSockets refused_sockets_;
-  FileDescriptor reserve_;
+  ReserveDescriptor reserve_;
   FileDescriptor epoll_;
   FileDescriptor stop_;
   Clock::time_point next_check_;

@@ -1,13 +1,14 @@
 #include "server/http_listener.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/ip/v6_only.hpp>
+#include <cstring>
 #include <utility>
+
+#include "server/peer_address.h"
 
 namespace tessera {
 namespace {
@@ -17,25 +18,16 @@ using asio::ip::tcp;
 
 constexpr std::chrono::milliseconds kPause(100);
 
-int OpenReserve() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
-
-// By whom connections are counted: an IPv4 address, or the /64 of an IPv6 one.
-std::string Network(const asio::ip::address& address) {
-  if (address.is_v4()) return address.to_v4().to_string();
-  const asio::ip::address_v6 v6 = address.to_v6();
-  if (v6.is_v4_mapped()) {
-    return asio::ip::make_address_v4(asio::ip::v4_mapped, v6).to_string();
-  }
-  const auto bytes = v6.to_bytes();
-  return {reinterpret_cast<const char*>(bytes.data()), 8};
+// By whom connections are counted.
+std::string NetworkOf(const tcp::endpoint& peer) {
+  sockaddr_storage address{};
+  std::memcpy(&address, peer.data(), peer.size());
+  return ReadPeerAddress(address).network;
 }
 
 }  // namespace
 
-HttpListener::~HttpListener() {
-  Stop();
-  if (reserve_ >= 0) close(reserve_);
-}
+HttpListener::~HttpListener() { Stop(); }
 
 void HttpListener::Stop() {
   io_.stop();
@@ -64,7 +56,7 @@ absl::Status HttpListener::Start(const ListenAddress& address) {
                     ToString(address), error.message()));
   }
   port_ = acceptor_.local_endpoint(error).port();
-  reserve_ = OpenReserve();
+  reserve_.Open();
   Accept();
   thread_ = std::thread([this] { io_.run(); });
   return absl::OkStatus();
@@ -97,7 +89,7 @@ void HttpListener::OnAccepted(Socket socket) {
   ErrorCode error;
   const tcp::endpoint peer = socket.remote_endpoint(error);
   if (error) return;  // gone already
-  const std::string network = Network(peer.address());
+  const std::string network = NetworkOf(peer);
   MakeRoom(network);
   const auto connection = std::make_shared<HttpConnection>(
       std::move(socket), service_, [this](const HttpConnection& closed) { Forget(closed); });
@@ -110,27 +102,15 @@ void HttpListener::OnAccepted(Socket socket) {
 void HttpListener::OnAcceptError(ErrorCode error) {
   if (error == asio::error::connection_aborted) return Accept();
   const bool no_descriptor = error == asio::error::no_descriptors || error.value() == ENFILE;
-  if (no_descriptor && RefuseOne()) return Accept();
+  if (no_descriptor &&
+      reserve_.RefuseOne(acceptor_.native_handle()) == ReserveDescriptor::Result::kRefused) {
+    service_.metrics.Refused(HttpRefusal::kDescriptors);
+    return Accept();
+  }
   pause_.expires_after(kPause);
   pause_.async_wait([this](ErrorCode stopped) {
     if (!stopped) Accept();
   });
-}
-
-// Closes the connection that waits to be accepted. False when there is none, which accept(2) does
-// not tell from having no descriptor, or when the reserve was lost to somebody else.
-bool HttpListener::RefuseOne() {
-  if (reserve_ < 0) {
-    reserve_ = OpenReserve();
-    return false;
-  }
-  close(reserve_);
-  const int refused = accept4(acceptor_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC);
-  if (refused >= 0) close(refused);
-  reserve_ = OpenReserve();
-  if (refused < 0) return false;
-  service_.metrics.Refused(HttpRefusal::kDescriptors);
-  return true;
 }
 
 void HttpListener::MakeRoom(const std::string& network) {

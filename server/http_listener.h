@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "server/http_connection.h"
 #include "server/listen_address.h"
+#include "server/reserve_descriptor.h"
 
 namespace tessera {
 
@@ -42,7 +43,6 @@ class HttpListener {
   void Accept();
   void OnAccepted(Socket socket);
   void OnAcceptError(ErrorCode error);
-  bool RefuseOne();
   void MakeRoom(const std::string& network);
   void Forget(const HttpConnection& connection);
 
@@ -50,7 +50,7 @@ class HttpListener {
   boost::asio::io_context io_{1};  // one thread runs it; what follows is that thread's
   boost::asio::ip::tcp::acceptor acceptor_{io_};
   boost::asio::steady_timer pause_{io_};
-  int reserve_ = -1;  // a descriptor to give up when there is no other, so as to refuse
+  ReserveDescriptor reserve_;
   std::vector<Entry> connections_;
   int port_ = 0;
   std::thread thread_;

@@ -18,5 +18,10 @@ TEST(ModelNameTest, ADirectorysOrARepositorys) {
   EXPECT_EQ(DefaultModelName("/c/models--a--b/607a30d"), "607a30d");
 }
 
+// Metrics and proto strings can only hold UTF-8.
+TEST(ModelNameTest, WhatAFolderMayBeCalledAndALabelMayNot) {
+  EXPECT_EQ(DefaultModelName("/models/a\xff\n"), "a\\xff\\u{a}");
+}
+
 }  // namespace
 }  // namespace tessera
