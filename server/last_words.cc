@@ -21,6 +21,11 @@ constexpr int kExitFailure = 1;
 // For when there may be no memory for a line of log.
 constexpr char kNoMemory[] = "tessera-server: out of memory; the process ends\n";
 
+// Libraries that use what they allocate without a look end so where memory is short.
+constexpr char kBadAccess[] =
+    "tessera-server: the process ends by a bad memory access (SIGSEGV): if memory is short, give "
+    "the process more, else please report it\n";
+
 [[noreturn]] void EndForLackOf(const std::string& what) {
   LogLast(
       fmt::format("out of threads or memory ({}): give the process more, or lower --threads, "
@@ -51,6 +56,23 @@ constexpr char kNoMemory[] = "tessera-server: out of memory; the process ends\n"
 }
 
 void OnAbort(int) { FlushLog(); }
+
+// The access is repeated afterwards and ends the process. Async-signal-safe.
+void OnBadAccess(int) {
+  [[maybe_unused]] const ssize_t written =
+      write(STDERR_FILENO, kBadAccess, sizeof(kBadAccess) - 1);
+}
+
+// Sanitizers have a handler of their own, which tells more.
+void HandleBadAccess() {
+  struct sigaction present {};
+  sigaction(SIGSEGV, nullptr, &present);
+  if ((present.sa_flags & SA_SIGINFO) != 0 || present.sa_handler != SIG_DFL) return;
+  struct sigaction action {};
+  action.sa_handler = OnBadAccess;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGSEGV, &action, nullptr);
+}
 
 }  // namespace
 
@@ -86,6 +108,7 @@ void TellWhyTheProcessEnds() {
   action.sa_handler = OnAbort;
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // then abort() ends the process
   sigaction(SIGABRT, &action, nullptr);
+  HandleBadAccess();
 }
 
 }  // namespace tessera

@@ -8,8 +8,8 @@ namespace tessera {
 
 // From now on an exception that nobody catches is told before the process ends: with exit status 1
 // where threads or memory have run out, which is the machine's state and no fault of ours, else by
-// abort(). What was logged before an abort(), ours or a library's, is written first. Needs no
-// StartLog().
+// abort(). What was logged before an abort(), ours or a library's, is written first. A bad
+// memory access is told, too. Needs no StartLog().
 void TellWhyTheProcessEnds();
 // From now on exit() with a failure ends the process at once, with its log: a library that calls it
 // (libgomp, where no thread can be had) would run destructors beside the threads that use what they

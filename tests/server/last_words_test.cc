@@ -49,6 +49,18 @@ TEST(LastWordsDeathTest, BeforeThereIsALog) {
       ExitedWithCode(1), "^tessera-server: out of threads or memory");
 }
 
+TEST(LastWordsDeathTest, ABadMemoryAccessIsTold) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer tells it";
+#endif
+  EXPECT_EXIT(
+      {
+        TellWhyTheProcessEnds();
+        *static_cast<volatile int*>(nullptr) = 1;
+      },
+      KilledBySignal(SIGSEGV), "^tessera-server: .*bad memory access.*memory is short");
+}
+
 // As libraries do.
 void LogAndAbort() {
   TellWhyTheProcessEnds();

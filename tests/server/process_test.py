@@ -215,11 +215,10 @@ def too_little_memory_is_told():
                 status, log = server.process.wait(5), server.process.stderr.read().decode()
             except subprocess.TimeoutExpired:
                 continue  # enough
-        if status == -signal.SIGSEGV:
-            continue  # libraries that use what they allocate without a look: one run in ten, at one size
         told = [line for line in log.splitlines() if " info " not in line]  # OpenMP writes its line itself
         assert any(re.search("memory|thread|map", line, re.I) for line in told), (size, status, log)
-        assert status == 1, (size, status, log)
+        # Libraries that use what they allocate without a look: one run in ten, at one size.
+        assert status in (1, -signal.SIGSEGV), (size, status, log)
         told_sizes += 1
     assert told_sizes > len(ADDRESS_SPACES) // 2, told_sizes
 
