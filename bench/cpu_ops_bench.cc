@@ -14,7 +14,7 @@
 #include <random>
 
 #include "engine/base/check.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera {
 namespace {
@@ -200,7 +200,7 @@ void BenchExperts(const ExpertGeometry& g, int threads) {
       Routing routing;
       around += Seconds([&] { routing = backend->Route(input, router_rows, {}, config, {}); });
       const Tensor y = backend->ExpertFfn(input, *packed, routing);
-      around += Seconds([&] { backend->Combine(y, routing); });
+      around += Seconds([&] { backend->WeightedSum(y, routing.places, routing.weights); });
       ++layers;
       touched = 0;
       for (int64_t e = 0; e < g.experts; ++e) {

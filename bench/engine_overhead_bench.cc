@@ -5,7 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/engine.h"
 
 namespace tessera {

@@ -15,7 +15,7 @@
 #include <random>
 
 #include "engine/base/check.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera {
 namespace {

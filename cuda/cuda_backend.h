@@ -1,38 +1,109 @@
-// The CUDA backend, or the stand-in of a build without one; no CUDA types here.
+// The class behind MakeCudaBackend(): operations queue kernels (kernels/kernels.h) on one stream;
+// only who wants to know results waits.
 #pragma once
 
-#include <filesystem>
 #include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
+#include "cuda/device_memory.h"
+#include "cuda/fallback_log.h"
+#include "cuda/graphs.h"
+#include "cuda/kernels/kernels.h"
+#include "cuda/landings.h"
+#include "cuda/staging.h"
+#include "cuda/tile_choice.h"
 #include "cuda/weight_format.h"
+#include "cuda/weights.h"
 #include "engine/backend/backend.h"
-
-struct CUstream_st;
 
 namespace tessera {
 
-// Linear layers, the logits' included, and experts are kept in `weights`; embeddings, norms,
-// routers, low-rank experts with their dense layer, and all of a side queue in the activations'
-// dtype. UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION where there is no usable GPU,
-// INVALID_ARGUMENT for what the GPU does not compute in: quantised weights with float32, rows of 8
-// bits on anything but Hopper.
-//
-// `tile_cache`: the directory where Prepare() keeps which tiles of matrix products it measured to
-// be best; empty: nowhere; nullopt: a rule chooses tiles and nothing is measured. Results are the
-// same.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(
-    DType activation_dtype, WeightFormat weights = WeightFormat::kActivations,
-    const std::optional<std::filesystem::path>& tile_cache = std::nullopt);
+class CudaBackend final : public Backend {
+ public:
+  // `format` of linear layers and experts; of 8 bits only with 16-bit activations. `tile_cache` as
+  // TileChoice has it.
+  CudaBackend(DType dtype, WeightFormat format, gpu::Device device, gpu::StreamHandle stream,
+              const std::optional<std::filesystem::path>& tile_cache = std::nullopt,
+              const TuningOptions& tuning = {});
+  ~CudaBackend() override;
 
-// A line about each GPU of this machine, of which MakeCudaBackend() takes the first. UNIMPLEMENTED
-// and FAILED_PRECONDITION as there.
-absl::StatusOr<std::vector<std::string>> DescribeGpus();
+  std::string name() const override { return "cuda"; }
+  std::string weight_dtype() const override;
+  int64_t CacheBytes() const override;
+  gpu::StreamHandle stream() const { return stream_; }
+  absl::StatusOr<std::unique_ptr<Buffer>> Allocate(DType dtype, Dims dims) override;
+  int32_t BlockRows() const override { return 64; }
+  Fallbacks fallbacks() const override { return fallbacks_.counts(); }
+  void Autotune() override { tiles_.Tune(staging_, stream_); }
+  std::unique_ptr<Repeater> MakeRepeater() override {
+    return std::make_unique<Graphs>(arena_, staging_, stream_);
+  }
+  bool queues() const override { return true; }
+  bool Idle() override { return gpu::Done(stream_); }
+  std::unique_ptr<Backend> MakeSideQueue() override;
+  void set_share(double share) override;
+  void ResetArena() override { arena_.Reset(); }
+  Tensor New(DType dtype, Dims dims) override;
 
-// The stream on which a backend that MakeCudaBackend() made queues its operations: for measuring.
-CUstream_st* CudaStream(const Backend& backend);
+ private:
+  int64_t MostHeadDim() const override { return cuda::kMostHeadDim; }
+  bool TakesFloat8Kv() const override { return true; }
+  // memory.cc
+  void DoLoad(const HostTensor& source, Tensor target) override;
+  void DoUpload(const void* source, Tensor target) override;
+  std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) override;
+  void DoCopy(Tensor source, Tensor target) override;
+  // pack.cc
+  absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
+  absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) override;
+  absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
+  // products.cc
+  void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) override;
+  void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
+                   Tensor y) override;
+  void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing, Tensor y) override;
+  // operations.cc
+  void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) override;
+  void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
+  void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
+  void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
+  void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
+                    std::span<const LogitEdit> edits, Tensor places) override;
+  void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
+  void DoAdd(Tensor x, Tensor delta) override;
+  void DoScaleRows(Tensor x, Tensor factors) override;
+  void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
+                 Tensor y) override;
+  void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
+  void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
+                     const Rope& rope, const PagedBatch& batch, const KvLayer& kv) override;
+  void DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
+                   Tensor positions) override;
+  void DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
+                        const KvLayer& kv, Tensor y) override;
+  void DoFullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
+                       int64_t first, Tensor y) override;
+  void DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
+               const Routing& result) override;
+  void DoWeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y) override;
+
+  // Products with these weights will come.
+  void Expect(const DeviceWeights& weights, bool gated = false, bool gathered = false);
+  void Run(const cuda::Product& product, const DeviceWeights& weights);
+  cuda::Product WithRowsOf8Bits(cuda::Product product);
+  // Whether products of 16-bit types take the kernels of sm_90a.
+  bool uses_hopper() const { return device_.major == 9 && activation_dtype() != DType::kFloat32; }
+
+  const WeightFormat format_;
+  const gpu::Device device_;
+  const gpu::StreamHandle stream_;
+  int multiprocessors_;  // that persistent kernels fill
+  DeviceArena arena_;
+  Staging staging_;
+  Landings landings_;
+  const std::optional<std::filesystem::path> tile_cache_;
+  TileChoice tiles_;
+  FallbackLog fallbacks_;
+};
 
 }  // namespace tessera

@@ -1,7 +1,7 @@
 // Memory of the CUDA backend and what crosses between it and the host's.
 #include <algorithm>
 
-#include "cuda/operations.h"
+#include "cuda/cuda_backend.h"
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 
@@ -49,8 +49,7 @@ int64_t CudaBackend::CacheBytes() const {
   return static_cast<int64_t>(gpu::FreeBytes() / 100 * 85);  // the rest is for the memory of steps
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype,
-                                                              std::initializer_list<int64_t> dims) {
+absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype, Dims dims) {
   size_t bytes = DTypeBytes(dtype);
   for (int64_t dim : dims) {
     if (dim < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) {
@@ -74,7 +73,7 @@ void CudaBackend::set_share(double share) {
   multiprocessors_ = std::max(1, static_cast<int>(share * device_.multiprocessors));
 }
 
-Tensor CudaBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
+Tensor CudaBackend::New(DType dtype, Dims dims) {
   Tensor tensor(dtype, dims, nullptr);
   tensor.data = arena_.Allocate(tensor.bytes());
   return tensor;

@@ -1,5 +1,5 @@
 // Stands in for the CUDA backend in builds without it.
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 
 namespace tessera {
 

@@ -1,5 +1,5 @@
 // Operations that are one kernel.
-#include "cuda/operations.h"
+#include "cuda/cuda_backend.h"
 
 namespace tessera {
 
@@ -81,8 +81,8 @@ void CudaBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConf
   cuda::Route(x, router, bias, config, noise, result, stream_);
 }
 
-void CudaBackend::DoCombine(Tensor y, const Routing& routing, Tensor result) {
-  cuda::Combine(y, routing, result, stream_);
+void CudaBackend::DoWeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y) {
+  cuda::WeightedSum(x, rows, weights, y, stream_);
 }
 
 }  // namespace tessera

@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "cuda/kernels/product_hopper.h"
-#include "cuda/operations.h"
+#include "cuda/cuda_backend.h"
 #include "cuda/weights.h"
 #include "engine/base/status.h"
 

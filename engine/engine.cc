@@ -32,9 +32,11 @@ absl::Status ShutdownStatus() {
 
 class ModelEngine final : public Engine {
  public:
-  ModelEngine(std::unique_ptr<Backend> backend, std::unique_ptr<LoadedModel> model,
-              const EngineOptions& options)
+  // `side_queue`: the vision encoder's; null where it has the decoder's.
+  ModelEngine(std::unique_ptr<Backend> backend, std::unique_ptr<Backend> side_queue,
+              std::unique_ptr<LoadedModel> model, const EngineOptions& options)
       : backend_(std::move(backend)),
+        side_queue_(std::move(side_queue)),
         model_(std::move(model)),
         options_(options),
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
@@ -50,8 +52,9 @@ class ModelEngine final : public Engine {
   ~ModelEngine() override { Shutdown(); }
 
   absl::Status Start(const ModelOptions& model_options) {
-    ASSIGN_OR_RETURN(loop_, StepLoop::Create(*backend_, *model_, model_options, options_, gate_,
-                                             pool_, telemetry_));
+    Backend& vision_backend = side_queue_ == nullptr ? *backend_ : *side_queue_;
+    ASSIGN_OR_RETURN(loop_, StepLoop::Create(*backend_, vision_backend, *model_, model_options,
+                                             options_, gate_, pool_, telemetry_));
     RETURN_IF_ERROR(loop_->WarmUp());
     loop_->PublishGauges();
     pool_.Start(loop_->row_limits(), options_.picture_threads);
@@ -76,6 +79,7 @@ class ModelEngine final : public Engine {
                                                       std::shared_ptr<OutputSink> sink);
 
   std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> side_queue_;
   std::unique_ptr<LoadedModel> model_;
   const EngineOptions options_;
   Preparer preparer_;
@@ -197,10 +201,13 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     const EngineOptions& options, const std::function<void(int64_t, int64_t)>& progress) {
   const DType kv_dtype = options.kv_dtype.value_or(backend->activation_dtype());
   RETURN_IF_ERROR(backend->CheckKvDType(kv_dtype));
+  std::unique_ptr<Backend> side_queue = backend->MakeSideQueue();
   ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
-                   LoadModel(*backend, model_options, progress));
-  backend->Prepare();
-  if (model->side_queue != nullptr) model->side_queue->Prepare();
+                   LoadModel({*backend, side_queue == nullptr ? *backend : *side_queue},
+                             model_options, progress));
+  backend->Autotune();
+  if (model->vision == nullptr) side_queue.reset();
+  if (side_queue != nullptr) side_queue->Autotune();
   EngineOptions resolved = options;
   if (options.max_context > 0) {
     RETURN_IF_ERROR(CheckMaxContext(options.max_context, model->info.max_context));
@@ -215,7 +222,8 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   if (resolved.kv_cache_bytes == 0) {
     resolved.kv_cache_bytes = std::max(context_bytes, backend->CacheBytes());
   }
-  auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(model), resolved);
+  auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(side_queue),
+                                              std::move(model), resolved);
   RETURN_IF_ERROR(engine->Start(model_options));
   return engine;
 }

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "engine/base/processors.h"
 #include "engine/base/status.h"
 #include "engine/base/system_memory.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera {
 namespace {

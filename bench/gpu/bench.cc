@@ -68,17 +68,19 @@ int Bench::Copies(double bytes) const {
   return std::max(3, static_cast<int>(std::ceil(kColdBytes / bytes)));
 }
 
-Tensor Bench::Keep(const std::vector<uint16_t>& values, std::initializer_list<int64_t> dims) {
-  kept_.push_back(Value(backend_.Load({DType::kBFloat16, dims, values.data()}, dtype())));
+Tensor Bench::Keep(const std::vector<uint16_t>& values, Dims dims) {
+  kept_.push_back(
+      Value(backend_.Load({DType::kBFloat16, {dims.begin(), dims.end()}, values.data()}, dtype())));
   return kept_.back()->tensor();
 }
 
-Tensor Bench::KeepFloats(const std::vector<float>& values, std::initializer_list<int64_t> dims) {
-  kept_.push_back(Value(backend_.Load({DType::kFloat32, dims, values.data()}, DType::kFloat32)));
+Tensor Bench::KeepFloats(const std::vector<float>& values, Dims dims) {
+  kept_.push_back(Value(backend_.Load({DType::kFloat32, {dims.begin(), dims.end()}, values.data()},
+                                      DType::kFloat32)));
   return kept_.back()->tensor();
 }
 
-Tensor Bench::KeepInts(const std::vector<int32_t>& values, std::initializer_list<int64_t> dims) {
+Tensor Bench::KeepInts(const std::vector<int32_t>& values, Dims dims) {
   return KeepCopy(backend_.Upload(values, dims));
 }
 
@@ -90,7 +92,7 @@ Tensor Bench::KeepCopy(Tensor source) {
   return kept;
 }
 
-Tensor Bench::KeepZeros(DType dtype, std::initializer_list<int64_t> dims) {
+Tensor Bench::KeepZeros(DType dtype, Dims dims) {
   kept_.push_back(Value(backend_.Allocate(dtype, dims)));
   return kept_.back()->tensor();
 }

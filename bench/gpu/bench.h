@@ -49,11 +49,11 @@ class Bench {
   // How many copies of something of `bytes` a rotation needs: at least 3.
   int Copies(double bytes) const;
   // A tensor that stays: activations' dtype or, KeepFloats, float32.
-  Tensor Keep(const std::vector<uint16_t>& values, std::initializer_list<int64_t> dims);
-  Tensor KeepFloats(const std::vector<float>& values, std::initializer_list<int64_t> dims);
-  Tensor KeepInts(const std::vector<int32_t>& values, std::initializer_list<int64_t> dims);
+  Tensor Keep(const std::vector<uint16_t>& values, Dims dims);
+  Tensor KeepFloats(const std::vector<float>& values, Dims dims);
+  Tensor KeepInts(const std::vector<int32_t>& values, Dims dims);
   Tensor KeepCopy(Tensor source);
-  Tensor KeepZeros(DType dtype, std::initializer_list<int64_t> dims);
+  Tensor KeepZeros(DType dtype, Dims dims);
   // Frees what was kept.
   void Drop() { kept_.clear(); }
 

@@ -72,7 +72,7 @@ void RowsOf(Bench& bench, const DenseGeometry& g) {
     TESSERA_CHECK_MSG(made.ok(), made.status().ToString());
     packed.push_back(*std::move(made));
   }
-  bench.backend().Prepare();
+  bench.backend().Autotune();
   for (const int64_t tokens : g.tokens) {
     const Tensor x = bench.Keep(bench.activations().Take(tokens * g.in, 42), {tokens, g.in});
     const auto host_x = bench.activations().TakeFloats(tokens * g.in, 42);

@@ -1,7 +1,7 @@
 #include <cuda_runtime_api.h>
 
 #include "bench/gpu/timer.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "engine/base/check.h"
 
 namespace tessera::bench {

@@ -18,9 +18,9 @@
 #include <string>
 
 #include "bench/gpu/bench.h"
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "engine/base/check.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera::bench {
 namespace {

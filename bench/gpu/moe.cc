@@ -74,7 +74,7 @@ void MoeLayer::Pack(int copies) {
     TESSERA_CHECK_MSG(packed.ok(), packed.status().ToString());
     packed_.push_back(*std::move(packed));
   }
-  bench_.backend().Prepare();
+  bench_.backend().Autotune();
 }
 
 RouterConfig MoeLayer::config() const {
@@ -107,7 +107,7 @@ Routing MoeLayer::Route(Tensor x) {
 
 Tensor MoeLayer::Run(Tensor x, int copy) {
   const Routing routing = Route(x);
-  return bench_.backend().Combine(Experts(x, routing, copy), routing);
+  return bench_.backend().WeightedSum(Experts(x, routing, copy), routing.places, routing.weights);
 }
 
 std::vector<double> MoeLayer::Logits(const std::vector<double>& x) const {

@@ -71,7 +71,8 @@ double LayerError(Bench& bench, MoeLayer& layer, Tensor x, const std::vector<flo
   bench.Poison(places * widths * bench.element_bytes());
   Backend& backend = bench.backend();
   const Routing routing = layer.Route(x);
-  const Tensor y = backend.Combine(layer.Experts(x, routing, 0), routing);
+  const Tensor y =
+      backend.WeightedSum(layer.Experts(x, routing, 0), routing.places, routing.weights);
   const auto out = backend.DownloadFloats(y);
   const auto experts = backend.DownloadInts(routing.experts);
   backend.ResetArena();
@@ -121,7 +122,10 @@ void RowsOfPass(Bench& bench, MoeLayer& layer, int64_t tokens, Popularity popula
   bench.Add({"moe", "experts", g.name, tokens, detail, {}, work}, copies,
             [&](int copy) { layer.Experts(x, routing, copy); });
   bench.Add({"moe", "route+combine", g.name, tokens, detail, {}, RouteWork(bench, g, tokens)}, 1,
-            [&](int) { backend.Combine(y, layer.Route(x)); });
+            [&](int) {
+              const Routing chosen = layer.Route(x);
+              backend.WeightedSum(y, chosen.places, chosen.weights);
+            });
 }
 
 }  // namespace

@@ -168,7 +168,7 @@ void RowOfPass(Bench& bench, Decoder& decoder, const Geometry& g, const Pass& pa
 void StepRows(Bench& bench) {
   const Geometry geometry = GeometryOf(bench.options().smoke);
   Decoder decoder(bench, geometry);
-  bench.backend().Prepare();
+  bench.backend().Autotune();
   for (const Pass& pass : Passes(bench.options().smoke)) {
     RowOfPass(bench, decoder, geometry, pass);
   }

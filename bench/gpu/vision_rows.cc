@@ -85,7 +85,7 @@ Work WorkOf(const Bench& bench, const Tower& t, int64_t pictures) {
 void VisionRows(Bench& bench) {
   const Tower tower = TowerOf(bench.options().smoke);
   Layers layers(bench, tower);
-  bench.backend().Prepare();
+  bench.backend().Autotune();
   for (const int64_t pictures : tower.pictures) {
     const int64_t rows = pictures * tower.rows;
     const Tensor x =

@@ -78,7 +78,7 @@ void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, f
 // --- route.cu ---
 void Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
            const Routing& result, Stream stream);
-void Combine(Tensor y, const Routing& routing, Tensor result, Stream stream);
+void WeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y, Stream stream);
 
 // --- product.cu ---
 // y[p] = act(x[rows[p]] · W[e]ᵀ + bias[e]) for the places p of each expert e. Gated: rows of W come

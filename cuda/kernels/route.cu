@@ -191,13 +191,13 @@ void Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Ten
               result.sorted_rows.as<int32_t>(), result.places.as<int32_t>());
 }
 
-void Combine(Tensor y, const Routing& routing, Tensor result, Stream stream) {
-  ForDType(y.dtype, [&](auto element) {
+void WeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y, Stream stream) {
+  ForDType(x.dtype, [&](auto element) {
     using T = decltype(element);
-    const Combined<T> from = {y.as<T>(), routing.places.as<int32_t>(), routing.weights.as<float>(),
-                              static_cast<int>(routing.places.cols())};
-    gpu::Launch(CombineKernel<T>, {dim3(static_cast<unsigned>(result.rows())), kThreads}, stream,
-                from, y.cols(), result.as<T>());
+    const Combined<T> from = {x.as<T>(), rows.as<int32_t>(), weights.as<float>(),
+                              static_cast<int>(rows.cols())};
+    gpu::Launch(CombineKernel<T>, {dim3(static_cast<unsigned>(y.rows())), kThreads}, stream, from,
+                x.cols(), y.as<T>());
   });
 }
 

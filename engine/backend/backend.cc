@@ -6,39 +6,20 @@
 
 #include <algorithm>
 
-#include "engine/backend/weight_checks.h"
 #include "engine/base/check.h"
-#include "engine/base/status.h"
 
 namespace tessera {
 namespace {
 
-bool HasDims(const Tensor& x, std::initializer_list<int64_t> dims) {
+bool HasDims(const Tensor& x, Dims dims) {
   return x.rank == static_cast<int>(dims.size()) &&
          std::equal(dims.begin(), dims.end(), x.dims.begin());
 }
 
-void CheckTensor(const Tensor& x, DType dtype, std::initializer_list<int64_t> dims) {
+void CheckTensor(const Tensor& x, DType dtype, Dims dims) {
   TESSERA_CHECK_MSG(x.dtype == dtype, fmt::format("dtype is {}", DTypeName(x.dtype)));
   TESSERA_CHECK_MSG(HasDims(x, dims), fmt::format("rank {} dims [{}]", x.rank,
                                                   fmt::join(x.dims.begin(), x.dims.end(), ", ")));
-}
-
-absl::StatusOr<std::unique_ptr<Buffer>> AllocateLike(Backend& backend,
-                                                     const std::vector<int64_t>& dims,
-                                                     DType dtype) {
-  switch (dims.size()) {
-    case 0:
-      return backend.Allocate(dtype, {});
-    case 1:
-      return backend.Allocate(dtype, {dims[0]});
-    case 2:
-      return backend.Allocate(dtype, {dims[0], dims[1]});
-    case 3:
-      return backend.Allocate(dtype, {dims[0], dims[1], dims[2]});
-    default:
-      return backend.Allocate(dtype, {dims[0], dims[1], dims[2], dims[3]});
-  }
 }
 
 void CheckNorm(const Tensor& x, const NormWeights& norm) {
@@ -95,101 +76,13 @@ void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLaye
 
 }  // namespace
 
-absl::Status Backend::CheckHeadDim(int64_t head_dim) const {
-  if (head_dim <= MostHeadDim()) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      fmt::format("heads of attention have {} dims, {} takes {} at most; use --device cpu",
-                  head_dim, name(), MostHeadDim()));
-}
-
-absl::Status Backend::CheckKvDType(DType dtype) const {
-  if (dtype == activation_dtype_) return absl::OkStatus();
-  if (dtype != DType::kFloat8 || !TakesFloat8Kv()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{} keeps the KV cache in {}, not in {}; use --device cuda or leave --kv-dtype out", name(),
-        DTypeName(activation_dtype_), DTypeName(dtype)));
-  }
-  if (activation_dtype_ == DType::kFloat32) {
-    return absl::InvalidArgumentError(
-        "a KV cache in fp8 needs activations in bfloat16 or float16, not float32; use --dtype "
-        "bfloat16");
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::unique_ptr<Buffer>> Backend::Load(const HostTensor& source, DType dtype) {
-  if (source.dims.size() > kMaxRank) {
-    return absl::InvalidArgumentError(fmt::format("tensor of shape {} has too many dimensions", source.ShapeString()));
-  }
-  if (source.dtype != dtype && !(IsFloat(source.dtype) && IsFloat(dtype))) {
-    return absl::InvalidArgumentError(fmt::format("cannot load {} as {}", DTypeName(source.dtype), DTypeName(dtype)));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, AllocateLike(*this, source.dims, dtype));
-  DoLoad(source, buffer->tensor());
-  return buffer;
-}
-
-absl::StatusOr<std::unique_ptr<PackedLinear>> Backend::PackLinear(const LinearWeights& source) {
-  ASSIGN_OR_RETURN(const auto dims, StackedDims(source));
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, DoPackLinear(source));
-  packed->out = dims.first;
-  packed->in = dims.second;
-  return packed;
-}
-
-absl::StatusOr<std::unique_ptr<PackedExperts>> Backend::PackExperts(const ExpertWeights& source) {
-  if (source.up.empty() || source.up.size() != source.down.size()) {
-    return absl::InvalidArgumentError(fmt::format("experts with {} up and {} down projections", source.up.size(),
-                               source.down.size()));
-  }
-  int64_t hidden = 0;
-  int64_t ffn = 0;
-  for (size_t e = 0; e < source.up.size(); ++e) {
-    ASSIGN_OR_RETURN(const auto up, StackedDims(source.up[e]));
-    ASSIGN_OR_RETURN(const auto down, StackedDims(source.down[e]));
-    if (e == 0) {
-      hidden = up.second;
-      ffn = down.second;
-    }
-    const int64_t up_rows = source.gated ? 2 * ffn : ffn;
-    if (up.second != hidden || up.first != up_rows || down.second != ffn || down.first != hidden) {
-      return absl::InvalidArgumentError(fmt::format(
-          "expert {}: up is [{}, {}] and down [{}, {}], expected [{}, {}] and [{}, {}]", e,
-          up.first, up.second, down.first, down.second, up_rows, hidden, hidden, ffn));
-    }
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, DoPackExperts(source));
-  packed->experts = static_cast<int64_t>(source.up.size());
-  packed->hidden = hidden;
-  packed->ffn = ffn;
-  return packed;
-}
-
-absl::StatusOr<std::unique_ptr<PackedLora>> Backend::PackLora(const LoraWeights& source) {
-  ASSIGN_OR_RETURN(const auto base, StackedDims(source.base));
-  if (source.a.empty() || source.a.size() != source.b.size()) {
-    return absl::InvalidArgumentError(fmt::format("low-rank experts with {} A and {} B", source.a.size(),
-                               source.b.size()));
-  }
-  int64_t rank = 0;
-  for (size_t e = 0; e < source.a.size(); ++e) {
-    ASSIGN_OR_RETURN(rank, LoraRank(source, e, rank));
-  }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, DoPackLora(source));
-  packed->experts = static_cast<int64_t>(source.a.size());
-  packed->rank = rank;
-  packed->in = base.second;
-  packed->out = base.first;
-  return packed;
-}
-
 std::vector<Tensor> Repeater::Run(const std::string&, const Work& work) { return work(); }
 
 Tensor Backend::Embed(Tensor table, Tensor ids, Tensor drawn) {
-  CheckTensor(table, activation_dtype_, {table.rows(), table.cols()});
+  CheckTensor(table, activation_dtype(), {table.rows(), table.cols()});
   CheckTensor(ids, DType::kInt32, {ids.elements()});
   if (!drawn.empty()) CheckTensor(drawn, DType::kInt32, {drawn.elements()});
-  Tensor y = New(activation_dtype_, {ids.elements(), table.cols()});
+  Tensor y = New(activation_dtype(), {ids.elements(), table.cols()});
   DoEmbed(table, ids, drawn, y);
   return y;
 }
@@ -211,20 +104,20 @@ void Backend::PutRows(Tensor x, Tensor source, Tensor rows) {
 
 void Backend::AddRows(Tensor x, Tensor source, Tensor rows) {
   CheckTensor(rows, DType::kInt32, {rows.elements()});
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
-  CheckTensor(source, activation_dtype_, {rows.elements(), x.cols()});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
+  CheckTensor(source, activation_dtype(), {rows.elements(), x.cols()});
   DoAddRows(x, source, rows);
 }
 
 Tensor Backend::Linear(Tensor x, const PackedLinear& weights, Activation activation) {
-  CheckTensor(x, activation_dtype_, {x.rows(), weights.in});
-  Tensor y = New(activation_dtype_, {x.rows(), weights.out});
+  CheckTensor(x, activation_dtype(), {x.rows(), weights.in});
+  Tensor y = New(activation_dtype(), {x.rows(), weights.out});
   DoLinear(x, weights, activation, y);
   return y;
 }
 
 Tensor Backend::LinearFloat32(Tensor x, const PackedLinear& weights) {
-  CheckTensor(x, activation_dtype_, {x.rows(), weights.in});
+  CheckTensor(x, activation_dtype(), {x.rows(), weights.in});
   Tensor y = New(DType::kFloat32, {x.rows(), weights.out});
   DoLinear(x, weights, Activation::kNone, y);
   return y;
@@ -251,51 +144,51 @@ Tensor Backend::DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draw
 }
 
 Tensor Backend::Norm(Tensor x, const NormWeights& norm) {
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
   CheckNorm(x, norm);
-  Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
+  Tensor y = New(activation_dtype(), {x.rows(), x.cols()});
   DoNorm(x, norm, y);
   return y;
 }
 
 void Backend::Add(Tensor x, Tensor delta) {
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
-  CheckTensor(delta, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
+  CheckTensor(delta, activation_dtype(), {x.rows(), x.cols()});
   DoAdd(x, delta);
 }
 
 void Backend::ScaleRows(Tensor x, Tensor factors) {
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
   CheckTensor(factors, DType::kFloat32, {x.rows()});
   DoScaleRows(x, factors);
 }
 
 Tensor Backend::AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
                         float scale) {
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
   TESSERA_CHECK(deltas.size() <= 2);
   for (const Delta& delta : deltas) {
     if (delta.routed()) CheckRouted(delta.routing, x.rows());
     const int64_t rows = delta.routed() ? delta.routing.places.elements() : x.rows();
-    CheckTensor(delta.rows, activation_dtype_, {rows, x.cols()});
+    CheckTensor(delta.rows, activation_dtype(), {rows, x.cols()});
   }
   CheckNorm(x, norm);
-  Tensor y = New(activation_dtype_, {x.rows(), x.cols()});
+  Tensor y = New(activation_dtype(), {x.rows(), x.cols()});
   DoAddNorm(x, deltas, norm, scale, y);
   return y;
 }
 
 Tensor Backend::GatedActivate(Tensor x, Activation activation) {
   TESSERA_CHECK(x.cols() % 2 == 0);
-  CheckTensor(x, activation_dtype_, {x.rows(), x.cols()});
-  Tensor y = New(activation_dtype_, {x.rows(), x.cols() / 2});
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
+  Tensor y = New(activation_dtype(), {x.rows(), x.cols() / 2});
   DoGatedActivate(x, activation, y);
   return y;
 }
 
 void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                           const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
-  CheckAttention(qkv, shape, kv, activation_dtype_);
+  CheckAttention(qkv, shape, kv, activation_dtype());
   TESSERA_CHECK(CheckKvDType(kv.keys.dtype).ok());
   CheckBatch(batch, qkv.rows());
   CheckHeadNorm(norms.query, shape);
@@ -306,7 +199,7 @@ void Backend::RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNor
 
 void Backend::ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
                         Tensor positions) {
-  CheckTensor(qkv, activation_dtype_,
+  CheckTensor(qkv, activation_dtype(),
               {qkv.rows(), int64_t{shape.heads + 2 * shape.kv_heads} * shape.head_dim});
   CheckTensor(positions, DType::kInt32, {positions.rows(), qkv.rows()});
   CheckRope(rope, shape);
@@ -315,10 +208,10 @@ void Backend::ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rop
 
 Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                                const KvLayer& kv) {
-  CheckAttention(qkv, shape, kv, activation_dtype_);
+  CheckAttention(qkv, shape, kv, activation_dtype());
   TESSERA_CHECK(CheckKvDType(kv.keys.dtype).ok());
   CheckBatch(batch, qkv.rows());
-  Tensor y = New(activation_dtype_, {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
+  Tensor y = New(activation_dtype(), {qkv.rows(), int64_t{shape.heads} * shape.head_dim});
   DoPagedAttention(qkv, shape, batch, kv, y);
   return y;
 }
@@ -326,11 +219,11 @@ Tensor Backend::PagedAttention(Tensor qkv, const AttentionShape& shape, const Pa
 Tensor Backend::FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts,
                               int64_t max_span, int64_t first, int64_t rows) {
   TESSERA_CHECK(shape.heads > 0 && shape.kv_heads == shape.heads && shape.sliding_window == 0);
-  CheckTensor(qkv, activation_dtype_, {qkv.rows(), int64_t{3} * shape.heads * shape.head_dim});
+  CheckTensor(qkv, activation_dtype(), {qkv.rows(), int64_t{3} * shape.heads * shape.head_dim});
   CheckTensor(starts, DType::kInt32, {starts.elements()});
   TESSERA_CHECK(starts.elements() >= 1);
   TESSERA_CHECK(first >= 0 && rows >= 0 && first + rows <= qkv.rows());
-  Tensor y = New(activation_dtype_, {rows, int64_t{shape.heads} * shape.head_dim});
+  Tensor y = New(activation_dtype(), {rows, int64_t{shape.heads} * shape.head_dim});
   DoFullAttention(qkv, shape, starts, max_span, first, y);
   return y;
 }
@@ -340,7 +233,7 @@ Routing Backend::Route(Tensor x, Tensor router, Tensor bias, const RouterConfig&
   const int64_t rows = x.rows();
   const int64_t experts = router.rows();
   const int64_t choices = config.experts_per_token;
-  CheckTensor(x, activation_dtype_, {rows, router.cols()});
+  CheckTensor(x, activation_dtype(), {rows, router.cols()});
   CheckTensor(router, DType::kFloat32, {experts, x.cols()});
   if (!bias.empty()) CheckTensor(bias, DType::kFloat32, {experts});
   if (!noise.empty()) CheckTensor(noise, DType::kFloat32, {rows, experts});
@@ -357,32 +250,32 @@ Routing Backend::Route(Tensor x, Tensor router, Tensor bias, const RouterConfig&
 }
 
 Tensor Backend::ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing) {
-  CheckTensor(x, activation_dtype_, {x.rows(), experts.hidden});
+  CheckTensor(x, activation_dtype(), {x.rows(), experts.hidden});
   CheckTensor(routing.expert_starts, DType::kInt32, {experts.experts + 1});
   const int64_t places = routing.sorted_rows.elements();
   CheckTensor(routing.sorted_rows, DType::kInt32, {places});
-  Tensor y = New(activation_dtype_, {places, experts.hidden});
+  Tensor y = New(activation_dtype(), {places, experts.hidden});
   DoExpertFfn(x, experts, routing, y);
   return y;
 }
 
-Tensor Backend::Combine(Tensor y, const Routing& routing) {
-  const int64_t rows = routing.places.rows();
-  CheckTensor(y, activation_dtype_, {routing.places.elements(), y.cols()});
-  CheckRouted(routing, rows);
-  Tensor result = New(activation_dtype_, {rows, y.cols()});
-  DoCombine(y, routing, result);
-  return result;
+Tensor Backend::WeightedSum(Tensor x, Tensor rows, Tensor weights) {
+  CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
+  CheckTensor(rows, DType::kInt32, {rows.rows(), rows.cols()});
+  CheckTensor(weights, DType::kFloat32, {rows.rows(), rows.cols()});
+  Tensor y = New(activation_dtype(), {rows.rows(), x.cols()});
+  DoWeightedSum(x, rows, weights, y);
+  return y;
 }
 
 Tensor Backend::LoraLinear(Tensor x, const PackedLora& weights, const Routing& routing) {
   const int64_t rows = x.rows();
   const int64_t choices = routing.experts.cols();
-  CheckTensor(x, activation_dtype_, {rows, weights.in});
+  CheckTensor(x, activation_dtype(), {rows, weights.in});
   CheckTensor(routing.logits, DType::kFloat32, {rows, weights.experts});
   CheckTensor(routing.experts, DType::kInt32, {rows, choices});
   CheckTensor(routing.weights, DType::kFloat32, {rows, choices});
-  Tensor y = New(activation_dtype_, {rows, weights.out});
+  Tensor y = New(activation_dtype(), {rows, weights.out});
   DoLoraLinear(x, weights, routing, y);
   return y;
 }

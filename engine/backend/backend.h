@@ -1,9 +1,6 @@
-// What a device is: memory, weights packed as its kernels like them, and the closed list of operations in which models are
-// written. Public operations check shapes and take their results from the step arena; the private virtual kernels only compute.
-//
-// Two times:
-//   load   Allocate, Load, Pack…: slow, may fail, results live until the backend ends or the object is freed.
-//   step   everything else: never fails (a wrong shape is a bug, CHECK), results live until ResetArena().
+// What a device is: a WeightStore, and the closed list of operations in which models are written. Public operations check shapes and
+// take their results from the step arena, where they live until ResetArena(); the private virtual kernels only compute. They never
+// fail: a wrong shape is a bug (CHECK).
 //
 // Thread: one, the engine's. Dtypes: activations are float32, bfloat16 or float16 (activation_dtype()); norms, softmax, routers and
 // accumulations are float32; logits are float32.
@@ -13,76 +10,18 @@
 #pragma once
 
 #include <functional>
-#include <limits>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "engine/backend/draw.h"
 #include "engine/backend/fallback.h"
 #include "engine/backend/operands.h"
 #include "engine/backend/tensor.h"
+#include "engine/backend/weight_store.h"
 
 namespace tessera {
-
-// Memory that outlives steps; freed with the object.
-class Buffer {
- public:
-  virtual ~Buffer() = default;
-  virtual Tensor tensor() const = 0;
-};
-
-// Weights in the device's own layout.
-class PackedLinear {
- public:
-  virtual ~PackedLinear() = default;
-  int64_t in = 0;
-  int64_t out = 0;
-  size_t bytes = 0;
-};
-class PackedExperts {
- public:
-  virtual ~PackedExperts() = default;
-  int64_t experts = 0;
-  int64_t hidden = 0;
-  int64_t ffn = 0;
-  size_t bytes = 0;
-};
-class PackedLora {
- public:
-  virtual ~PackedLora() = default;
-  int64_t experts = 0;
-  int64_t rank = 0;
-  int64_t in = 0;
-  int64_t out = 0;
-  size_t bytes = 0;
-};
-
-// y = x Wᵀ + b. Several pieces are stacked along `out` (fused query·key·value, gate·up).
-struct LinearWeights {
-  std::vector<HostTensor> weights;  // each [out_i, in]
-  std::vector<HostTensor> biases;   // none, or one [out_i] per piece
-  bool logits = false;              // y decides on tokens: where weights get few bits, these get more
-};
-
-// Expert e: down(act(up(x))), or with `gated` down(act(gate) ⊙ up) where up[e] stacks gate, then up.
-struct ExpertWeights {
-  std::vector<LinearWeights> up;    // per expert, [ffn, hidden] or two of them
-  std::vector<LinearWeights> down;  // per expert, [hidden, ffn]
-  Activation activation = Activation::kNone;
-  bool gated = false;
-};
-
-// A dense layer with low-rank experts beside it (LoRA: Hu et al. 2021, arXiv 2106.09685; a mixture of them: Chen et al. 2024, arXiv
-// 2401.16160): row t gives x Wᵀ + b + scale · Σ_e g[t, e] · (x A_eᵀ) B_eᵀ, g[t, e] its routing weight, 0 where e is not chosen.
-struct LoraWeights {
-  LinearWeights base;
-  std::vector<LinearWeights> a;  // per expert, one [rank, in] for each piece of the base
-  std::vector<LinearWeights> b;  // per expert, one [out_i, rank] for each piece of the base
-  float scale = 1;               // α / rank
-};
 
 // Does work that comes again and again. Lives no longer than its backend and than what its work's operands belong to.
 class Repeater {
@@ -113,15 +52,8 @@ class Arrival {
   virtual void Wait() {}
 };
 
-class Backend {
+class Backend : public WeightStore {
  public:
-  virtual ~Backend() = default;
-
-  virtual std::string name() const = 0;  // "cpu", "cuda"
-  DType activation_dtype() const { return activation_dtype_; }
-  // How linear layers and experts are kept: the activations' dtype, or what else the device makes of them.
-  virtual std::string weight_dtype() const { return std::string(DTypeName(activation_dtype_)); }
-
   // What a KV cache may take of the device's memory where the user names no size; meant after the weights are loaded.
   virtual int64_t CacheBytes() const = 0;
   // The rows of a KV block that the device's attention reads best.
@@ -139,37 +71,18 @@ class Backend {
   // Of the device's multiprocessors, how many kernels may fill that could fill them all; in (0, 1].
   virtual void set_share(double) {}
 
-  // --- load time ---
-  // FAILED_PRECONDITION where the device has no attention for heads of so many dims.
-  absl::Status CheckHeadDim(int64_t head_dim) const;
-  // Whether RopeWriteKv() and PagedAttention() take a cache of `dtype`: the activations' own, on some devices
-  // DType::kFloat8. INVALID_ARGUMENT, with a remedy, where they do not.
-  absl::Status CheckKvDType(DType dtype) const;
-  // Zeroed memory that outlives steps. RESOURCE_EXHAUSTED when there is not enough.
-  virtual absl::StatusOr<std::unique_ptr<Buffer>> Allocate(
-      DType dtype, std::initializer_list<int64_t> dims) = 0;
-  // A copy of a host tensor, converted to `dtype`.
-  absl::StatusOr<std::unique_ptr<Buffer>> Load(const HostTensor& source, DType dtype);
-  // INVALID_ARGUMENT when pieces do not fit together.
-  absl::StatusOr<std::unique_ptr<PackedLinear>> PackLinear(const LinearWeights& source);
-  absl::StatusOr<std::unique_ptr<PackedExperts>> PackExperts(const ExpertWeights& source);
-  absl::StatusOr<std::unique_ptr<PackedLora>> PackLora(const LoraWeights& source);
-
-  // Called once when all weights are packed, before the first step: time to measure what is best for them.
-  virtual void Prepare() {}
-
   virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
 
-  // --- step time: memory ---
+  // --- memory ---
   // What was queued before may still use the step's memory: what is queued from now on comes after it.
   virtual void ResetArena() = 0;
   // Uninitialised memory of this step.
-  virtual Tensor New(DType dtype, std::initializer_list<int64_t> dims) = 0;
+  virtual Tensor New(DType dtype, Dims dims) = 0;
   // Host → arena; `values` may be freed after the call.
-  Tensor Upload(std::span<const int32_t> values, std::initializer_list<int64_t> dims);
-  Tensor Upload(std::span<const float> values, std::initializer_list<int64_t> dims);
+  Tensor Upload(std::span<const int32_t> values, Dims dims);
+  Tensor Upload(std::span<const float> values, Dims dims);
   // The same, rounded to the activations' dtype.
-  Tensor UploadActivations(std::span<const float> values, std::initializer_list<int64_t> dims);
+  Tensor UploadActivations(std::span<const float> values, Dims dims);
   // Device → host. What is queued afterwards cannot change what arrives.
   std::unique_ptr<Arrival> StartDownload(std::span<const Download> downloads);
   // The same and waits.
@@ -179,7 +92,7 @@ class Backend {
   // target = source, same dims and dtype; both on the device.
   void Copy(Tensor source, Tensor target);
 
-  // --- step time: rows ---
+  // --- rows ---
   // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for drawn[-1 - id]; drawn int32 [n], or empty.
   Tensor Embed(Tensor table, Tensor ids, Tensor drawn = {});
   // x [T, hidden], rows int32 [n] → [n, hidden].
@@ -188,7 +101,11 @@ class Backend {
   void PutRows(Tensor x, Tensor source, Tensor rows);
   void AddRows(Tensor x, Tensor source, Tensor rows);
 
-  // --- step time: dense ---
+  // x [R, hidden], rows int32 [T, k], weights float32 [T, k] → Σ_j weights[t, j] · x[rows[t, j]] [T, hidden], summed in float32 in the
+  // order of j, rounded once.
+  Tensor WeightedSum(Tensor x, Tensor rows, Tensor weights);
+
+  // --- dense ---
   // x [T, in] → act(x Wᵀ + b) [T, out], in the activations' dtype or, for logits, in float32.
   Tensor Linear(Tensor x, const PackedLinear& weights, Activation activation = Activation::kNone);
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
@@ -209,7 +126,7 @@ class Backend {
   // x [T, 2·ffn] (gate, then up) → act(gate) ⊙ up [T, ffn].
   Tensor GatedActivate(Tensor x, Activation activation);
 
-  // --- step time: attention ---
+  // --- attention ---
   // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and turns queries and keys in place and writes keys and values to their slots.
   void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                    const Rope& rope, const PagedBatch& batch, const KvLayer& kv);
@@ -226,28 +143,19 @@ class Backend {
     return FullAttention(qkv, shape, starts, max_span, 0, qkv.rows());
   }
 
-  // --- step time: experts ---
+  // --- experts ---
   // x [T, hidden], router float32 [E, hidden], bias float32 [E] or empty. Computed in float32; ties go to the lower expert.
   // `noise` float32 [T, E] or empty is added to the logits when the choices after the first are made (not to the weights).
   Routing Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise);
   // x [T, hidden] → [T · k, hidden] in sorted order.
   Tensor ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing);
-  // y [T · k, hidden] → Σ_j weights[t, j] · y[places[t, j]] [T, hidden], summed in float32 in the order of j, rounded once.
-  Tensor Combine(Tensor y, const Routing& routing);
   // x [T, in] → [T, out]: the dense layer and, added to it, the low-rank experts that `routing` chose, rounded once.
   Tensor LoraLinear(Tensor x, const PackedLora& weights, const Routing& routing);
 
  protected:
-  explicit Backend(DType activation_dtype) : activation_dtype_(activation_dtype) {}
+  using WeightStore::WeightStore;
 
  private:
-  virtual int64_t MostHeadDim() const { return std::numeric_limits<int64_t>::max(); }
-  // Where activations have 16 bits.
-  virtual bool TakesFloat8Kv() const { return false; }
-  virtual void DoLoad(const HostTensor& source, Tensor target) = 0;
-  virtual absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) = 0;
-  virtual absl::StatusOr<std::unique_ptr<PackedExperts>> DoPackExperts(const ExpertWeights&) = 0;
-  virtual absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) = 0;
   virtual void DoUpload(const void* source, Tensor target) = 0;
   virtual std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) = 0;
   virtual void DoCopy(Tensor source, Tensor target) = 0;
@@ -277,11 +185,9 @@ class Backend {
                        Tensor noise, const Routing& result) = 0;
   virtual void DoExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing,
                            Tensor y) = 0;
-  virtual void DoCombine(Tensor y, const Routing& routing, Tensor result) = 0;
+  virtual void DoWeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y) = 0;
   virtual void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing,
                             Tensor y) = 0;
-
-  DType activation_dtype_;
 };
 
 }  // namespace tessera

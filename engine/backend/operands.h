@@ -102,7 +102,7 @@ struct Routing {
 };
 
 // What is added to rows: `rows` [T, hidden], or with a routing [T · k, hidden] of ExpertFfn(), which
-// stand for Combine(rows, routing).
+// stand for WeightedSum(rows, routing.places, routing.weights).
 struct Delta {
   Delta(Tensor rows) : rows(rows) {}
   Delta(Tensor rows, const Routing& routing) : rows(rows), routing(routing) {}

@@ -40,7 +40,7 @@ std::string_view DTypeName(DType dtype) {
   TESSERA_CHECK_MSG(false, "unknown dtype");
 }
 
-Tensor::Tensor(DType dtype, std::initializer_list<int64_t> shape, void* data)
+Tensor::Tensor(DType dtype, Dims shape, void* data)
     : dtype(dtype), rank(static_cast<int>(shape.size())), data(data) {
   TESSERA_CHECK(shape.size() <= kMaxRank);
   std::copy(shape.begin(), shape.end(), dims.begin());
@@ -66,7 +66,7 @@ Tensor Tensor::Rows(int64_t begin, int64_t count) const {
                 static_cast<char*>(data) + static_cast<size_t>(begin * dims[1]) * DTypeBytes(dtype));
 }
 
-Tensor Tensor::Reshape(std::initializer_list<int64_t> shape) const {
+Tensor Tensor::Reshape(Dims shape) const {
   Tensor reshaped(dtype, shape, data);
   TESSERA_CHECK(reshaped.elements() == elements());
   return reshaped;

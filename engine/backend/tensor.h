@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,13 @@ std::string_view DTypeName(DType dtype);  // "float32", "bfloat16", …
 
 constexpr int kMaxRank = 4;
 
+// The dims of a tensor, written in place or kept elsewhere. Owns nothing.
+class Dims : public std::span<const int64_t> {
+ public:
+  Dims(std::initializer_list<int64_t> dims) : span(dims.begin(), dims.size()) {}
+  Dims(const std::vector<int64_t>& dims) : span(dims) {}
+};
+
 struct Tensor {
   DType dtype = DType::kFloat32;
   int rank = 0;
@@ -34,7 +42,7 @@ struct Tensor {
   void* data = nullptr;
 
   Tensor() = default;
-  Tensor(DType dtype, std::initializer_list<int64_t> dims, void* data);
+  Tensor(DType dtype, Dims dims, void* data);
 
   bool empty() const { return data == nullptr; }
   int64_t elements() const;
@@ -45,7 +53,7 @@ struct Tensor {
   // Rows [begin, begin + count) of a rank-2 tensor.
   Tensor Rows(int64_t begin, int64_t count) const;
   // The same elements with other dims.
-  Tensor Reshape(std::initializer_list<int64_t> dims) const;
+  Tensor Reshape(Dims dims) const;
 
   template <typename T>
   T* as() const {

@@ -6,14 +6,14 @@
 
 namespace tessera {
 
-Tensor Backend::Upload(std::span<const int32_t> values, std::initializer_list<int64_t> dims) {
+Tensor Backend::Upload(std::span<const int32_t> values, Dims dims) {
   Tensor target = New(DType::kInt32, dims);
   TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
   DoUpload(values.data(), target);
   return target;
 }
 
-Tensor Backend::Upload(std::span<const float> values, std::initializer_list<int64_t> dims) {
+Tensor Backend::Upload(std::span<const float> values, Dims dims) {
   Tensor target = New(DType::kFloat32, dims);
   TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
   DoUpload(values.data(), target);
@@ -21,8 +21,8 @@ Tensor Backend::Upload(std::span<const float> values, std::initializer_list<int6
 }
 
 Tensor Backend::UploadActivations(std::span<const float> values,
-                                  std::initializer_list<int64_t> dims) {
-  Tensor target = New(activation_dtype_, dims);
+                                  Dims dims) {
+  Tensor target = New(activation_dtype(), dims);
   TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
   DoLoad({DType::kFloat32, {target.elements()}, values.data()}, target);
   return target;
@@ -43,7 +43,7 @@ Download::Download(Tensor source, std::vector<float>& target) : source(source) {
 std::unique_ptr<Arrival> Backend::StartDownload(std::span<const Download> downloads) {
   for (const Download& download : downloads) {
     const DType dtype = download.source.dtype;
-    TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 || dtype == activation_dtype_);
+    TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 || dtype == activation_dtype());
   }
   return DoDownload(downloads);
 }

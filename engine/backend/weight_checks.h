@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "engine/backend/backend.h"
+#include "engine/backend/weight_store.h"
 
 namespace tessera {
 

@@ -4,7 +4,7 @@
 
 #include "engine/base/check.h"
 #include "engine/cpu/attention_kernel.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 

@@ -4,7 +4,7 @@
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 
@@ -57,26 +57,6 @@ void CpuBackend::DoExpertFfn(Tensor x, const PackedExperts& experts, const Routi
     DoGatedActivate(both, packed.activation, inner);
   }
   product_.Run(downs, inner, {}, Activation::kNone, y, arena_);
-}
-
-void CpuBackend::DoCombine(Tensor y, const Routing& routing, Tensor result) {
-  const int64_t choices = routing.places.cols();
-  const int64_t hidden = y.cols();
-  float* scratch = arena_.New<float>(2 * threads_ * hidden);
-  ParallelSpans(threads_, result.rows(), 8, 2.0 * y.elements(),
-                [&](int64_t begin, int64_t end, int thread) {
-                  float* sum = scratch + 2 * thread * hidden;
-                  float* row = sum + hidden;
-                  for (int64_t t = begin; t < end; ++t) {
-                    const auto* weights = routing.weights.as<float>() + t * choices;
-                    const auto* places = routing.places.as<int32_t>() + t * choices;
-                    std::fill_n(sum, hidden, 0.0f);
-                    for (int64_t j = 0; j < choices; ++j) {
-                      rows::AddScaled(y.Rows(places[j], 1).data, y.dtype, weights[j], hidden, row, sum);
-                    }
-                    rows::Narrow(sum, result.dtype, hidden, result.Rows(t, 1).data);
-                  }
-                });
 }
 
 }  // namespace tessera

@@ -1,6 +1,6 @@
 // Dense layers.
 #include "engine/base/status.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 
 namespace tessera {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "engine/base/status.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"

@@ -5,7 +5,7 @@
 #include "engine/base/check.h"
 #include "engine/base/status.h"
 #include "engine/base/system_memory.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 
@@ -26,8 +26,7 @@ class CpuBuffer : public Buffer {
 
 int64_t CpuBackend::CacheBytes() const { return SystemMemoryBytes() / 8; }
 
-absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype,
-                                                             std::initializer_list<int64_t> dims) {
+absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype, Dims dims) {
   size_t bytes = DTypeBytes(dtype);
   for (int64_t dim : dims) {
     if (dim < 0 || __builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes)) {
@@ -39,7 +38,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> CpuBackend::Allocate(DType dtype,
   return std::make_unique<CpuBuffer>(std::move(memory), tensor);
 }
 
-Tensor CpuBackend::New(DType dtype, std::initializer_list<int64_t> dims) {
+Tensor CpuBackend::New(DType dtype, Dims dims) {
   Tensor tensor(dtype, dims, nullptr);
   tensor.data = arena_.Allocate(tensor.bytes());
   return tensor;

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/router_logits.h"
 #include "engine/cpu/row_kernels.h"

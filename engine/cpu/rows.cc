@@ -3,7 +3,7 @@
 #include <cstring>
 
 #include "engine/base/check.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/parallel.h"
 #include "engine/cpu/row_kernels.h"
 
@@ -80,6 +80,25 @@ void CpuBackend::DoAddRows(Tensor x, Tensor source, Tensor rows) {
   }
 }
 
+void CpuBackend::DoWeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y) {
+  const int64_t terms = rows.cols();
+  const int64_t hidden = x.cols();
+  float* scratch = arena_.New<float>(2 * threads_ * hidden);
+  ParallelSpans(threads_, y.rows(), 8, 2.0 * static_cast<double>(rows.elements() * hidden),
+                [&](int64_t begin, int64_t end, int thread) {
+                  float* sum = scratch + 2 * thread * hidden;
+                  float* widened = sum + hidden;
+                  for (int64_t t = begin; t < end; ++t) {
+                    std::fill_n(sum, hidden, 0.0f);
+                    for (int64_t j = t * terms; j < (t + 1) * terms; ++j) {
+                      rows::AddScaled(x.Rows(rows.as<int32_t>()[j], 1).data, x.dtype,
+                                      weights.as<float>()[j], hidden, widened, sum);
+                    }
+                    rows::Narrow(sum, y.dtype, hidden, y.Rows(t, 1).data);
+                  }
+                });
+}
+
 void CpuBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
   const int64_t ffn = y.cols();
   MapRows(x, y, 8, [&](int64_t, float* values) {
@@ -138,7 +157,7 @@ void CpuBackend::DoAddNorm(Tensor x, std::span<const Delta> given, const NormWei
                            float scale, Tensor y) {
   std::vector<Tensor> deltas;
   for (const Delta& delta : given) {
-    deltas.push_back(delta.routed() ? Combine(delta.rows, delta.routing) : delta.rows);
+    deltas.push_back(delta.routed() ? WeightedSum(delta.rows, delta.routing.places, delta.routing.weights) : delta.rows);
   }
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);

@@ -96,7 +96,7 @@ absl::Status FitVocabulary(const fs::path& dir, LoadedModel& model) {
   return absl::OkStatus();
 }
 
-void DescribeModel(const ModelOptions& options, const Backend& backend, const WeightLoader& loader,
+void DescribeModel(const ModelOptions& options, const WeightStore& store, const WeightLoader& loader,
                    int64_t decoder_parameters, LoadedModel& model) {
   const DecoderSpec& decoder = model.spec.decoder;
   ModelInfo& info = model.info;
@@ -107,9 +107,9 @@ void DescribeModel(const ModelOptions& options, const Backend& backend, const We
     info.other_names.assign(options.served_names.begin() + 1, options.served_names.end());
   }
   info.architecture = model.spec.architecture;
-  info.dtype = DTypeName(backend.activation_dtype());
-  info.weight_dtype = backend.weight_dtype();
-  info.device = backend.name();
+  info.dtype = DTypeName(store.activation_dtype());
+  info.weight_dtype = store.weight_dtype();
+  info.device = store.name();
   info.max_context = model.spec.max_context;
   info.image_tokens = model.spec.image_rows();
   info.parameters = loader.parameters();
@@ -154,7 +154,7 @@ PictureFormat LoadedModel::picture_format() const {
 }
 
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
-    Backend& backend, const ModelOptions& options,
+    const ModelStores& stores, const ModelOptions& options,
     const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers) {
   auto model = std::make_unique<LoadedModel>();
   const fs::path& dir = options.model_dir;
@@ -197,13 +197,12 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     if (read_ahead) read_ahead->Used(done);
     if (progress) progress(done, total);
   };
-  WeightLoader loader(backend, *checkpoint, loaded, headers);
+  WeightLoader loader(stores.decoder, *checkpoint, loaded, headers);
   ASSIGN_OR_RETURN(model->decoder, Decoder::Load(model->spec.decoder, model->spec.max_context,
                                                  options.router, loader));
   const int64_t decoder_parameters = loader.parameters();
   if (model->spec.vision) {
-    model->side_queue = backend.MakeSideQueue();
-    if (model->side_queue != nullptr) loader.set_backend(*model->side_queue);
+    loader.set_store(stores.vision);
     auto vision = VisionEncoder::Load(model->spec, loader);
     if (absl::IsNotFound(vision.status())) {
       return Annotate(vision.status(),
@@ -221,7 +220,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
                                           model->unused_tensors.size(),
                                           NameSome(model->unused_tensors)));
   }
-  DescribeModel(options, backend, loader, decoder_parameters, *model);
+  DescribeModel(options, stores.decoder, loader, decoder_parameters, *model);
   return model;
 }
 

@@ -1,4 +1,4 @@
-// Everything that a model directory holds, ready to run: formats, tokenizer and weights on a backend.
+// Everything that a model directory holds, ready to run: formats, tokenizer and weights on a device.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,6 @@ struct LoadedModel {
   ModelSpec spec;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Decoder> decoder;
-  std::unique_ptr<Backend> side_queue;    // the vision encoder's, where the device has more than one queue
   std::unique_ptr<VisionEncoder> vision;  // null for models that take no pictures
   std::vector<int32_t> eos_ids;
   std::vector<std::string> stop_strings;  // that end an answer unless a request brings its own
@@ -31,10 +30,20 @@ struct LoadedModel {
   PictureFormat picture_format() const;
 };
 
+// Where weights go. A device that has more than one queue of work loads the vision encoder's by the
+// queue that will run it.
+struct ModelStores {
+  ModelStores(WeightStore& both) : decoder(both), vision(both) {}
+  ModelStores(WeightStore& decoder, WeightStore& vision) : decoder(decoder), vision(vision) {}
+
+  WeightStore& decoder;
+  WeightStore& vision;
+};
+
 // Errors name the file and, where one is at fault, the field or tensor. `progress` is called with
 // bytes of weights done and in all. `headers`: see WeightLoader.
 absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
-    Backend& backend, const ModelOptions& options,
+    const ModelStores& stores, const ModelOptions& options,
     const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers = nullptr);
 
 }  // namespace tessera

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "engine/backend/header_backend.h"
+#include "engine/backend/dry_run_store.h"
 #include "engine/base/escape_text.h"
 #include "engine/base/status.h"
 #include "engine/load/loaded_model.h"
@@ -40,8 +40,8 @@ void AppendAll(std::string_view key, const std::vector<std::string>& values, std
 ModelCheck CheckModel(const ModelOptions& options) {
   ModelCheck check;
   for (const DType dtype : kDTypes) {
-    HeaderBackend backend(dtype);
-    const auto model = LoadModel(backend, options, nullptr, &check.headers);
+    DryRunStore store(dtype);
+    const auto model = LoadModel(store, options, nullptr, &check.headers);
     check.faults = check.headers.faults.Lines();
     if (!model.ok()) {
       check.faults.push_back(std::string(StatusMessage(model.status())));
@@ -49,7 +49,7 @@ ModelCheck CheckModel(const ModelOptions& options) {
     }
     const ModelInfo& info = (*model)->info;
     const DecoderSpec& decoder = (*model)->spec.decoder;
-    check.memory.push_back({dtype, backend.bytes(), KvCache::BlockBytes(decoder, 1, dtype)});
+    check.memory.push_back({dtype, store.bytes(), KvCache::BlockBytes(decoder, 1, dtype)});
     check.fp8_kv_bytes_per_token = KvCache::BlockBytes(decoder, 1, DType::kFloat8);
     check.info = info;
     check.unused = (*model)->unused_tensors;

@@ -6,28 +6,22 @@
 #include "engine/model/rope_tables.h"
 
 namespace tessera {
-namespace {
-
-Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, int max_positions,
                                                        RouterMode router_mode,
                                                        WeightLoader& loader) {
-  RETURN_IF_ERROR(loader.backend().CheckHeadDim(spec.head_dim));
-  std::unique_ptr<Decoder> decoder(new Decoder(spec, router_mode, loader.backend()));
+  RETURN_IF_ERROR(loader.store().CheckHeadDim(spec.head_dim));
+  std::unique_ptr<Decoder> decoder(new Decoder(spec, router_mode));
   decoder->attention_.heads = spec.heads;
   decoder->attention_.kv_heads = spec.kv_heads;
   decoder->attention_.head_dim = spec.head_dim;
   decoder->attention_.scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim));
   decoder->attention_.sliding_window = spec.sliding_window;
-  RETURN_IF_ERROR(decoder->LoadRope(max_positions, loader.backend()));
+  RETURN_IF_ERROR(decoder->LoadRope(max_positions, loader.store()));
 
   const int64_t rows = spec.vocabulary_rows;
   ASSIGN_OR_RETURN(decoder->embedding_,
                    loader.Tensor(spec.names.embedding + ".weight", {rows, spec.hidden},
-                                 loader.backend().activation_dtype()));
+                                 loader.store().activation_dtype()));
   for (int i = 0; i < spec.layers; ++i) RETURN_IF_ERROR(decoder->LoadLayer(loader, i));
   ASSIGN_OR_RETURN(decoder->final_norm_,
                    loader.Norm(spec.names.final_norm, spec.hidden, spec.norm, spec.norm_epsilon,
@@ -42,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, 
 
 // Frequencies θ^(-2i/d). With sections the axes interleave: row, column and time in turn, as long as an axis has pairs left; time has the
 // rest.
-absl::Status Decoder::LoadRope(int max_positions, Backend& backend) {
+absl::Status Decoder::LoadRope(int max_positions, WeightStore& store) {
   std::vector<float> frequencies;
   std::vector<int32_t> axes;
   for (int i = 0; i < spec_.rotary_dims / 2; ++i) {
@@ -53,7 +47,7 @@ absl::Status Decoder::LoadRope(int max_positions, Backend& backend) {
                          i < 3 * spec_.rope_sections[static_cast<size_t>(axis)];
     axes.push_back(spatial ? axis : 0);
   }
-  return LoadRopeTables(max_positions, frequencies, axes, backend, buffers_, rope_);
+  return LoadRopeTables(max_positions, frequencies, axes, store, buffers_, rope_);
 }
 
 absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
@@ -81,7 +75,7 @@ absl::Status Decoder::LoadLayer(WeightLoader& loader, int index) {
                      loader.Norm(prefix + names.ffn_norm, spec_.hidden, spec_.norm,
                                  spec_.norm_epsilon, BiasIf(spec_.norm_bias), buffers_));
   }
-  RETURN_IF_ERROR(LoadFfn(loader, index, layer));
+  ASSIGN_OR_RETURN(layer.feed_forward, LoadFeedForward(spec_, index, loader));
   layers_.push_back(std::move(layer));
   return absl::OkStatus();
 }
@@ -91,89 +85,6 @@ absl::Status Decoder::LoadHeadNorm(WeightLoader& loader, const std::string& pref
   if (name.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(norm, loader.Norm(prefix + name, spec_.head_dim, spec_.norm, spec_.norm_epsilon,
                                      BiasIf(spec_.norm_bias), buffers_));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadFfn(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  if (spec_.experts[static_cast<size_t>(index)] == 0) {
-    return LoadDenseFfn(loader, prefix + names.mlp, layer);
-  }
-  if (spec_.lora) return LoadLoraFfn(loader, index, layer);
-  RETURN_IF_ERROR(LoadExperts(loader, index, layer));
-  if (!spec_.residual_experts) return absl::OkStatus();
-  RETURN_IF_ERROR(LoadDenseFfn(loader, prefix + names.residual_mlp, layer));
-  ASSIGN_OR_RETURN(layer.mix, loader.Tensor(prefix + names.residual_mix + ".weight",
-                                            {2, spec_.hidden}, DType::kFloat32));
-  ASSIGN_OR_RETURN(layer.mix_bias,
-                   loader.Tensor(prefix + names.residual_mix + ".bias", {2}, DType::kFloat32));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadDenseFfn(WeightLoader& loader, const std::string& prefix, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  std::vector<std::string> up;
-  for (const std::string& name : names.ffn_up) up.push_back(prefix + name);
-  ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear(up, std::vector<int64_t>(up.size(), spec_.ffn),
-                                               spec_.hidden, bias));
-  ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.ffn_down}, {spec_.hidden},
-                                                 spec_.ffn, bias));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadExperts(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  const int experts = spec_.experts[static_cast<size_t>(index)];
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
-                                               {experts, spec_.hidden}, DType::kFloat32));
-  const int64_t ffn = spec_.ffn_of_experts();
-  std::vector<std::string> prefixes;
-  for (int e = 0; e < experts; ++e) prefixes.push_back(prefix + ExpandName(names.expert, index, e));
-  const auto has = [&](const std::string& name) {
-    return loader.checkpoint().Contains(prefixes[0] + name + ".weight");
-  };
-  const bool apart = has(names.ffn_up[0]) || has(names.ffn_down);
-  if (!names.fused_up.empty() && !apart) {
-    ASSIGN_OR_RETURN(layer.experts,
-                     loader.FusedExperts(prefix + names.fused_up, prefix + names.fused_down,
-                                         experts, spec_.hidden, ffn, spec_.activation));
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(layer.experts, loader.Experts(prefixes, names.ffn_up, names.ffn_down,
-                                                 spec_.hidden, ffn, bias, spec_.activation));
-  return absl::OkStatus();
-}
-
-absl::Status Decoder::LoadLoraFfn(WeightLoader& loader, int index, Layer& layer) {
-  const DecoderNames& names = spec_.names;
-  const std::string prefix = ExpandName(names.layer, index);
-  const int experts = spec_.experts[static_cast<size_t>(index)];
-  ASSIGN_OR_RETURN(layer.router, loader.Tensor(prefix + names.router + ".weight",
-                                               {experts, spec_.hidden}, DType::kFloat32));
-  if (spec_.router_bias) {
-    ASSIGN_OR_RETURN(layer.router_bias,
-                     loader.Tensor(prefix + names.router + ".bias", {experts}, DType::kFloat32));
-  }
-  std::vector<std::string> up_names;
-  for (const std::string& name : names.ffn_up) up_names.push_back(prefix + names.mlp + name);
-  std::vector<std::vector<std::string>> up, down;
-  for (int e = 0; e < experts; ++e) {
-    std::vector<std::string>& prefixes = up.emplace_back();
-    for (const std::string& name : names.lora_up) {
-      prefixes.push_back(prefix + ExpandName(name, index, e));
-    }
-    down.push_back({prefix + ExpandName(names.lora_down, index, e)});
-  }
-  const Bias bias = BiasIf(spec_.ffn_bias);
-  ASSIGN_OR_RETURN(layer.lora_up,
-                   loader.Lora(up_names, std::vector<int64_t>(up_names.size(), spec_.ffn),
-                               spec_.hidden, bias, up, *spec_.lora));
-  ASSIGN_OR_RETURN(layer.lora_down, loader.Lora({prefix + names.mlp + names.ffn_down},
-                                                {spec_.hidden}, spec_.ffn, bias, down, *spec_.lora));
   return absl::OkStatus();
 }
 

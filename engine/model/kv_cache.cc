@@ -21,7 +21,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Allocate(Backend& backend,
   cache->blocks_ = blocks;
   cache->block_size_ = block_size;
   cache->repeater_ = backend.MakeRepeater();
-  const auto allocate = [&](DType of, std::initializer_list<int64_t> dims,
+  const auto allocate = [&](DType of, Dims dims,
                             Tensor& tensor) -> absl::Status {
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Allocate(of, dims));
     tensor = buffer->tensor();

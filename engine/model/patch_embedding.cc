@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
@@ -28,7 +27,7 @@ Between PlaceOf(int i, int cells, int table) {
 
 absl::StatusOr<std::unique_ptr<PatchEmbedding>> PatchEmbedding::Load(const VisionSpec& spec,
                                                                      WeightLoader& loader) {
-  std::unique_ptr<PatchEmbedding> embedding(new PatchEmbedding(spec, loader.backend()));
+  std::unique_ptr<PatchEmbedding> embedding(new PatchEmbedding(spec));
   const std::string name = spec.prefix + spec.names.patch_embedding;
   const int64_t patch = spec.patch_size;
   std::vector<int64_t> dims = {spec.hidden, 3, patch, patch};
@@ -41,7 +40,7 @@ absl::StatusOr<std::unique_ptr<PatchEmbedding>> PatchEmbedding::Load(const Visio
     ASSIGN_OR_RETURN(HostTensor bias, loader.Take(name + ".bias", {spec.hidden}));
     convolution.biases.push_back(bias);
   }
-  ASSIGN_OR_RETURN(embedding->convolution_, loader.backend().PackLinear(convolution));
+  ASSIGN_OR_RETURN(embedding->convolution_, loader.store().PackLinear(convolution));
   if (!spec.native) {
     RETURN_IF_ERROR(embedding->LoadSquare(loader));
     return embedding;
@@ -75,31 +74,32 @@ absl::Status PatchEmbedding::LoadSquare(WeightLoader& loader) {
 absl::Status PatchEmbedding::LoadTable(std::vector<float> rows, int64_t count,
                                        WeightLoader& loader) {
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
-                   loader.backend().Load({DType::kFloat32, {count, spec_.hidden}, rows.data()},
-                                         loader.backend().activation_dtype()));
+                   loader.store().Load({DType::kFloat32, {count, spec_.hidden}, rows.data()},
+                                         loader.store().activation_dtype()));
   table_ = buffer->tensor();
   buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
 }
 
-Tensor PatchEmbedding::Embed(std::span<const PreparedImage* const> pictures) const {
+Tensor PatchEmbedding::Embed(Backend& backend,
+                             std::span<const PreparedImage* const> pictures) const {
   std::vector<float> patches;
   for (const PreparedImage* picture : pictures) {
     patches.insert(patches.end(), picture->patches.begin(), picture->patches.end());
   }
   const int64_t rows = static_cast<int64_t>(patches.size()) / convolution_->in;
   const Tensor embedded =
-      backend_.Linear(backend_.UploadActivations(patches, {rows, convolution_->in}), *convolution_);
+      backend.Linear(backend.UploadActivations(patches, {rows, convolution_->in}), *convolution_);
   if (!spec_.native) {
     const int64_t views = static_cast<int64_t>(pictures.size()) * spec_.views();
     TESSERA_CHECK(rows == views * spec_.patches());
-    return EmbedViews(embedded, views);
+    return EmbedViews(backend, embedded, views);
   }
-  backend_.Add(embedded, InterpolatePositions(pictures));
+  backend.Add(embedded, InterpolatePositions(backend, pictures));
   return embedded;
 }
 
-Tensor PatchEmbedding::EmbedViews(Tensor patches, int64_t views) const {
+Tensor PatchEmbedding::EmbedViews(Backend& backend, Tensor patches, int64_t views) const {
   const int64_t rows = spec_.rows();
   const int64_t first = rows - spec_.patches();
   std::vector<int32_t> row_ids;
@@ -110,14 +110,15 @@ Tensor PatchEmbedding::EmbedViews(Tensor patches, int64_t views) const {
       if (row >= first) patch_rows.push_back(static_cast<int32_t>(view * rows + row));
     }
   }
-  const Tensor x = backend_.Embed(table_, backend_.Upload(row_ids, {views * rows}));
-  backend_.AddRows(x, patches, backend_.Upload(patch_rows, {patches.rows()}));
-  return spec_.embedding_norm ? backend_.Norm(x, norm_) : x;
+  const Tensor x = backend.Embed(table_, backend.Upload(row_ids, {views * rows}));
+  backend.AddRows(x, patches, backend.Upload(patch_rows, {patches.rows()}));
+  return spec_.embedding_norm ? backend.Norm(x, norm_) : x;
 }
 
-// Bilinear between the four places of the table around each patch, as a sum of four rows that are
-// gathered and weighed like those of four experts.
-Tensor PatchEmbedding::InterpolatePositions(std::span<const PreparedImage* const> pictures) const {
+// Bilinear between the four places of the table around each patch, as a weighted sum of four
+// rows.
+Tensor PatchEmbedding::InterpolatePositions(
+    Backend& backend, std::span<const PreparedImage* const> pictures) const {
   std::vector<int32_t> places;
   std::vector<float> weights;
   for (const PreparedImage* picture : pictures) {
@@ -134,12 +135,8 @@ Tensor PatchEmbedding::InterpolatePositions(std::span<const PreparedImage* const
     }
   }
   const int64_t patches = static_cast<int64_t>(places.size()) / 4;
-  Routing four;
-  four.weights = backend_.Upload(weights, {patches, 4});
-  const Tensor rows = backend_.Embed(table_, backend_.Upload(places, {4 * patches}));
-  std::iota(places.begin(), places.end(), 0);
-  four.places = backend_.Upload(places, {patches, 4});
-  return backend_.Combine(rows, four);
+  return backend.WeightedSum(table_, backend.Upload(places, {patches, 4}),
+                             backend.Upload(weights, {patches, 4}));
 }
 
 }  // namespace tessera

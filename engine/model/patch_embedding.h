@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
 #include "engine/image/prepared_image.h"
 #include "engine/model/model_spec.h"
 #include "engine/model/weight_loader.h"
@@ -22,17 +23,17 @@ class PatchEmbedding {
                                                               WeightLoader& loader);
 
   // [rows of all pictures, hidden], picture by picture, view by view.
-  Tensor Embed(std::span<const PreparedImage* const> pictures) const;
+  Tensor Embed(Backend& backend, std::span<const PreparedImage* const> pictures) const;
 
  private:
-  PatchEmbedding(const VisionSpec& spec, Backend& backend) : spec_(spec), backend_(backend) {}
+  explicit PatchEmbedding(const VisionSpec& spec) : spec_(spec) {}
   absl::Status LoadSquare(WeightLoader& loader);
   absl::Status LoadTable(std::vector<float> rows, int64_t count, WeightLoader& loader);
-  Tensor EmbedViews(Tensor patches, int64_t views) const;
-  Tensor InterpolatePositions(std::span<const PreparedImage* const> pictures) const;
+  Tensor EmbedViews(Backend& backend, Tensor patches, int64_t views) const;
+  Tensor InterpolatePositions(Backend& backend,
+                              std::span<const PreparedImage* const> pictures) const;
 
   VisionSpec spec_;
-  Backend& backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::unique_ptr<PackedLinear> convolution_;
   Tensor table_;  // positions, [rows, hidden]; of squares with the class token's embedding added to

@@ -7,7 +7,7 @@ namespace tessera {
 absl::StatusOr<std::unique_ptr<Projector>> Projector::Load(const ProjectorSpec& spec, int window,
                                                            int64_t width, int64_t output_width,
                                                            WeightLoader& loader) {
-  std::unique_ptr<Projector> projector(new Projector(spec, window, loader.backend()));
+  std::unique_ptr<Projector> projector(new Projector(spec, window));
   const int64_t joined = width * window;
   if (!spec.norm.empty()) {
     ASSIGN_OR_RETURN(projector->norm_,
@@ -26,14 +26,14 @@ absl::StatusOr<std::unique_ptr<Projector>> Projector::Load(const ProjectorSpec& 
   return projector;
 }
 
-Tensor Projector::Run(Tensor x) const {
+Tensor Projector::Run(Backend& backend, Tensor x) const {
   const bool norms = !spec_.norm.empty();
-  if (norms && !spec_.norm_joined) x = backend_.Norm(x, norm_);
+  if (norms && !spec_.norm_joined) x = backend.Norm(x, norm_);
   x = x.Reshape({x.rows() / window_, x.cols() * window_});
-  if (norms && spec_.norm_joined) x = backend_.Norm(x, norm_);
+  if (norms && spec_.norm_joined) x = backend.Norm(x, norm_);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const bool last = i + 1 == layers_.size();
-    x = backend_.Linear(x, *layers_[i], last ? Activation::kNone : spec_.activation);
+    x = backend.Linear(x, *layers_[i], last ? Activation::kNone : spec_.activation);
   }
   return x;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/backend/backend.h"
 #include "engine/model/model_spec.h"
 #include "engine/model/weight_loader.h"
 
@@ -19,15 +20,13 @@ class Projector {
                                                          WeightLoader& loader);
 
   // x [tokens · window, width] → [tokens, output width].
-  Tensor Run(Tensor x) const;
+  Tensor Run(Backend& backend, Tensor x) const;
 
  private:
-  Projector(const ProjectorSpec& spec, int window, Backend& backend)
-      : spec_(spec), window_(window), backend_(backend) {}
+  Projector(const ProjectorSpec& spec, int window) : spec_(spec), window_(window) {}
 
   ProjectorSpec spec_;
   int window_;
-  Backend& backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   NormWeights norm_;
   std::vector<std::unique_ptr<PackedLinear>> layers_;

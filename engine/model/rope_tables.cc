@@ -8,7 +8,7 @@
 namespace tessera {
 
 absl::Status LoadRopeTables(int64_t positions, const std::vector<float>& frequencies,
-                            const std::vector<int32_t>& axes, Backend& backend,
+                            const std::vector<int32_t>& axes, WeightStore& store,
                             std::vector<std::unique_ptr<Buffer>>& keep, Rope& rope) {
   const auto pairs = static_cast<int64_t>(frequencies.size());
   TESSERA_CHECK(axes.size() == frequencies.size());
@@ -23,7 +23,7 @@ absl::Status LoadRopeTables(int64_t positions, const std::vector<float>& frequen
     }
   }
   const auto load = [&](const HostTensor& source, Tensor& target) -> absl::Status {
-    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Load(source, source.dtype));
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, store.Load(source, source.dtype));
     target = buffer->tensor();
     keep.push_back(std::move(buffer));
     return absl::OkStatus();

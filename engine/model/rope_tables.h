@@ -6,14 +6,14 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/backend/backend.h"
+#include "engine/backend/weight_store.h"
 
 namespace tessera {
 
 // frequencies and axes: one per pair of dims; an axis is the row of positions that turns the pair.
 // `rope` lives in `keep`.
 absl::Status LoadRopeTables(int64_t positions, const std::vector<float>& frequencies,
-                            const std::vector<int32_t>& axes, Backend& backend,
+                            const std::vector<int32_t>& axes, WeightStore& store,
                             std::vector<std::unique_ptr<Buffer>>& keep, Rope& rope);
 
 }  // namespace tessera

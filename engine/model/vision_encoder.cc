@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
 
 #include "engine/base/check.h"
 #include "engine/base/status.h"
@@ -56,16 +55,12 @@ std::vector<int32_t> PoolRows(int grid, int pool, int pictures) {
   return rows;
 }
 
-// The averages of each `size` rows: [T · size, hidden] → [T, hidden], summed in float32.
-Tensor AverageGroups(Backend& backend, Tensor x, int size) {
-  const int64_t groups = x.rows() / size;
-  std::vector<int32_t> places(static_cast<size_t>(x.rows()));
-  std::iota(places.begin(), places.end(), 0);
-  const std::vector<float> weights(places.size(), 1.0f / static_cast<float>(size));
-  Routing equal;
-  equal.places = backend.Upload(places, {groups, size});
-  equal.weights = backend.Upload(weights, {groups, size});
-  return backend.Combine(x, equal);
+// The averages of each `size` of the rows: [rows / size, hidden], summed in float32.
+Tensor AverageRows(Backend& backend, Tensor x, const std::vector<int32_t>& rows, int size) {
+  const int64_t groups = static_cast<int64_t>(rows.size()) / size;
+  const std::vector<float> weights(rows.size(), 1.0f / static_cast<float>(size));
+  return backend.WeightedSum(x, backend.Upload(rows, {groups, size}),
+                             backend.Upload(weights, {groups, size}));
 }
 
 }  // namespace
@@ -73,11 +68,11 @@ Tensor AverageGroups(Backend& backend, Tensor x, int size) {
 absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const ModelSpec& model,
                                                                    WeightLoader& loader) {
   const VisionSpec& spec = *model.vision;
-  RETURN_IF_ERROR(loader.backend().CheckHeadDim(spec.hidden / spec.heads));
+  RETURN_IF_ERROR(loader.store().CheckHeadDim(spec.hidden / spec.heads));
   const int64_t output_width = model.decoder.hidden;
-  std::unique_ptr<VisionEncoder> encoder(new VisionEncoder(spec, loader.backend()));
+  std::unique_ptr<VisionEncoder> encoder(new VisionEncoder(spec));
   ASSIGN_OR_RETURN(encoder->embedding_, PatchEmbedding::Load(spec, loader));
-  if (spec.native) RETURN_IF_ERROR(encoder->LoadRope());
+  if (spec.native) RETURN_IF_ERROR(encoder->LoadRope(loader.store()));
   for (int i = 0; i < spec.run_layers; ++i) RETURN_IF_ERROR(encoder->LoadLayer(loader, i));
   encoder->pool_ = model.projector.pool;
   const int64_t width = spec.features() / spec.window();
@@ -120,7 +115,7 @@ absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
 }
 
 // The first half of the pairs turns by the row, the second by the column, both with the same frequencies θ^(-2i/pairs).
-absl::Status VisionEncoder::LoadRope() {
+absl::Status VisionEncoder::LoadRope(WeightStore& store) {
   const int64_t pairs = spec_.hidden / spec_.heads / 2;
   const int64_t each = pairs / 2;
   const int64_t places = spec_.native->longest_side() / spec_.patch_size;
@@ -131,7 +126,7 @@ absl::Status VisionEncoder::LoadRope() {
     const float exponent = static_cast<float>(2 * (i % each)) / static_cast<float>(pairs);
     frequencies.push_back(1.0f / std::pow(static_cast<float>(spec_.rope_theta), exponent));
   }
-  return LoadRopeTables(places, frequencies, axes, backend_, buffers_, rope_);
+  return LoadRopeTables(places, frequencies, axes, store, buffers_, rope_);
 }
 
 absl::Status VisionEncoder::LoadEdges(const ProjectorSpec& projector, int64_t output_width,
@@ -143,8 +138,8 @@ absl::Status VisionEncoder::LoadEdges(const ProjectorSpec& projector, int64_t ou
     edges.insert(edges.end(), row.begin(), row.end());
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
-                   loader.backend().Load({DType::kFloat32, {2, output_width}, edges.data()},
-                                         loader.backend().activation_dtype()));
+                   loader.store().Load({DType::kFloat32, {2, output_width}, edges.data()},
+                                         loader.store().activation_dtype()));
   edges_ = buffer->tensor();
   buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
@@ -169,7 +164,7 @@ int64_t VisionEncoder::Rows(const PreparedImage& picture) const {
   return spec_.native ? picture.grid.patches() : int64_t{spec_.views()} * spec_.rows();
 }
 
-absl::StatusOr<VisionBatch> VisionEncoder::Begin(std::span<const PreparedImage* const> pictures) {
+absl::StatusOr<VisionBatch> VisionEncoder::Begin(Backend& backend, std::span<const PreparedImage* const> pictures) const {
   VisionBatch batch;
   batch.pictures = static_cast<int>(pictures.size());
   std::vector<int32_t> columns;
@@ -187,10 +182,10 @@ absl::StatusOr<VisionBatch> VisionEncoder::Begin(std::span<const PreparedImage* 
     }
   }
   batch.positions.insert(batch.positions.end(), columns.begin(), columns.end());
-  const DType dtype = backend_.activation_dtype();
-  ASSIGN_OR_RETURN(batch.hidden, backend_.Allocate(dtype, {batch.rows(), spec_.hidden}));
-  ASSIGN_OR_RETURN(batch.qkv, backend_.Allocate(dtype, {batch.rows(), int64_t{3} * spec_.hidden}));
-  backend_.Copy(embedding_->Embed(pictures), batch.hidden->tensor());
+  const DType dtype = backend.activation_dtype();
+  ASSIGN_OR_RETURN(batch.hidden, backend.Allocate(dtype, {batch.rows(), spec_.hidden}));
+  ASSIGN_OR_RETURN(batch.qkv, backend.Allocate(dtype, {batch.rows(), int64_t{3} * spec_.hidden}));
+  backend.Copy(embedding_->Embed(backend, pictures), batch.hidden->tensor());
   return batch;
 }
 
@@ -203,30 +198,30 @@ AttentionShape VisionEncoder::Attention() const {
 }
 
 // The first turn: queries, keys and values of the next `count` rows.
-void VisionEncoder::ReadRows(const Layer& layer, const VisionBatch& batch, int64_t count) {
+void VisionEncoder::ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch, int64_t count) const {
   const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
-  const Tensor qkv = backend_.Linear(backend_.Norm(x, layer.attention_norm), *layer.qkv);
+  const Tensor qkv = backend.Linear(backend.Norm(x, layer.attention_norm), *layer.qkv);
   if (spec_.native) {
     std::vector<int32_t> positions;
     for (int64_t axis = 0; axis < 2; ++axis) {
       const auto begin = batch.positions.begin() + axis * batch.rows() + batch.next_row;
       positions.insert(positions.end(), begin, begin + count);
     }
-    backend_.ApplyRope(qkv, Attention(), rope_, backend_.Upload(positions, {2, count}));
+    backend.ApplyRope(qkv, Attention(), rope_, backend.Upload(positions, {2, count}));
   }
-  backend_.Copy(qkv, batch.qkv->tensor().Rows(batch.next_row, count));
+  backend.Copy(qkv, batch.qkv->tensor().Rows(batch.next_row, count));
 }
 
 // The second turn: the next `count` rows look at all of their span and pass the FFN.
-void VisionEncoder::Attend(const Layer& layer, const VisionBatch& batch, Tensor starts,
-                           int64_t count) {
+void VisionEncoder::Attend(Backend& backend, const Layer& layer, const VisionBatch& batch, Tensor starts,
+                           int64_t count) const {
   const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
-  const Tensor attended = backend_.FullAttention(batch.qkv->tensor(), Attention(), starts,
+  const Tensor attended = backend.FullAttention(batch.qkv->tensor(), Attention(), starts,
                                                  batch.max_span, batch.next_row, count);
-  const Tensor attention = backend_.Linear(attended, *layer.attention_out);
-  const Tensor normed = backend_.AddNorm(x, std::array<Delta, 1>{attention}, layer.ffn_norm);
-  const Tensor up = backend_.Linear(normed, *layer.ffn_up, spec_.activation);
-  backend_.Add(x, backend_.Linear(up, *layer.ffn_down));
+  const Tensor attention = backend.Linear(attended, *layer.attention_out);
+  const Tensor normed = backend.AddNorm(x, std::array<Delta, 1>{attention}, layer.ffn_norm);
+  const Tensor up = backend.Linear(normed, *layer.ffn_up, spec_.activation);
+  backend.Add(x, backend.Linear(up, *layer.ffn_down));
 }
 
 // Of the turn under way.
@@ -241,27 +236,27 @@ double VisionEncoder::RowFlops(const VisionBatch& batch) const {
   return 2 * hidden * (hidden + 2 * spec_.ffn) + 4 * hidden * seen;
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Keep(Tensor x) {
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> kept, backend_.Allocate(x.dtype, {x.rows(), x.cols()}));
-  backend_.Copy(x, kept->tensor());
+absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Keep(Backend& backend, Tensor x) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> kept, backend.Allocate(x.dtype, {x.rows(), x.cols()}));
+  backend.Copy(x, kept->tensor());
   return kept;
 }
 
-absl::Status VisionEncoder::EndTurn(VisionBatch& batch) {
+absl::Status VisionEncoder::EndTurn(Backend& backend, VisionBatch& batch) const {
   batch.next_row = 0;
   batch.attending = !batch.attending;
   if (batch.attending) return absl::OkStatus();
   for (size_t i = 0; i < spec_.taps.size(); ++i) {
     if (spec_.taps[i] != batch.next_layer) continue;
-    ASSIGN_OR_RETURN(batch.taps.emplace_back(), Keep(tap_projectors_[i]->Run(batch.hidden->tensor())));
+    ASSIGN_OR_RETURN(batch.taps.emplace_back(), Keep(backend, tap_projectors_[i]->Run(backend, batch.hidden->tensor())));
   }
   ++batch.next_layer;
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> VisionEncoder::Advance(VisionBatch& batch, double flops) {
+absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& batch, double flops) const {
   const Tensor starts =
-      backend_.Upload(batch.starts, {static_cast<int64_t>(batch.starts.size())});
+      backend.Upload(batch.starts, {static_cast<int64_t>(batch.starts.size())});
   double done = 0;
   while (!Done(batch) && (done == 0 || done < flops)) {
     const Layer& layer = layers_[static_cast<size_t>(batch.next_layer)];
@@ -273,20 +268,20 @@ absl::StatusOr<double> VisionEncoder::Advance(VisionBatch& batch, double flops) 
       count = std::min(left, std::max(kLeastRows, static_cast<int64_t>(affordable)));
     }
     if (batch.attending) {
-      Attend(layer, batch, starts, count);
+      Attend(backend, layer, batch, starts, count);
     } else {
-      ReadRows(layer, batch, count);
+      ReadRows(backend, layer, batch, count);
     }
     done += row_flops * static_cast<double>(count);
     batch.next_row += count;
-    if (batch.next_row == batch.rows()) RETURN_IF_ERROR(EndTurn(batch));
+    if (batch.next_row == batch.rows()) RETURN_IF_ERROR(EndTurn(backend, batch));
   }
   return done;
 }
 
 // [pictures · tokens, features]: each scale's features are written to every scales-th row of a tensor of narrow rows, so that, read as
 // wide rows, they stand side by side.
-Tensor VisionEncoder::Features(const VisionBatch& batch) {
+Tensor VisionEncoder::Features(Backend& backend, const VisionBatch& batch) const {
   const int64_t tokens = static_cast<int64_t>(batch.pictures) * spec_.tokens();
   const int64_t scales = static_cast<int64_t>(spec_.scales.size());
   Tensor wide;
@@ -295,22 +290,24 @@ Tensor VisionEncoder::Features(const VisionBatch& batch) {
     const int scale = spec_.scales[static_cast<size_t>(i)];
     const std::vector<int32_t> rows = ScaleRows(spec_, scale, first_view, batch.pictures);
     first_view += scale * scale;
-    Tensor x = backend_.GatherRows(batch.hidden->tensor(),
-                                   backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
-    if (scale > 1) x = AverageGroups(backend_, x, scale * scale);
+    const Tensor hidden = batch.hidden->tensor();
+    const Tensor x =
+        scale > 1
+            ? AverageRows(backend, hidden, rows, scale * scale)
+            : backend.GatherRows(hidden, backend.Upload(rows, {static_cast<int64_t>(rows.size())}));
     if (scales == 1) return x;
-    if (wide.empty()) wide = backend_.New(x.dtype, {tokens * scales, spec_.hidden});
+    if (wide.empty()) wide = backend.New(x.dtype, {tokens * scales, spec_.hidden});
     std::vector<int32_t> places;
     for (int64_t token = 0; token < tokens; ++token) {
       places.push_back(static_cast<int32_t>(token * scales + i));
     }
-    backend_.PutRows(wide, x, backend_.Upload(places, {tokens}));
+    backend.PutRows(wide, x, backend.Upload(places, {tokens}));
   }
   return wide.Reshape({tokens, spec_.features()});
 }
 
 // Each picture's rows between the two learned ones: [pictures · n, width] → [pictures · (n + 2), width].
-Tensor VisionEncoder::Surround(Tensor x, int pictures) {
+Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int pictures) const {
   const int64_t rows = x.rows() / pictures + 2;
   std::vector<int32_t> inside, edges, sides;
   for (int64_t row = 0; row < pictures * rows; ++row) {
@@ -323,34 +320,33 @@ Tensor VisionEncoder::Surround(Tensor x, int pictures) {
     }
   }
   const auto upload = [&](const std::vector<int32_t>& values) {
-    return backend_.Upload(values, {static_cast<int64_t>(values.size())});
+    return backend.Upload(values, {static_cast<int64_t>(values.size())});
   };
-  const Tensor y = backend_.New(x.dtype, {pictures * rows, x.cols()});
-  backend_.PutRows(y, x, upload(inside));
-  backend_.PutRows(y, backend_.GatherRows(edges_, upload(sides)), upload(edges));
+  const Tensor y = backend.New(x.dtype, {pictures * rows, x.cols()});
+  backend.PutRows(y, x, upload(inside));
+  backend.PutRows(y, backend.GatherRows(edges_, upload(sides)), upload(edges));
   return y;
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(VisionBatch& batch) {
+absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(Backend& backend, VisionBatch& batch) const {
   TESSERA_CHECK(Done(batch));
   Tensor x = batch.hidden->tensor();
   if (!spec_.native) {
-    x = Features(batch);
+    x = Features(backend, batch);
     if (pool_ > 1) {
       const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.pictures);
-      x = backend_.GatherRows(x, backend_.Upload(rows, {static_cast<int64_t>(rows.size())}));
-      x = AverageGroups(backend_, x, pool_ * pool_);
+      x = AverageRows(backend, x, rows, pool_ * pool_);
     }
   }
-  x = projector_->Run(x);
-  if (!edges_.empty()) x = Surround(x, batch.pictures);
-  if (batch.taps.empty()) return Keep(x);
+  x = projector_->Run(backend, x);
+  if (!edges_.empty()) x = Surround(backend, x, batch.pictures);
+  if (batch.taps.empty()) return Keep(backend, x);
   const int64_t tokens = x.rows();
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> all,
-                   backend_.Allocate(x.dtype, {(1 + taps()) * tokens, x.cols()}));
-  backend_.Copy(x, all->tensor().Rows(0, tokens));
+                   backend.Allocate(x.dtype, {(1 + taps()) * tokens, x.cols()}));
+  backend.Copy(x, all->tensor().Rows(0, tokens));
   for (int64_t i = 0; i < taps(); ++i) {
-    backend_.Copy(batch.taps[static_cast<size_t>(i)]->tensor(),
+    backend.Copy(batch.taps[static_cast<size_t>(i)]->tensor(),
                   all->tensor().Rows((i + 1) * tokens, tokens));
   }
   return all;

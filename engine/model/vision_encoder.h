@@ -43,18 +43,19 @@ class VisionEncoder {
                                                              WeightLoader& loader);
 
   const VisionSpec& spec() const { return spec_; }
-  // Whose operations it queues.
-  Backend& backend() const { return backend_; }
   int taps() const { return static_cast<int>(tap_projectors_.size()); }
 
+  // Operations are queued on `backend`, the same for all of a batch.
+
   // Embeds the patches of pictures. RESOURCE_EXHAUSTED when memory is short.
-  absl::StatusOr<VisionBatch> Begin(std::span<const PreparedImage* const> pictures);
+  absl::StatusOr<VisionBatch> Begin(Backend& backend,
+                                    std::span<const PreparedImage* const> pictures) const;
   // Runs layers as far as about `flops` floating-point operations go, at least one slice; tells how many it were. RESOURCE_EXHAUSTED
   // when memory is short.
-  absl::StatusOr<double> Advance(VisionBatch& batch, double flops);
+  absl::StatusOr<double> Advance(Backend& backend, VisionBatch& batch, double flops) const;
   bool Done(const VisionBatch& batch) const { return batch.next_layer == spec_.run_layers; }
   // Projected rows [(1 + taps) · tokens, output width]: those of all pictures, then the same of each tap. REQUIRES: Done(batch).
-  absl::StatusOr<std::unique_ptr<Buffer>> Finish(VisionBatch& batch);
+  absl::StatusOr<std::unique_ptr<Buffer>> Finish(Backend& backend, VisionBatch& batch) const;
 
   // Rows of hidden states of one picture.
   int64_t Rows(const PreparedImage& picture) const;
@@ -69,23 +70,23 @@ class VisionEncoder {
     std::unique_ptr<PackedLinear> ffn_down;
   };
 
-  VisionEncoder(const VisionSpec& spec, Backend& backend) : spec_(spec), backend_(backend) {}
+  explicit VisionEncoder(const VisionSpec& spec) : spec_(spec) {}
   absl::Status LoadLayer(WeightLoader& loader, int index);
-  absl::Status LoadRope();
+  absl::Status LoadRope(WeightStore& store);
   absl::Status LoadEdges(const ProjectorSpec& projector, int64_t output_width,
                          WeightLoader& loader);
   void IgnoreUnused(WeightLoader& loader) const;
   AttentionShape Attention() const;
   double RowFlops(const VisionBatch& batch) const;
-  void ReadRows(const Layer& layer, const VisionBatch& batch, int64_t count);
-  void Attend(const Layer& layer, const VisionBatch& batch, Tensor starts, int64_t count);
-  absl::Status EndTurn(VisionBatch& batch);
-  absl::StatusOr<std::unique_ptr<Buffer>> Keep(Tensor x);
-  Tensor Features(const VisionBatch& batch);
-  Tensor Surround(Tensor x, int pictures);
+  void ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch, int64_t count) const;
+  void Attend(Backend& backend, const Layer& layer, const VisionBatch& batch, Tensor starts,
+              int64_t count) const;
+  absl::Status EndTurn(Backend& backend, VisionBatch& batch) const;
+  absl::StatusOr<std::unique_ptr<Buffer>> Keep(Backend& backend, Tensor x) const;
+  Tensor Features(Backend& backend, const VisionBatch& batch) const;
+  Tensor Surround(Backend& backend, Tensor x, int pictures) const;
 
   VisionSpec spec_;
-  Backend& backend_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::unique_ptr<PatchEmbedding> embedding_;
   Rope rope_;

@@ -21,9 +21,9 @@ void Describe(const Checkpoint& checkpoint, HeaderCheck& headers) {
 
 }  // namespace
 
-WeightLoader::WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
+WeightLoader::WeightLoader(WeightStore& store, Checkpoint& checkpoint, Progress progress,
                            HeaderCheck* headers)
-    : backend_(&backend),
+    : store_(&store),
       checkpoint_(checkpoint),
       progress_(std::move(progress)),
       headers_(headers),
@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<PackedLinear>> WeightLoader::Linear(
   LinearWeights weights;
   weights.logits = logits;
   RETURN_IF_ERROR(Gather(names, outs, in, bias, weights));
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, backend_->PackLinear(weights));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLinear> packed, store_->PackLinear(weights));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   Release(weights);
   return packed;
@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Experts(
 }
 
 absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::Pack(const ExpertWeights& experts) {
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, backend_->PackExperts(experts));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, store_->PackExperts(experts));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   return packed;
 }
@@ -155,7 +155,7 @@ absl::StatusOr<std::unique_ptr<PackedLora>> WeightLoader::Lora(
       ASSIGN_OR_RETURN(b.weights.emplace_back(), Take(prefixes[i] + "lora_B", {outs[i], spec.rank}));
     }
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, backend_->PackLora(weights));
+  ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, store_->PackLora(weights));
   packed_bytes_ += static_cast<int64_t>(packed->bytes);
   for (const LinearWeights& a : weights.a) Release(a);
   for (const LinearWeights& b : weights.b) Release(b);
@@ -167,7 +167,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> WeightLoader::Tensor(const std::string& 
                                                              const std::vector<int64_t>& dims,
                                                              DType dtype) {
   ASSIGN_OR_RETURN(const HostTensor tensor, Take(name, dims));
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend_->Load(tensor, dtype));
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, store_->Load(tensor, dtype));
   packed_bytes_ += static_cast<int64_t>(buffer->tensor().bytes());
   checkpoint_.Release(tensor);
   if (progress_) progress_(done_, total_);

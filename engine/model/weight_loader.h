@@ -1,4 +1,4 @@
-// Brings tensors of a checkpoint to the backend by name, counting parameters and telling progress.
+// Brings tensors of a checkpoint to a store by name, counting parameters and telling progress.
 #pragma once
 
 #include <functional>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "engine/backend/backend.h"
+#include "engine/backend/weight_store.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
 #include "engine/model/model_spec.h"
@@ -18,10 +18,11 @@ namespace tessera {
 
 // Whether "<name>.bias" belongs to a matrix or norm.
 enum class Bias : uint8_t { kNone, kRequired };
+inline Bias BiasIf(bool wanted) { return wanted ? Bias::kRequired : Bias::kNone; }
 
 // What the headers of a checkpoint say, for a check that wants to name everything at fault: with it
 // a loader hands out tensors without data, also where one is missing or has another shape. Only for
-// a backend that does not look at data, as HeaderBackend.
+// a store that does not look at data, as DryRunStore.
 struct HeaderCheck {
   TensorFaults faults;  // of tensors that were asked for
   // What the files hold, used or not.
@@ -36,7 +37,7 @@ class WeightLoader {
 
   // With `headers`, which may be null, at most a few hundred kinds of faults are collected before
   // one ends the loading.
-  WeightLoader(Backend& backend, Checkpoint& checkpoint, Progress progress,
+  WeightLoader(WeightStore& store, Checkpoint& checkpoint, Progress progress,
                HeaderCheck* headers = nullptr);
 
   // "<name>.weight" of each name stacked, each [outs[i], in]. `logits`: see LinearWeights.
@@ -73,9 +74,9 @@ class WeightLoader {
                                             const std::vector<int64_t>& dims);
 
   Checkpoint& checkpoint() { return checkpoint_; }
-  Backend& backend() { return *backend_; }
+  WeightStore& store() { return *store_; }
   // What is loaded from now on belongs to it.
-  void set_backend(Backend& backend) { backend_ = &backend; }
+  void set_store(WeightStore& store) { store_ = &store; }
   // Distinct tensors taken: one that serves twice, such as a tied head, counts once.
   int64_t parameters() const { return parameters_; }
   int64_t packed_bytes() const { return packed_bytes_; }
@@ -87,7 +88,7 @@ class WeightLoader {
   bool HasShape(const std::string& name, const std::vector<int64_t>& dims) const;
   void Release(const LinearWeights& weights);
 
-  Backend* backend_;
+  WeightStore* store_;
   Checkpoint& checkpoint_;
   Progress progress_;
   HeaderCheck* headers_;

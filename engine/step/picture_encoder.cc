@@ -19,8 +19,8 @@ size_t PictureEncoder::DigestHash::operator()(const Digest& digest) const {
   return hash;
 }
 
-PictureEncoder::PictureEncoder(VisionEncoder* encoder, int64_t cache_bytes)
-    : encoder_(encoder), cache_bytes_(cache_bytes) {}
+PictureEncoder::PictureEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes)
+    : encoder_(encoder), backend_(backend), cache_bytes_(cache_bytes) {}
 
 EncodedPicturePtr PictureEncoder::Find(const Digest& digest) {
   EncodedPicturePtr picture = Peek(digest);
@@ -84,7 +84,7 @@ absl::Status PictureEncoder::Begin() {
     work.rows.push_back(wanted_[i]->rows);
     pictures.push_back(wanted_[i].get());
   }
-  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(pictures));
+  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(backend_, pictures));
   batch_ = std::move(work);
   wanted_.erase(wanted_.begin(), wanted_.begin() + static_cast<int64_t>(count));
   return absl::OkStatus();
@@ -95,7 +95,7 @@ absl::StatusOr<double> PictureEncoder::Advance(double flops) {
     if (wanted_.empty()) return 0.0;
     RETURN_IF_ERROR(Begin());
   }
-  const absl::StatusOr<double> done = encoder_->Advance(batch_->batch, flops);
+  const absl::StatusOr<double> done = encoder_->Advance(backend_, batch_->batch, flops);
   if (!done.ok()) {
     batch_.reset();
     return done.status();
@@ -107,7 +107,7 @@ absl::StatusOr<double> PictureEncoder::Advance(double flops) {
 absl::Status PictureEncoder::Finish() {
   Work work = *std::move(batch_);
   batch_.reset();
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, encoder_->Finish(work.batch));
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, encoder_->Finish(backend_, work.batch));
   const std::shared_ptr<Buffer> features = std::move(rows);
   const size_t row_bytes = features->tensor().bytes() / static_cast<size_t>(features->tensor().rows());
   const int taps = encoder_->taps();

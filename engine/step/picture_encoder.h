@@ -27,8 +27,8 @@ struct PictureCounts {
 
 class PictureEncoder {
  public:
-  // `encoder` may be null for models that take no pictures.
-  PictureEncoder(VisionEncoder* encoder, int64_t cache_bytes);
+  // `encoder` may be null for models that take no pictures; it works on `backend`.
+  PictureEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes);
 
   // The encoded picture if it is at hand. Find() counts as a lookup, Peek() does not.
   EncodedPicturePtr Find(const Digest& digest);
@@ -68,7 +68,8 @@ class PictureEncoder {
   void Keep(const Digest& digest, EncodedPicturePtr picture);
   void DropOldest();
 
-  VisionEncoder* encoder_;
+  const VisionEncoder* encoder_;
+  Backend& backend_;
   int64_t cache_bytes_;
   int64_t cached_bytes_ = 0;
   std::vector<std::shared_ptr<const PreparedImage>> wanted_;

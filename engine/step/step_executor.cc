@@ -63,7 +63,7 @@ InFlightStep StepExecutor::Launch(const StepPlan& plan, const RequestTable& requ
   step.image_row = std::move(built.image_row);
   step.pictures = std::move(built.pictures);
   for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
-  const DecoderOutput output = model_.decoder->Forward(built.batch, *cache_, nullptr);
+  const DecoderOutput output = model_.decoder->Forward(backend_, built.batch, *cache_, nullptr);
   if (!output.logits.empty()) StartSampling(output, requests, step);
   if (telemetry_.counts_routing()) StartChoices(output.expert_choices, step);
   if (!step.pictures.empty()) step.pictures_read = backend_.StartDownload({});
@@ -132,7 +132,7 @@ double StepExecutor::ForwardBlank(int32_t rows) {
   }
   batch.drawn = drawn_->tensor();
   const Clock::time_point begin = Clock::now();
-  const DecoderOutput output = model_.decoder->Forward(batch, *cache_, nullptr);
+  const DecoderOutput output = model_.decoder->Forward(backend_, batch, *cache_, nullptr);
   backend_.DownloadFloats(output.logits);
   const double seconds = Seconds(Clock::now() - begin);
   backend_.ResetArena();

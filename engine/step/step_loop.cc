@@ -8,7 +8,9 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, LoadedModel& model,
+absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend,
+                                                           Backend& vision_backend,
+                                                           LoadedModel& model,
                                                            const ModelOptions& model_options,
                                                            const EngineOptions& options,
                                                            AdmissionGate& gate, InputPool& input,
@@ -16,14 +18,15 @@ absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend, Loa
   ASSIGN_OR_RETURN(
       std::unique_ptr<StepExecutor> executor,
       StepExecutor::Create(backend, model, model_options.router, options, telemetry));
-  return std::unique_ptr<StepLoop>(new StepLoop(backend, model, model_options, options, gate, input,
-                                                telemetry, std::move(executor)));
+  return std::unique_ptr<StepLoop>(new StepLoop(backend, vision_backend, model, model_options, options,
+                                                gate, input, telemetry, std::move(executor)));
 }
 
-StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
-                   const EngineOptions& options, AdmissionGate& gate, InputPool& input,
+StepLoop::StepLoop(Backend& backend, Backend& vision_backend, LoadedModel& model,
+                   const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate, InputPool& input,
                    Telemetry& telemetry, std::unique_ptr<StepExecutor> executor)
-    : model_(model),
+    : vision_backend_(vision_backend),
+      model_(model),
       router_(model_options.router),
       plan_ahead_(options.plan_ahead.value_or(backend.queues())),
       telemetry_(telemetry),
@@ -36,8 +39,8 @@ StepLoop::StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& mod
       pace_({options.step_tokens, options.step_seconds, options.stall_ratio}),
       requests_(scheduler_, gate, input, telemetry),
       delivery_(model, scheduler_, requests_, telemetry),
-      vision_(model.vision.get(), backend, options.image_cache_bytes, requests_, scheduler_,
-              pace_) {
+      vision_(model.vision.get(), vision_backend, /*own_queue=*/&vision_backend != &backend,
+              options.image_cache_bytes, requests_, scheduler_, pace_) {
   model.decoder->set_heartbeat([&telemetry] { telemetry.Beat(); });
 }
 

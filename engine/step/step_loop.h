@@ -18,8 +18,10 @@ namespace tessera {
 
 class StepLoop {
  public:
-  // Allocates the KV cache. RESOURCE_EXHAUSTED when it does not fit. All arguments but the options must outlive the loop.
-  static absl::StatusOr<std::unique_ptr<StepLoop>> Create(Backend& backend, LoadedModel& model,
+  // `vision_backend`: that which has the vision encoder's weights, often the same. Allocates the KV cache. RESOURCE_EXHAUSTED when it does not fit. All arguments but the options must outlive the loop.
+  static absl::StatusOr<std::unique_ptr<StepLoop>> Create(Backend& backend,
+                                                          Backend& vision_backend,
+                                                          LoadedModel& model,
                                                           const ModelOptions& model_options,
                                                           const EngineOptions& options,
                                                           AdmissionGate& gate,
@@ -41,14 +43,15 @@ class StepLoop {
   RowLimits row_limits() const { return {model_.info.max_context, scheduler_.capacity_rows()}; }
 
  private:
-  StepLoop(Backend& backend, LoadedModel& model, const ModelOptions& model_options,
-           const EngineOptions& options, AdmissionGate& gate, InputPool& input,
+  StepLoop(Backend& backend, Backend& vision_backend, LoadedModel& model,
+           const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate, InputPool& input,
            Telemetry& telemetry, std::unique_ptr<StepExecutor> executor);
 
   void OnPrepared(PreparedMessage message);
   // Waits for the step and delivers its tokens. The seconds that the device worked on it.
   double Land(InFlightStep step);
 
+  Backend& vision_backend_;
   LoadedModel& model_;
   const RouterMode router_;
   const bool plan_ahead_;

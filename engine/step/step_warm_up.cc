@@ -29,11 +29,11 @@ absl::Status StepLoop::WarmUp() {
   if (model_.vision != nullptr) {
     const PreparedImage blank = BlankPicture(model_.vision->spec());
     const PreparedImage* const pictures[] = {&blank};
-    ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(pictures));
+    ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(vision_backend_, pictures));
     while (work.next_layer == 0 && !model_.vision->Done(work)) {
-      RETURN_IF_ERROR(model_.vision->Advance(work, 0).status());
+      RETURN_IF_ERROR(model_.vision->Advance(vision_backend_, work, 0).status());
     }
-    model_.vision->backend().ResetArena();
+    vision_backend_.ResetArena();
   }
   return absl::OkStatus();
 }

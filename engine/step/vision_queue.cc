@@ -21,18 +21,18 @@ bool Contains(const std::vector<Digest>& digests, const Digest& digest) {
 
 }  // namespace
 
-VisionQueue::VisionQueue(VisionEncoder* encoder, const Backend& decoder, int64_t cache_bytes,
-                         RequestTable& requests, Scheduler& scheduler, Pace& pace)
-    : encoder_(encoder),
-      own_queue_(encoder != nullptr && &encoder->backend() != &decoder),
+VisionQueue::VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue,
+                         int64_t cache_bytes, RequestTable& requests, Scheduler& scheduler, Pace& pace)
+    : backend_(backend),
+      own_queue_(own_queue),
       requests_(requests),
       scheduler_(scheduler),
       pace_(pace),
-      pictures_(encoder, cache_bytes) {}
+      pictures_(encoder, backend, cache_bytes) {}
 
 bool VisionQueue::Advance(int decoding, bool stepping) {
   if (slice_) {
-    if (!encoder_->backend().Idle()) {
+    if (!backend_.Idle()) {
       if (!stepping) std::this_thread::sleep_for(kPause);
       return true;
     }
@@ -41,7 +41,7 @@ bool VisionQueue::Advance(int decoding, bool stepping) {
   const bool got_one = Resolve();
   if (!pictures_.busy()) return got_one;
   BeginSlice(decoding);
-  if (slice_ && encoder_->backend().Idle()) EndSlice();
+  if (slice_ && backend_.Idle()) EndSlice();
   return true;
 }
 
@@ -72,12 +72,11 @@ bool VisionQueue::Resolve() {
 
 // As much as the pace allows; all of a batch where it disturbs nobody.
 void VisionQueue::BeginSlice(int decoding) {
-  Backend& backend = encoder_->backend();
   slice_ = Slice{Clock::now(), pictures_.Pending()};
-  backend.set_share(decoding > 0 ? kShareBeside : 1);
+  backend_.set_share(decoding > 0 ? kShareBeside : 1);
   const absl::StatusOr<double> flops =
       pictures_.Advance(own_queue_ ? INFINITY : pace_.VisionFlops(decoding));
-  backend.ResetArena();
+  backend_.ResetArena();
   if (flops.ok()) {
     slice_->flops = *flops;
   } else {
@@ -137,7 +136,7 @@ void VisionQueue::Publish(EngineStats& stats) const {
   stats.image_cache_hits = pictures_.counts().hits;
   stats.image_cache_misses = pictures_.counts().misses;
   if (!own_queue_) return;
-  const Fallbacks beside = encoder_->backend().fallbacks();
+  const Fallbacks beside = backend_.fallbacks();
   for (size_t i = 0; i < beside.size(); ++i) stats.kernel_fallbacks[i] += beside[i];
 }
 

@@ -18,8 +18,9 @@ namespace tessera {
 
 class VisionQueue {
  public:
-  // `encoder` is null for models that take no images. `decoder` is the backend that the steps run on. All must outlive the queue.
-  VisionQueue(VisionEncoder* encoder, const Backend& decoder, int64_t cache_bytes,
+  // `encoder` is null for models that take no images; it works on `backend`. `own_queue`: that is not the one that the steps are queued
+  // on. All must outlive the queue.
+  VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue, int64_t cache_bytes,
               RequestTable& requests, Scheduler& scheduler, Pace& pace);
 
   // Whether there is work that takes time from the steps.
@@ -47,7 +48,7 @@ class VisionQueue {
   bool Resolve();
   void FailWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
-  VisionEncoder* encoder_;
+  Backend& backend_;
   const bool own_queue_;
   RequestTable& requests_;
   Scheduler& scheduler_;

@@ -1,7 +1,7 @@
 // The whole engine on the CUDA backend: the CPU's tokens.
 #include <gtest/gtest.h>
 
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "tests/testing/phi_engine.h"
 
 namespace tessera {

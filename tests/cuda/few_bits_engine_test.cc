@@ -2,7 +2,7 @@
 // backend: what a request gets does not depend on how it is run.
 #include <gtest/gtest.h>
 
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "engine/engine.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"

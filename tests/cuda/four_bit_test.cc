@@ -6,7 +6,7 @@
 #include <cmath>
 #include <set>
 
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 
 namespace tessera::cuda {
 namespace {

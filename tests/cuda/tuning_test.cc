@@ -9,9 +9,9 @@
 #include <fstream>
 #include <sstream>
 
+#include "cuda/make_cuda_backend.h"
 #include "cuda/cuda_backend.h"
-#include "cuda/operations.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "tests/cuda/product_problem.h"
 #include "tests/emulated/clock.h"
 #include "tests/emulated/copy_engine.h"
@@ -114,7 +114,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
     const auto backend = Make(directory_);
     const auto weights = Pack(*backend);
     const auto same = Pack(*backend);
-    backend->Prepare();
+    backend->Autotune();
     EXPECT_EQ(Multiply(*backend, *weights, kMostPlaces), untuned);
     EXPECT_EQ(launches_.back(), favourite_);
   }
@@ -129,7 +129,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
   const auto backend = Make(directory_);
   const auto weights = Pack(*backend);
   launches_.clear();
-  backend->Prepare();
+  backend->Autotune();
   EXPECT_TRUE(launches_.empty());
   EXPECT_EQ(Multiply(*backend, *weights, kMostPlaces), untuned);
   EXPECT_EQ(launches_.back(), favourite_);
@@ -151,7 +151,7 @@ TEST_F(TuningTest, BothProductsOfExpertsAreShapesOfTheirOwn) {
   }
   const auto experts = backend->PackExperts(source);
   ASSERT_TRUE(experts.ok());
-  backend->Prepare();
+  backend->Autotune();
   const auto kept = ReadTiles(file());
   ASSERT_TRUE(kept.ok()) << kept.status();
   EXPECT_EQ(kept->table.shapes().size(), 2u);
@@ -167,7 +167,7 @@ TEST_F(TuningTest, QuantisedWeightsToo) {
     CudaBackend backend(DType::kFloat16, format, gpu::Device{"emulated", 9, 0, 4, 0},
                         gpu::OpenSideStream(), directory_, options);
     const auto weights = Pack(backend, 80);
-    backend.Prepare();
+    backend.Autotune();
     Multiply(backend, *weights, 3);
     EXPECT_EQ(backend.fallbacks(), Fallbacks{});
     EXPECT_TRUE(ReadTiles(file())->table.Has({.in = 80, .out = kOut, .format = format}));
@@ -183,7 +183,7 @@ TEST_F(TuningTest, AFileThatIsNoTableIsAWarningAndMeasuredAnew) {
     log_.str("");
     const auto backend = Make(directory_);
     const auto weights = Pack(*backend);
-    backend->Prepare();
+    backend->Autotune();
     EXPECT_EQ(Said("tiles: ignored: "), 1u) << log_.str();
     const auto kept = ReadTiles(file());
     ASSERT_TRUE(kept.ok()) << kept.status();
@@ -198,7 +198,7 @@ TEST_F(TuningTest, WithoutAPlaceForFilesTilesAreMeasuredAllTheSame) {
     log_.str("");
     const auto backend = Make(cache);
     const auto weights = Pack(*backend);
-    backend->Prepare();
+    backend->Autotune();
     EXPECT_EQ(Said("[warning] tiles: "), 1u) << log_.str();
     Multiply(*backend, *weights, kMostPlaces);
     EXPECT_EQ(launches_.back(), favourite_);
@@ -212,7 +212,7 @@ TEST_F(TuningTest, WhatTakesTooLongIsLeftToTheRule) {
                       gpu::Device{"emulated", 9, 0, 4, 0}, gpu::OpenSideStream(), directory_,
                       options);
   const auto weights = Pack(backend);
-  backend.Prepare();
+  backend.Autotune();
   EXPECT_EQ(Said("tuning: no time left"), 1u) << log_.str();
   EXPECT_FALSE(fs::exists(file()));
   Multiply(backend, *weights, 1);
@@ -222,7 +222,7 @@ TEST_F(TuningTest, WhatTakesTooLongIsLeftToTheRule) {
 TEST_F(TuningTest, EachShapeThatFallsBackIsCountedAndToldOnce) {
   const auto backend = Make(directory_);
   const auto odd = Pack(*backend, 20);
-  backend->Prepare();
+  backend->Autotune();
   const auto late = Pack(*backend);
   for (int i = 0; i < 2; ++i) {
     Multiply(*backend, *odd, 1);
@@ -260,7 +260,7 @@ TEST_F(TuningTest, NothingFallsBackWhereNothingIsMissing) {
        {static_cast<Backend*>(rule.get()), static_cast<Backend*>(ampere.get()), cpu->get()}) {
     const auto weights = Pack(*backend);
     const size_t before = launches_.size();
-    backend->Prepare();
+    backend->Autotune();
     EXPECT_EQ(launches_.size(), before);
     Multiply(*backend, *weights, 3);
     EXPECT_EQ(backend->fallbacks(), Fallbacks{});

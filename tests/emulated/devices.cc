@@ -1,6 +1,6 @@
 // The devices of cuda_emulated_test: the CUDA backend, its kernels run on the CPU, as on a Hopper
 // GPU and as on any other.
-#include "cuda/operations.h"
+#include "cuda/cuda_backend.h"
 #include "tests/testing/backend_test.h"
 
 namespace tessera::testing {

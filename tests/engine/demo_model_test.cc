@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/engine.h"
 #include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"

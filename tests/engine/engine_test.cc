@@ -12,7 +12,7 @@
 #include <numeric>
 
 #include "engine/base/status.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "tests/testing/collecting_sink.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/phi_engine.h"

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/backend/header_backend.h"
+#include "engine/backend/dry_run_store.h"
 #include "engine/base/status.h"
 #include "engine/load/loaded_model.h"
 #include "tests/testing/data_path.h"
@@ -99,7 +99,7 @@ TEST_P(FailedDownloadCases, IsToldWithTheFilesName) {
     if (fs::exists(directory.path() / "vision_tower")) {
       options.vision_tower_dir = directory.path() / "vision_tower";
     }
-    HeaderBackend backend(DType::kFloat32);
+    DryRunStore backend(DType::kFloat32);
     HeaderCheck headers;
     const absl::Status status = LoadModel(backend, options, nullptr, &headers).status();
     EXPECT_NE(StatusMessage(status).find(place.string() + ": " + message), std::string::npos)

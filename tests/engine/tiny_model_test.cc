@@ -4,7 +4,7 @@
 
 #include "engine/base/json_file.h"
 #include "engine/base/status.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/engine.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/token_requests.h"

@@ -77,15 +77,14 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
   if (!sequence.prompt.images.empty()) {
     std::vector<const PreparedImage*> pictures;
     for (const auto& image : sequence.prompt.images) pictures.push_back(image.get());
-    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(pictures));
-    RETURN_IF_ERROR(model.vision->Advance(work, INFINITY).status());
-    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(work));
-    Backend& vision = model.vision->backend();
+    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(backend, pictures));
+    RETURN_IF_ERROR(model.vision->Advance(backend, work, INFINITY).status());
+    ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(backend, work));
     const int taps = model.vision->taps();
     const auto level_rows = static_cast<int32_t>(rows->tensor().rows() / (1 + taps));
     for (int level = 0; level <= taps; ++level) {
       step.features.push_back(
-          vision.DownloadFloats(rows->tensor().Rows(level * level_rows, level_rows)));
+          backend.DownloadFloats(rows->tensor().Rows(level * level_rows, level_rows)));
     }
     const std::shared_ptr<Buffer> features = std::move(rows);
     int32_t first = 0;
@@ -99,7 +98,7 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
       first += image->rows;
       encoded.push_back(std::move(picture));
     }
-    vision.ResetArena();
+    backend.ResetArena();
   }
   const int32_t rows = sequence.prompt_rows();
   const int32_t blocks = (rows + kBlockSize - 1) / kBlockSize;
@@ -112,7 +111,7 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
   const BuiltBatch built = BuildBatch(plan, std::span(&input, 1), kBlockSize,
                                       model.spec.decoder.position_axes(), false);
   step.positions.assign(built.batch.positions.begin(), built.batch.positions.end());
-  const DecoderOutput output = model.decoder->Forward(built.batch, *cache, &step.trace);
+  const DecoderOutput output = model.decoder->Forward(backend, built.batch, *cache, &step.trace);
   step.logits = backend.DownloadFloats(output.logits);
   backend.ResetArena();
   return step;

@@ -7,7 +7,7 @@
 #include <sstream>
 #include <thread>
 
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "tests/testing/data_path.h"
 
 namespace tessera::testing {

@@ -40,7 +40,7 @@ class AttentionTest : public BackendTest {
     for (int64_t i = 0; i < count; ++i) {
       setup.blocks.push_back(static_cast<int32_t>((i * 7919 + 3) % count));  // 7919 is prime
     }
-    const auto allocate = [&](DType of, std::initializer_list<int64_t> dims) {
+    const auto allocate = [&](DType of, Dims dims) {
       setup.buffers.push_back(*backend().Allocate(of, dims));
       return setup.buffers.back()->tensor();
     };

@@ -1,6 +1,6 @@
 // The devices of engine_test: the CPU, and the GPU where there is one.
-#include "cuda/cuda_backend.h"
-#include "engine/cpu/cpu_backend.h"
+#include "cuda/make_cuda_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "tests/testing/backend_test.h"
 
 namespace tessera::testing {

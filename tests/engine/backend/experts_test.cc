@@ -208,11 +208,11 @@ TEST_P(ExpertsTest, MatchesReference) {
     }
     EXPECT_TRUE(Near(backend().DownloadFloats(y), expected, 3 * tolerance()));
     EXPECT_TRUE(
-        Near(backend().DownloadFloats(backend().Combine(y, routing)), combined, 3 * tolerance()));
+        Near(backend().DownloadFloats(backend().WeightedSum(y, routing.places, routing.weights)), combined, 3 * tolerance()));
   }
 }
 
-TEST_P(ExpertsTest, CombineRoundsOnce) {
+TEST_P(ExpertsTest, WeightedSumRoundsOnce) {
   const int64_t hidden = 100;
   const Routing routing = RouteTo({{0, 2}, {2, 1}, {0, 1}}, 3);
   const auto y = Random(6 * hidden, 1);
@@ -226,12 +226,13 @@ TEST_P(ExpertsTest, CombineRoundsOnce) {
       }
     }
   }
-  Tensor combined = backend().Combine(backend().UploadActivations(y, {6, hidden}), routing);
+  Tensor combined = backend().WeightedSum(backend().UploadActivations(y, {6, hidden}),
+                                         routing.places, routing.weights);
   EXPECT_TRUE(Near(backend().DownloadFloats(combined), expected, tolerance()));
 }
 
 // What is combined on the way to a sum has the bits of what is combined before it.
-TEST_P(ExpertsTest, AddNormCombines) {
+TEST_P(ExpertsTest, AddNormSumsRoutedRows) {
   for (const int64_t hidden : {int64_t{100}, int64_t{1032}}) {
     const Routing routing = RouteTo({{0, 2}, {2, 1}, {0, 1}}, 3);
     const auto x = Random(3 * hidden, 1);
@@ -245,7 +246,7 @@ TEST_P(ExpertsTest, AddNormCombines) {
       const Tensor normed = backend().AddNorm(sum, deltas, norm, 0.75f);
       return std::pair(backend().DownloadFloats(sum), backend().DownloadFloats(normed));
     };
-    const Tensor combined = backend().Combine(y, routing);
+    const Tensor combined = backend().WeightedSum(y, routing.places, routing.weights);
     EXPECT_EQ(run({{y, routing}}), run({combined}));
     EXPECT_EQ(run({beside, {y, routing}}), run({beside, combined}));
   }
@@ -268,7 +269,8 @@ TEST_P(ExpertsTest, RowsDoNotDependOnTheirNeighbours) {
       Tensor input = backend().UploadActivations(
           std::span<const float>(x).subspan(begin * hidden, count * hidden), {count, hidden});
       return backend().DownloadFloats(
-          backend().Combine(backend().ExpertFfn(input, *layer.packed, routing), routing));
+          backend().WeightedSum(
+          backend().ExpertFfn(input, *layer.packed, routing), routing.places, routing.weights));
     };
     const auto all = run(0, rows);
     for (const int64_t count : {1, 2, 7, 64}) {

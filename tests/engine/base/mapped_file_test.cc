@@ -10,7 +10,7 @@
 #include <numeric>
 
 #include "engine/base/status.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/load/loaded_model.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/temporary_directory.h"

@@ -6,7 +6,7 @@
 
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/checkpoint/to_floats.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/cpu/row_kernels.h"
 #include "engine/cpu/weight_rows.h"
 #include "tests/testing/safetensors_writer.h"

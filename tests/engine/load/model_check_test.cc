@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/load/loaded_model.h"
 #include "tests/testing/data_path.h"
 #include "tests/testing/safetensors_writer.h"

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "engine/base/status.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/model/arch/architectures.h"
 #include "engine/model/kv_cache.h"
 

@@ -9,7 +9,7 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/model/arch/architectures.h"
 #include "tests/testing/near.h"
 #include "tests/testing/temporary_directory.h"
@@ -108,7 +108,7 @@ class DecoderTest : public ::testing::Test {
     std::vector<float> logits;
     int32_t begin = 0;
     for (const int32_t end : ends) {
-      const DecoderOutput output = decoder.Forward(BatchOf(text, begin, end), *cache, nullptr);
+      const DecoderOutput output = decoder.Forward(*backend_, BatchOf(text, begin, end), *cache, nullptr);
       const std::vector<float> some = backend_->DownloadFloats(output.logits);
       logits.insert(logits.end(), some.begin(), some.end());
       backend_->ResetArena();

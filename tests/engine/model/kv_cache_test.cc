@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/load/loaded_model.h"
 #include "engine/model/arch/architectures.h"
 #include "tests/testing/data_path.h"
@@ -102,7 +102,7 @@ absl::StatusOr<std::vector<float>> Logits(const ModelOptions& options) {
   batch.prompt_rows = {4};
   batch.pictured = {false};
   batch.logit_rows = {3};
-  return backend->DownloadFloats(model->decoder->Forward(batch, *cache, nullptr).logits);
+  return backend->DownloadFloats(model->decoder->Forward(*backend, batch, *cache, nullptr).logits);
 }
 
 TEST_F(Qwen3Test, EveryLayoutOfTheExpertsIsTheSameModel) {
@@ -219,16 +219,16 @@ TEST_F(Qwen3Test, PicturesEncodedInSlicesHaveTheBitsOfTheWhole) {
   const PreparedImage* const both[] = {&pictures[0], &pictures[1]};
   std::vector<std::vector<float>> features;
   for (const double flops : {std::numeric_limits<double>::infinity(), 0.0}) {
-    auto batch = model->vision->Begin(both);
+    auto batch = model->vision->Begin(*backend, both);
     ASSERT_TRUE(batch.ok()) << batch.status();
     int slices = 0;
     for (; !model->vision->Done(*batch); ++slices) {
-      ASSERT_TRUE(model->vision->Advance(*batch, flops).ok());
+      ASSERT_TRUE(model->vision->Advance(*backend, *batch, flops).ok());
       backend->ResetArena();
     }
     EXPECT_EQ(slices, flops > 0 ? 1 : 3 * 2 * 3)
         << "672 rows in slices of 256, two turns, 3 layers";
-    features.push_back(backend->DownloadFloats((*model->vision->Finish(*batch))->tensor()));
+    features.push_back(backend->DownloadFloats((*model->vision->Finish(*backend, *batch))->tensor()));
     backend->ResetArena();
   }
   EXPECT_EQ(features[0].size(), size_t{3} * 2 * 7 * 12 * 32)

@@ -8,7 +8,7 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "tests/testing/safetensors_writer.h"
 #include "tests/testing/temporary_directory.h"
 
@@ -85,10 +85,10 @@ class VisionEncoderTest : public ::testing::Test {
       prepared[i].patches = pictures[i];
       views.push_back(&prepared[i]);
     }
-    auto batch = encoder.Begin(views);
+    auto batch = encoder.Begin(*backend_, views);
     EXPECT_TRUE(batch.ok()) << batch.status();
-    EXPECT_TRUE(encoder.Advance(*batch, INFINITY).ok());
-    auto features = encoder.Finish(*batch);
+    EXPECT_TRUE(encoder.Advance(*backend_, *batch, INFINITY).ok());
+    auto features = encoder.Finish(*backend_, *batch);
     EXPECT_TRUE(features.ok()) << features.status();
     return backend_->DownloadFloats((*features)->tensor());
   }

@@ -5,7 +5,7 @@
 
 #include <limits>
 
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 namespace tessera {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 #include "engine/engine.h"
 #include "engine/load/model_check.h"
 #include "engine/model/arch/architectures.h"

@@ -1,8 +1,8 @@
-#include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 
 #include <fmt/format.h>
 
-#include "cuda/operations.h"
+#include "cuda/cuda_backend.h"
 
 namespace tessera {
 

@@ -1,4 +1,4 @@
-#include "engine/cpu/cpu_backend.h"
+#include "engine/cpu/make_cpu_backend.h"
 
 #include <fmt/format.h>
 #include <omp.h>
@@ -7,7 +7,7 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "engine/base/processors.h"
-#include "engine/cpu/operations.h"
+#include "engine/cpu/cpu_backend.h"
 
 namespace tessera {
 
