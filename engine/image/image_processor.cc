@@ -66,8 +66,10 @@ absl::Status RequireNumber(const Json& config, const char* key, double expected)
 }
 
 // What a size asks for.
+constexpr int kDefaultSide = 224;  // of both processors, in pixels
+
 struct Square {
-  int side = 224;          // both processors' default, in pixels
+  int side = kDefaultSide;
   bool stretched = false;  // both sides become it, else the shortest
 };
 
@@ -98,7 +100,7 @@ bool HasJust(const Json& value, std::initializer_list<const char*> keys) {
 
 // n and {"shortest_edge": n} mean the shortest side, which SigLIP's processor does not know.
 absl::StatusOr<Square> ParseSize(const Json& config, ImageProcessorClass of) {
-  if (!config.contains("size")) return Square{224, of == ImageProcessorClass::kSiglip};
+  if (!config.contains("size")) return Square{kDefaultSide, of == ImageProcessorClass::kSiglip};
   const Json& size = config["size"];
   if (HasJust(size, {"height", "width"})) {
     ASSIGN_OR_RETURN(const int side, ParseBothSides(size, "size"));
@@ -125,18 +127,23 @@ absl::StatusOr<Square> ParseSize(const Json& config, ImageProcessorClass of) {
   return Square{side, false};
 }
 
-// That what CLIP's processor cuts out is all that was resized, or the middle of a longer side.
-absl::Status CheckCrop(const Json& config, const Square& size) {
-  if (!size.stretched || config.value("do_center_crop", Json(true)) != Json(false)) {
-    RETURN_IF_ERROR(RequireTrue(config, "do_center_crop"));
-  }
-  if (!config.contains("crop_size")) return absl::OkStatus();
+absl::StatusOr<int> ParseCrop(const Json& config) {
+  if (!config.contains("crop_size")) return kDefaultSide;
   const Json& value = config["crop_size"];
   if (value.is_object() && !HasJust(value, {"height", "width"})) {
     return Unsupported(fmt::format("crop_size is {}, expected height and width", value.dump()));
   }
-  ASSIGN_OR_RETURN(const int crop, value.is_object() ? ParseBothSides(value, "crop_size")
-                                                     : ParseSide(value, "crop_size", value));
+  return value.is_object() ? ParseBothSides(value, "crop_size")
+                           : ParseSide(value, "crop_size", value);
+}
+
+// That what CLIP's processor cuts out is all that was resized, or the middle of a longer side.
+absl::Status CheckCrop(const Json& config, const Square& size) {
+  if (size.stretched && config.value("do_center_crop", Json(true)) == Json(false)) {
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(RequireTrue(config, "do_center_crop"));
+  ASSIGN_OR_RETURN(const int crop, ParseCrop(config));
   if (crop == size.side) return absl::OkStatus();
   return Unsupported(
       fmt::format("crop_size {} differs from size {}, which is not supported", crop, size.side));

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes config_defaults.json: what the configuration classes of the libraries mean where config.json names no value.
+"""Makes config_defaults.json: what the classes of the libraries mean where config.json or preprocessor_config.json names no value.
 
-    for version in 4.37.2 4.57.1 5.24.0; do pip install --target DIR/$version transformers==$version; done
+    for version in 4.37.2 4.57.1 5.24.0; do pip install --target DIR/$version transformers==$version pillow; done
     tests/golden/make_config_defaults.py DIR
 
 For each model_type and version a flat table of keys, those of nested configurations behind their name. Families whose classes are their
@@ -45,6 +45,9 @@ AUTHORS = {
 # The layout of transformers under LLaVA's model_type.
 LIBRARY = {"llava_hf": "llava", "qwen3_moe": "qwen3_moe", "qwen3_vl_moe": "qwen3_vl_moe", "llama": "llama"}
 TOWERS = {"clip_vision_model": "clip_vision_model", "siglip_vision_model": "siglip_vision_model"}
+# Image processors; transformers 5 has several classes of each, and those with "Pil" need nothing else.
+PROCESSORS = {"clip_processor": ("clip", "CLIPImageProcessor"), "siglip_processor": ("siglip", "SiglipImageProcessor"),
+              "qwen2_vl_processor": ("qwen2_vl", "Qwen2VLImageProcessor")}
 
 # Run with a version of the library on the path: prints {model_type: {key: value}}. What follows from other sizes is null.
 PROBE = """
@@ -69,6 +72,22 @@ known = [name for name in sys.argv[1:] if name in CONFIG_MAPPING]
 print(json.dumps({name: defaults(name) for name in known}))
 """
 
+# Run likewise with triples NAME FOLDER CLASS: those that the version has.
+PROBE_PROCESSORS = """
+import importlib, json, sys
+def find(folder, name):
+    for module, last in (("image_processing_pil_", name + "Pil"), ("image_processing_", name)):
+        try:
+            return getattr(importlib.import_module(f"transformers.models.{folder}.{module}{folder}"), last)
+        except ImportError:
+            pass
+found = {}
+for name, folder, last in zip(*[iter(sys.argv[1:])] * 3):
+    if (of := find(folder, last)) is not None:
+        found[name] = of().to_dict()
+print(json.dumps(found, default=str))
+"""
+
 # Of the base class in transformers 4, where the modeling code asks text_config's.
 NOT_ASKED = {"llava_hf": {"tie_word_embeddings"}}
 
@@ -87,8 +106,8 @@ def flat(config, prefix=""):
     return table
 
 
-def probe(directory, names):
-    done = subprocess.run([sys.executable, "-c", PROBE, *names], env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin"}, check=True,
+def probe(directory, names, program=PROBE):
+    done = subprocess.run([sys.executable, "-c", program, *names], env={"PYTHONPATH": str(directory), "PATH": "/usr/bin:/bin"}, check=True,
                           capture_output=True, text=True)
     return {name: flat(config) for name, config in json.loads(done.stdout.splitlines()[-1]).items()}
 
@@ -112,6 +131,10 @@ def main():
                 found[name][version] = {key: value for key, value in table.items() if key not in NOT_ASKED.get(name, ())}
     for name, (kind, own) in AUTHORS.items():
         found[name] = {"authors": useful((by_version["4.37.2"][kind] if kind else {}) | own)}
+    triples = [word for name, row in PROCESSORS.items() for word in (name, *row)]
+    for version in versions:
+        for name, table in probe(root / version, triples, PROBE_PROCESSORS).items():
+            found.setdefault(name, {})[version] = useful(table)
     found["lora"] = {"peft": {"lora_alpha": 8}}
     found["llava_mole"] = {"authors": {"mole.routing": "top1"}}  # of the paper; the file is this project's
     OUT.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")

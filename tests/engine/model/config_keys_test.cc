@@ -1,6 +1,6 @@
-// Every key of every golden config.json: one that decides results is read or refused, or its
-// absence is what the library means. The library's meaning is tests/golden/config_defaults.json,
-// made from its own configuration classes.
+// Every key of every golden config.json and preprocessor_config.json: one that decides results is
+// read or refused, or its absence is what the library means. The library's meaning is
+// tests/golden/config_defaults.json, made from its own classes.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +20,21 @@ namespace fs = std::filesystem;
 struct Case {
   fs::path dir;  // with model/, perhaps vision_tower/ and base/
   std::string file = "model/config.json";
+
+  bool of_processor() const { return file.ends_with("preprocessor_config.json"); }
+  std::span<const UnusedKey> keys() const {
+    return of_processor() ? ProcessorKeys() : UnusedConfigKeys();
+  }
 };
+
+// Whether no other file of the case has its place.
+bool IsRead(const fs::path& dir, std::string_view file) {
+  if (file == "base/config.json") return !fs::exists(dir / "model/config.json");
+  if (file == "model/preprocessor_config.json") {
+    return !fs::exists(dir / "model/processor_config.json");
+  }
+  return true;
+}
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
@@ -30,10 +44,12 @@ std::vector<Case> Cases() {
     if (!fs::exists(root)) continue;
     for (const auto& entry : fs::directory_iterator(root)) {
       for (const char* file : {"model/config.json", "model/mole.json", "model/adapter_config.json",
-                               "base/config.json", "vision_tower/config.json"}) {
-        const bool read = file != std::string("base/config.json") ||
-                          !fs::exists(entry.path() / "model/config.json");
-        if (read && fs::exists(entry.path() / file)) cases.push_back({entry.path(), file});
+                               "base/config.json", "vision_tower/config.json",
+                               "model/preprocessor_config.json",
+                               "vision_tower/preprocessor_config.json"}) {
+        if (fs::exists(entry.path() / file) && IsRead(entry.path(), file)) {
+          cases.push_back({entry.path(), file});
+        }
       }
     }
   }
@@ -141,15 +157,20 @@ json Renamed(json config, const Path& path) {
 std::string Family(const Case& which, const json& config) {
   if (which.file.ends_with("adapter_config.json")) return "lora";
   if (which.file.ends_with("mole.json")) return "llava_mole";
+  if (which.of_processor()) {
+    const std::string type = config.value("image_processor_type", "CLIP");
+    return type.starts_with("CLIP") ? "clip" : type.starts_with("Siglip") ? "siglip" : "qwen2_vl";
+  }
   return config["model_type"];
 }
 
 // The values that the versions of the library mean where the key is missing.
-std::vector<json> LibraryValues(const std::string& family, const json& config, const Path& path) {
+std::vector<json> LibraryValues(const Case& which, const json& config, const Path& path) {
   static const json defaults =
       ReadJsonFile(testing::DataPath("golden/config_defaults.json")).value();
-  const std::string table =
-      config.contains("text_config") && family == "llava" ? "llava_hf" : family;
+  std::string table = Family(which, config);
+  if (which.of_processor()) table += "_processor";
+  if (config.contains("text_config") && table == "llava") table = "llava_hf";
   std::vector<json> values;
   if (!defaults.contains(table)) return values;
   for (const auto& [version, keys] : defaults[table].items()) {
@@ -206,10 +227,15 @@ bool IsDecidedElsewhere(const Path& path) {
   return false;
 }
 
+bool IsUnused(const Case& which, const std::string& family, const Path& path) {
+  const UnusedKey* row = FindUnusedKey(which.keys(), family, Dotted(path));
+  return row != nullptr && row->why != "read";
+}
+
 // Whether an object around it, as a whole, is without effect.
-bool LiesInUnused(const std::string& family, Path path) {
+bool LiesInUnused(const Case& which, const std::string& family, Path path) {
   for (path.pop_back(); !path.empty(); path.pop_back()) {
-    if (FindUnusedKey(UnusedConfigKeys(), family, Dotted(path)) != nullptr) return true;
+    if (IsUnused(which, family, path)) return true;
   }
   return false;
 }
@@ -234,7 +260,7 @@ TEST(ConfigKeysTest, AKeyThatIsMissingMeansWhatTheLibraryMeans) {
       const auto missing = release.Read(without);
       if (!missing.ok()) continue;
       const std::vector<json> values =
-          LibraryValues(Family(which, release.config()), release.config(), path);
+          LibraryValues(which, release.config(), path);
       EXPECT_TRUE(!values.empty() || *missing == release.spec()) << Dotted(path);
       for (const json& value : values) {
         const auto library = release.Read(With(without, path, value));
@@ -251,8 +277,7 @@ TEST(ConfigKeysTest, AKeyWithAnotherValueChangesTheModelOrIsRefusedOrListed) {
     Release release(which);
     const std::string family = Family(which, release.config());
     for (const Path& path : Paths(release.config())) {
-      if (FindUnusedKey(UnusedConfigKeys(), family, Dotted(path)) != nullptr) continue;
-      if (LiesInUnused(family, path)) continue;
+      if (IsUnused(which, family, path) || LiesInUnused(which, family, path)) continue;
       const json& value = Owner(const_cast<json&>(release.config()), path)[path.back()];
       for (const json& other : OtherValues(value)) {
         if (other == value) continue;
@@ -266,16 +291,18 @@ TEST(ConfigKeysTest, AKeyWithAnotherValueChangesTheModelOrIsRefusedOrListed) {
 }
 
 TEST(ConfigKeysTest, AnUnusedKeyThatAsksForSomethingIsWarnedOf) {
-  for (const UnusedKey& row : UnusedConfigKeys()) {
-    EXPECT_FALSE(row.why.empty()) << row.key;
-    if (row.neutral.empty()) continue;
-    const json neutral = json::parse(row.neutral);
-    for (const json& other : {json(7.5), json("x")}) {
-      for (const bool asks : {false, true}) {
-        const json object = {{std::string(row.key), asks ? other : neutral}};
-        std::vector<std::string> warnings;
-        WarnOfUnread(JsonFields(object, "config.json"), UnusedConfigKeys(), row.families, warnings);
-        EXPECT_EQ(warnings.size(), asks ? 1u : 0u) << row.key;
+  for (const auto table : {UnusedConfigKeys(), UnusedGenerationKeys(), ProcessorKeys()}) {
+    for (const UnusedKey& row : table) {
+      EXPECT_FALSE(row.why.empty()) << row.key;
+      if (row.neutral.empty()) continue;
+      const json neutral = json::parse(row.neutral);
+      for (const json& other : {json(7.5), json("x")}) {
+        for (const bool asks : {false, true}) {
+          const json object = {{std::string(row.key), asks ? other : neutral}};
+          std::vector<std::string> warnings;
+          WarnOfUnread(JsonFields(object, "config.json"), table, row.families, warnings);
+          EXPECT_EQ(warnings.size(), asks ? 1u : 0u) << row.key;
+        }
       }
     }
   }
@@ -286,7 +313,7 @@ TEST(ConfigKeysTest, AKeyUnderAnotherNameIsRefusedOrWarnedOf) {
     SCOPED_TRACE((which.dir / which.file).string());
     Release release(which);
     for (const Path& path : Paths(release.config())) {
-      if (LiesInUnused(Family(which, release.config()), path)) continue;
+      if (LiesInUnused(which, Family(which, release.config()), path)) continue;
       const auto renamed = release.Read(Renamed(release.config(), path));
       EXPECT_TRUE(!renamed.ok() || release.Warned(Dotted(path) + "_x")) << Dotted(path);
     }
