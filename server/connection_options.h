@@ -23,6 +23,8 @@ struct ConnectionOptions {
   // That may arrive on a connection while none of its calls receives a message, beside a window of
   // 64 KiB for each call that is there or was a moment ago: headers and HTTP/2's own frames.
   int64_t header_bytes = int64_t{2} << 20;
+  // For a client to take what is sent to it.
+  std::chrono::milliseconds write_time = std::chrono::seconds(60);
   ProbeTimes probe = {};
 };
 

@@ -57,7 +57,7 @@ std::string_view RefusalCauseName(RefusalCause cause) {
 
 std::string_view EndCauseName(EndCause cause) {
   constexpr std::array<std::string_view, kEndCauses> kNames = {"silent", "idle", "headers",
-                                                               "resets"};
+                                                               "resets", "held"};
   return kNames.at(static_cast<size_t>(cause));
 }
 
@@ -220,9 +220,11 @@ void Connections::Forgive(Connection& connection, int64_t outside, int64_t calls
   connection.retained_bytes = std::min(outside, calls * kStreamWindowBytes);
 }
 
-uint64_t Connections::BeginCall(std::string_view grpc_peer, Clock::time_point now) {
+uint64_t Connections::BeginCall(std::string_view grpc_peer, Clock::time_point now,
+                                CallKind kind) {
   const std::lock_guard lock(mutex_);
   ++calls_;
+  held_calls_ += kind == CallKind::kHeld;
   const auto entry = connections_.find(FindId(grpc_peer));
   if (entry == connections_.end()) {
     ++reset_calls_;
@@ -234,13 +236,16 @@ uint64_t Connections::BeginCall(std::string_view grpc_peer, Clock::time_point no
     Forgive(connection, OutsideBytes(connection), connection.calls);
   }
   ++connection.calls;
+  connection.held_calls += kind == CallKind::kHeld;
   if (ResetCalls(connection) > 0 && ++reset_calls_ > limits_.reset_calls) EndMostResetCalls(now);
+  if (held_calls_ > limits_.held_calls) EndMostHeldCalls();
   return entry->first;
 }
 
-void Connections::EndCall(uint64_t id, Clock::time_point now) {
+void Connections::EndCall(uint64_t id, Clock::time_point now, CallKind kind) {
   const std::lock_guard lock(mutex_);
   --calls_;
+  held_calls_ -= kind == CallKind::kHeld;
   const auto entry = connections_.find(id);
   if (entry == connections_.end()) {
     --reset_calls_;
@@ -249,6 +254,7 @@ void Connections::EndCall(uint64_t id, Clock::time_point now) {
   Connection& connection = entry->second;
   if (ResetCalls(connection) > 0) --reset_calls_;
   --connection.calls;
+  connection.held_calls -= kind == CallKind::kHeld;
   connection.last_call = now;
   connection.late_bytes += kStreamWindowBytes;
   const int64_t windows = connection.calls * kStreamWindowBytes;
@@ -267,6 +273,18 @@ void Connections::EndMostResetCalls(Clock::time_point now) {
   if (most == nullptr || ResetCalls(*most) == 0) return;
   refused_until_[most->peer.network] = now + kResetPause;
   End(*most, EndCause::kResets);
+}
+
+// Those of ended connections are about to go.
+void Connections::EndMostHeldCalls() {
+  Connection* most = nullptr;
+  int64_t held = 0;
+  for (auto& [id, connection] : connections_) {
+    if (connection.ended) continue;
+    held += connection.held_calls;
+    if (most == nullptr || connection.held_calls > most->held_calls) most = &connection;
+  }
+  if (held > limits_.held_calls) End(*most, EndCause::kHeld);
 }
 
 void Connections::BeginReceiving(std::string_view grpc_peer) {

@@ -30,6 +30,12 @@ struct ConnectionLimits {
   // Calls of a connection beyond those that may be open at once, and all of one that is gone, are
   // such as a client has reset and gRPC is not done with: so many in all.
   int64_t reset_calls = 1024;
+  int64_t held_calls = 1024;  // CallKind::kHeld, of all
+};
+
+enum class CallKind : uint8_t {
+  kWork,
+  kHeld,  // stays open for as long as its client likes
 };
 
 // That may be open at once on one connection, and bytes that may come of one that does not read.
@@ -42,8 +48,8 @@ inline constexpr int kRefusalCauses = 4;
 std::string_view RefusalCauseName(RefusalCause cause);
 
 // Why an open one was ended here.
-enum class EndCause { kSilent, kIdle, kHeaders, kResets };
-inline constexpr int kEndCauses = 4;
+enum class EndCause { kSilent, kIdle, kHeaders, kResets, kHeld };
+inline constexpr int kEndCauses = 5;
 std::string_view EndCauseName(EndCause cause);
 
 class Connections {
@@ -70,8 +76,10 @@ class Connections {
   std::optional<int64_t> ReadBytes(std::string_view grpc_peer) const;
 
   // A call of it is there, its headers complete, until EndCall() with the id that this returns.
-  uint64_t BeginCall(std::string_view grpc_peer, Clock::time_point now);
-  void EndCall(uint64_t id, Clock::time_point now);
+  // Where too many are held, the connection with the most of them is ended.
+  uint64_t BeginCall(std::string_view grpc_peer, Clock::time_point now,
+                     CallKind kind = CallKind::kWork);
+  void EndCall(uint64_t id, Clock::time_point now, CallKind kind = CallKind::kWork);
 
   // A call of it receives its message from now on, or no longer. Only meanwhile may much arrive.
   void BeginReceiving(std::string_view grpc_peer);
@@ -97,6 +105,7 @@ class Connections {
     Clock::time_point opened;
     Clock::time_point last_call;
     int64_t calls = 0;
+    int64_t held_calls = 0;  // of those
     int64_t receiving_calls = 0;
     int64_t forgiven_bytes = 0;  // arrived within calls, or long ago
     int64_t retained_bytes = 0;  // of those: may still be in the windows of its calls
@@ -119,6 +128,7 @@ class Connections {
   static int64_t OutsideBytes(const Connection& connection);
   static void Forgive(Connection& connection, int64_t outside, int64_t calls);
   void EndMostResetCalls(Clock::time_point now);
+  void EndMostHeldCalls();
   void EndMostOutside(int64_t bytes);
   void End(Connection& connection, EndCause cause);
   void Erase(Map::iterator entry);
@@ -132,6 +142,7 @@ class Connections {
   Clock::time_point headers_checked_;
   int64_t calls_ = 0;        // of all, those whose connection is gone included
   int64_t reset_calls_ = 0;  // ConnectionLimits
+  int64_t held_calls_ = 0;   // of all, those whose connection is gone included
   MemoryBudget* memory_ = nullptr;
   MemoryCharge held_;
   std::vector<Leaving> leaving_;  // ended, and not yet closed by gRPC

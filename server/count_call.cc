@@ -29,7 +29,7 @@ std::optional<Work> CountCall::TakeWork() {
 }
 
 void CountCall::OnCancel() {
-  if (TakeWork()) Finish(guard().Answer(guard().Lost()));
+  if (TakeWork()) End(guard().Lost());
 }
 
 void CountCall::Count() {
@@ -37,15 +37,14 @@ void CountCall::Count() {
   if (!work) return;
   guard().SetStage("counting");
   const absl::StatusOr<PromptInfo> prompt = work->engine->CountTokens(work->request);
-  if (guard().IsCancelled()) return Finish(guard().Answer(guard().Lost()));
-  if (!prompt.ok()) return Finish(guard().Answer(prompt.status()));
+  if (guard().IsCancelled()) return End(guard().Lost());
+  if (!prompt.ok()) return End(prompt.status());
   v1::CountTokensResponse response;
   response.set_prompt_tokens(prompt->text_tokens + prompt->image_tokens);
   response.set_text_tokens(prompt->text_tokens);
   response.set_image_tokens(prompt->image_tokens);
   response.mutable_prompt_token_ids()->Assign(prompt->token_ids.begin(), prompt->token_ids.end());
-  answer_ = SerializeMessage(response);
-  StartWriteAndFinish(&answer_, grpc::WriteOptions(), guard().Answer(absl::OkStatus()));
+  Answer(SerializeMessage(response));
 }
 
 }  // namespace tessera

@@ -17,7 +17,7 @@ class CountCall final : public RpcCall {
       : RpcCall(host, RpcMethod::kCountTokens, context), tasks_(tasks) {}
 
  private:
-  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::StatusOr<MemoryBudget*> Admit() override { return AdmitWork(slot()); }
   absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
   void OnCancel() override;
   // The work, for whom asks first.
@@ -27,7 +27,6 @@ class CountCall final : public RpcCall {
   TaskQueue& tasks_;
   std::mutex mutex_;
   std::optional<Work> work_;  // guarded by mutex_
-  grpc::ByteBuffer answer_;   // belongs to the write in flight
 };
 
 }  // namespace tessera

@@ -32,8 +32,9 @@ void GenerateCall::OnFinish(const Completion& completion) {
   if (!status.ok()) return Finish(status);
   response_.set_finish_reason(ToProto(completion.finish_reason));
   *response_.mutable_usage() = ToProto(completion.usage);
-  answer_ = SerializeMessage(response_);
-  StartWriteAndFinish(&answer_, grpc::WriteOptions(), status);
+  grpc::ByteBuffer answer = SerializeMessage(response_);
+  response_.Clear();
+  WriteAndFinish(std::move(answer), status);
 }
 
 }  // namespace tessera

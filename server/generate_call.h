@@ -14,7 +14,7 @@ class GenerateCall final : public RpcCall, public OutputSink {
       : RpcCall(host, RpcMethod::kGenerate, context) {}
 
  private:
-  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::StatusOr<MemoryBudget*> Admit() override { return AdmitWork(slot()); }
   absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
   // The engine's side.
   void OnAdmitted(const PromptInfo& prompt) override;
@@ -25,7 +25,6 @@ class GenerateCall final : public RpcCall, public OutputSink {
 
   Submission submission_;
   v1::GenerateResponse response_;
-  grpc::ByteBuffer answer_;  // belongs to the write in flight
 };
 
 }  // namespace tessera

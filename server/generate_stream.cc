@@ -82,6 +82,7 @@ void GenerateStream::OnChunk(Chunk chunk) {
       GiveUpLocked();
     } else {
       Append(delta_, std::move(chunk));
+      if (writing_) NotePending(delta_bytes_);
     }
   }
   Advance();
@@ -108,7 +109,7 @@ void GenerateStream::GiveUpLocked() {
   });
 }
 
-GenerateStream::Action GenerateStream::NextLocked() {
+GenerateStream::Action GenerateStream::NextLocked(grpc::ByteBuffer& event) {
   if (writing_ || finished_) return Action::kNothing;
   if (!reader_gone_) {
     if (prompt_) {
@@ -116,14 +117,14 @@ GenerateStream::Action GenerateStream::NextLocked() {
       response.mutable_prompt()->set_request_id(guard().call().request_id);
       response.mutable_prompt()->set_model(model_);
       Fill(*std::exchange(prompt_, std::nullopt), response.mutable_prompt());
-      event_ = SerializeMessage(response);
+      event = SerializeMessage(response);
       writing_ = true;
       return Action::kWrite;
     }
     if (!delta_.token_ids.empty() || !delta_.text.empty()) {
       v1::StreamGenerateResponse response;
       Fill(std::exchange(delta_, {}), response.mutable_delta());
-      event_ = SerializeMessage(response);
+      event = SerializeMessage(response);
       delta_bytes_ = 0;
       writing_ = true;
       return Action::kWrite;
@@ -138,35 +139,42 @@ GenerateStream::Action GenerateStream::NextLocked() {
   v1::StreamGenerateResponse response;
   response.mutable_finish()->set_finish_reason(ToProto(completion_->finish_reason));
   *response.mutable_finish()->mutable_usage() = ToProto(completion_->usage);
-  event_ = SerializeMessage(response);
+  event = SerializeMessage(response);
   return Action::kWriteAndFinish;
 }
 
 void GenerateStream::Advance() {
   Action action;
+  grpc::ByteBuffer event;
   {
     const std::lock_guard lock(mutex_);
-    action = NextLocked();
+    action = NextLocked(event);
   }
   switch (action) {
     case Action::kNothing:
       return;
     case Action::kWrite:
-      return StartWrite(&event_);
+      return Write(std::move(event));
     case Action::kWriteAndFinish:
-      return StartWriteAndFinish(&event_, grpc::WriteOptions(), guard().Answer(*completion_));
+      return WriteAndFinish(std::move(event), guard().Answer(*completion_));
     case Action::kFinish:
-      return Finish(guard().Answer(*completion_));
+      return End(*completion_);
   }
 }
 
-void GenerateStream::OnWriteDone(bool ok) {
+void GenerateStream::OnWritten(bool ok) {
   {
     const std::lock_guard lock(mutex_);
     writing_ = false;
   }
   if (!ok) return LoseReader();
   Advance();
+}
+
+void GenerateStream::OnReaderTooSlow() {
+  const std::lock_guard lock(mutex_);
+  too_slow_ = true;
+  if (completion_ && !finished_) completion_->status = TooSlow(max_pending_bytes_);
 }
 
 void GenerateStream::LoseReader() {

@@ -5,8 +5,8 @@
 //   - One write is in flight at most; Finish() comes once, with none in flight.
 //   - What waits to be written is one prompt, one delta and one end: chunks are merged into the
 //     delta that waits, so a slow reader gets fewer, larger deltas and its memory is that of the
-//     answer. Should that pass `max_pending_bytes` (log-probabilities can), the request is given up
-//     with RESOURCE_EXHAUSTED / SLOW_READER.
+//     answer. Should that pass `max_pending_bytes` (log-probabilities can), or should a write be
+//     given up (PendingWrites), so is the request, with RESOURCE_EXHAUSTED / SLOW_READER.
 //   - Nothing is sent, not even headers, before the engine has admitted the request: until then
 //     clients may retry elsewhere.
 //   - After the reader is gone the engine is told, and the call ends when the engine has let the
@@ -41,20 +41,22 @@ class GenerateStream final : public RpcCall, public OutputSink {
   // What Advance() found to do.
   enum class Action : uint8_t { kNothing, kWrite, kWriteAndFinish, kFinish };
 
-  absl::StatusOr<Engine*> Admit() override { return AdmitWork(slot()); }
+  absl::StatusOr<MemoryBudget*> Admit() override { return AdmitWork(slot()); }
   absl::Status Take(grpc::ByteBuffer bytes, MemoryCharge memory) override;
   // The engine's side.
   void OnAdmitted(const PromptInfo& prompt) override;
   void OnChunk(Chunk chunk) override;
   void OnFinish(const Completion& completion) override;
   // gRPC's side.
-  void OnWriteDone(bool ok) override;
+  void OnWritten(bool ok) override;
+  void OnReaderTooSlow() override;
   void OnCancel() override { LoseReader(); }
 
   // Starts the next write or the end, if one is due. Called after every change, without the lock:
   // gRPC may do the network's work in it.
   void Advance();
-  Action NextLocked();
+  // `event`: what is to be written.
+  Action NextLocked(grpc::ByteBuffer& event);
   void GiveUpLocked();
   void LoseReader();
 
@@ -62,7 +64,6 @@ class GenerateStream final : public RpcCall, public OutputSink {
   const size_t max_pending_bytes_;
   std::string model_;  // constant once submitted
   grpc::Alarm cancel_alarm_;
-  grpc::ByteBuffer event_;  // belongs to the write in flight
 
   std::mutex mutex_;
   // Guarded by mutex_:

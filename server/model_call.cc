@@ -7,15 +7,10 @@
 
 namespace tessera {
 
-absl::StatusOr<Engine*> ModelCall::Admit() {
+absl::StatusOr<MemoryBudget*> ModelCall::Admit() {
   Engine* const engine = slot().engine();
   if (engine == nullptr) return slot().Get().status();
-  return engine;
-}
-
-void ModelCall::Send(const google::protobuf::Message& response) {
-  answer_ = SerializeMessage(response);
-  StartWriteAndFinish(&answer_, grpc::WriteOptions(), guard().Answer(absl::OkStatus()));
+  return &engine->memory();
 }
 
 absl::Status GetModelCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
@@ -25,7 +20,7 @@ absl::Status GetModelCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
   RETURN_IF_ERROR(CheckModelName(request.model(), model));
   v1::GetModelResponse response;
   *response.mutable_model() = ToProto(model);
-  Send(response);
+  Answer(SerializeMessage(response));
   return absl::OkStatus();
 }
 
@@ -34,7 +29,7 @@ absl::Status ListModelsCall::Take(grpc::ByteBuffer bytes, MemoryCharge memory) {
   RETURN_IF_ERROR(ParseMessage(std::move(bytes), memory, request));
   v1::ListModelsResponse response;
   *response.add_models() = ToProto(slot().engine()->model());
-  Send(response);
+  Answer(SerializeMessage(response));
   return absl::OkStatus();
 }
 

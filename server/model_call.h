@@ -10,11 +10,7 @@ class ModelCall : public RpcCall {
  protected:
   using RpcCall::RpcCall;
 
-  absl::StatusOr<Engine*> Admit() override;
-  void Send(const google::protobuf::Message& response);
-
- private:
-  grpc::ByteBuffer answer_;  // belongs to the write in flight
+  absl::StatusOr<MemoryBudget*> Admit() override;
 };
 
 class GetModelCall final : public ModelCall {

@@ -52,10 +52,15 @@ RpcGuard::RpcGuard(RpcMetrics& metrics, RpcMethod method, grpc::CallbackServerCo
   call_.request_id = fmt::format("req-{:016x}", RandomNumber());
   call_.seed = RandomNumber();
   call_.deadline = EngineDeadline(*context);
-  metrics_.Opened();
+  metrics_.Opened(method);
 }
 
-RpcGuard::~RpcGuard() { metrics_.Closed(); }
+RpcGuard::~RpcGuard() { metrics_.Closed(method_); }
+
+void RpcGuard::Abandon() {
+  metrics_.Abandoned();
+  context_->TryCancel();
+}
 
 void RpcGuard::TakeRequestId(const std::string& id) {
   if (!id.empty() && CheckRequestId(id).ok()) call_.request_id = id;
@@ -136,7 +141,8 @@ void RpcGuard::Log(const Completion& completion, const absl::Status& status, dou
   const bool fault = status.code() == absl::StatusCode::kInternal ||
                      status.code() == absl::StatusCode::kUnknown;
   if (fault) fields.push_back({"error", error});
-  tessera::Log(fault ? spdlog::level::err : spdlog::level::info, "request", fields);
+  const auto level = IsWork(method_) ? spdlog::level::info : spdlog::level::debug;
+  tessera::Log(fault ? spdlog::level::err : level, "request", fields);
 }
 
 }  // namespace tessera

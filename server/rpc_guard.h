@@ -24,6 +24,7 @@ class RpcGuard {
   RpcGuard& operator=(const RpcGuard&) = delete;
 
   const CallFacts& call() const { return call_; }
+  RpcMethod method() const { return method_; }
   // As gRPC names it, such as "ipv4:127.0.0.1:4711".
   const std::string& peer() const { return peer_; }
   // The client's; an empty or unusable one is let pass, and the call keeps its own.
@@ -33,6 +34,8 @@ class RpcGuard {
 
   // gRPC has ended the call.
   bool IsCancelled() const { return context_->IsCancelled(); }
+  // Its client does not read: ends the call for gRPC, whatever is on its way.
+  void Abandon();
   // The client's deadline has passed, or will in a moment: a call that its client leaves now ended
   // by its deadline. Chooses what it is called, and nothing else.
   bool DeadlinePassed() const;

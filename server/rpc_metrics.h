@@ -25,25 +25,32 @@ enum class RpcMethod : uint8_t {
   kCountTokens,
   kGetModel,
   kListModels,
+  kCheckHealth,
+  kWatchHealth,
+  kReflect,
   kUnknown,  // whatever else is called
 };
-constexpr int kRpcMethods = 6;
+constexpr int kRpcMethods = 9;
 constexpr int kRpcCodes = 17;  // OK … UNAUTHENTICATED
 std::string_view MethodName(RpcMethod method);
+// Whether the server's end waits for it: for those who ask of the server itself it does not.
+bool IsWork(RpcMethod method);
 
 class RpcMetrics : public prometheus::Collectable {
  public:
   RpcMetrics();
 
   // Each once for a call, in this order.
-  void Opened();
+  void Opened(RpcMethod method);
   // `reason`: ReasonOf() the status.
   void Answered(RpcMethod method, grpc::StatusCode code, std::string_view reason,
                 std::chrono::duration<double> duration);
-  void Closed();
-  // Calls without an answer yet.
+  void Closed(RpcMethod method);
+  // It was cancelled because its client did not read. Before Closed().
+  void Abandoned();
+  // Work (IsWork) without an answer yet.
   int64_t open_calls() const;
-  // Calls that were answered and whose last byte has not been handed to the transport.
+  // Work that was answered and whose last byte has not been handed to the transport.
   int64_t unread_calls() const;
 
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -53,6 +60,7 @@ class RpcMetrics : public prometheus::Collectable {
   // Guarded by mutex_:
   int64_t open_calls_ = 0;
   int64_t unread_calls_ = 0;
+  uint64_t abandoned_ = 0;
   std::array<std::array<uint64_t, kRpcCodes>, kRpcMethods> handled_ = {};
   std::map<std::string, uint64_t, std::less<>> errors_;  // by reason
   std::array<Histogram, kRpcMethods> durations_;

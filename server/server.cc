@@ -1,7 +1,6 @@
 #include "server/server.h"
 
 #include <fmt/format.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/server_builder.h>
 #include <spdlog/spdlog.h>
 
@@ -47,9 +46,10 @@ void SetTransport(grpc::ServerBuilder& builder, const ConnectionOptions& options
 
 }  // namespace
 
-Server::Server(const ConnectionLimits& limits, const ProbeTimes& probe)
+Server::Server(const ConnectionLimits& limits, const ConnectionOptions& options)
     : connections_(limits),
-      probe_(slot_, probe,
+      writes_({.longest = options.write_time}),
+      probe_(slot_, options.probe,
              [this](std::string name) { acceptor_.ExpectProbe(std::move(name)); }) {}
 
 Server::~Server() {
@@ -65,7 +65,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& grpc,
                    ChooseConnectionLimits(options.max_connections,
                                           options.max_connections_per_address));
   limits.header_bytes = options.header_bytes;
-  std::unique_ptr<Server> server(new Server(limits, options.probe));
+  std::unique_ptr<Server> server(new Server(limits, options));
   ASSIGN_OR_RETURN(server->http_,
                    HttpServer::Start(http, server->slot_,
                                      {&server->engine_metrics_, &server->rpc_metrics_,
@@ -78,8 +78,6 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& grpc,
 absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOptions& options) {
   ASSIGN_OR_RETURN(ListeningSockets sockets, Listen(address));
   grpc_address_ = {.host = address.host, .port = sockets.port};
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetTransport(builder, options);
   auto grpc_acceptor = builder.experimental().AddExternalConnectionAcceptor(
@@ -87,10 +85,11 @@ absl::Status Server::OpenGrpc(const ListenAddress& address, const ConnectionOpti
       grpc::InsecureServerCredentials());
   builder.RegisterService(&generation_service_);
   builder.RegisterService(&model_service_);
+  builder.RegisterService(&health_service_);
+  builder.RegisterService(&reflection_service_);
   builder.RegisterCallbackGenericService(&unknown_methods_);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr) return absl::InternalError("gRPC does not start");
-  health_ = std::make_unique<Health>(slot_, *grpc_->GetHealthCheckService());
   RETURN_IF_ERROR(acceptor_.Start(std::move(sockets.sockets), std::move(grpc_acceptor)));
   probe_.Start(acceptor_.listener());
   return absl::OkStatus();
@@ -100,13 +99,13 @@ void Server::Publish(std::unique_ptr<Engine> engine, double load_seconds) {
   engine_ = std::move(engine);
   connections_.SetMemory(engine_->memory());
   slot_.Publish(engine_.get(), load_seconds);
-  health_->Update();
+  health_.Update();
 }
 
 void Server::Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurry) {
   const Clock::time_point start = Clock::now();
   slot_.StartDrain();
-  health_->Update();
+  health_.Update();
   spdlog::info("draining: {} calls to answer and {} answers to be read have {:.1f} s",
                rpc_metrics_.open_calls(), rpc_metrics_.unread_calls(),
                std::chrono::duration<double>(timeout).count());
@@ -120,7 +119,6 @@ void Server::Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurr
 void Server::StopGrpc() {
   probe_.Stop();
   acceptor_.Stop();
-  health_.reset();
   grpc_->Shutdown(std::chrono::system_clock::now() + kFlushTime);
   grpc_->Wait();
   grpc_.reset();

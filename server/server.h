@@ -18,13 +18,16 @@
 #include "server/engine_slot.h"
 #include "server/generation_service.h"
 #include "server/health.h"
+#include "server/health_service.h"
 #include "server/heap_trim.h"
 #include "server/http_server.h"
 #include "server/listen_address.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
+#include "server/pending_writes.h"
 #include "server/port_probe.h"
 #include "server/process_metrics.h"
+#include "server/reflection_service.h"
 #include "server/rpc_call.h"
 #include "server/rpc_metrics.h"
 #include "server/unknown_call.h"
@@ -57,7 +60,7 @@ class Server {
   void Drain(std::chrono::nanoseconds timeout, const std::stop_token& hurry);
 
  private:
-  Server(const ConnectionLimits& limits, const ProbeTimes& probe);
+  Server(const ConnectionLimits& limits, const ConnectionOptions& options);
   absl::Status OpenGrpc(const ListenAddress& address, const ConnectionOptions& options);
   void StopGrpc();
 
@@ -69,14 +72,19 @@ class Server {
   EngineMetrics engine_metrics_{slot_};
   ProcessMetrics process_metrics_;
   Connections connections_;
+  MemoryBudget own_memory_{int64_t{16} << 20};
   Uploads uploads_{[this](std::string_view peer) { return connections_.ReadBytes(peer); },
                    {},
                    [this](std::string_view peer, bool receiving) {
                      receiving ? connections_.BeginReceiving(peer) : connections_.EndReceiving(peer);
                    }};
-  CallHost call_host_{slot_, rpc_metrics_, uploads_, connections_};
+  PendingWrites writes_;
+  CallHost call_host_{slot_, rpc_metrics_, uploads_, writes_, connections_, own_memory_};
   GenerationService generation_service_{call_host_};
   ModelService model_service_{call_host_};
+  Health health_{slot_};
+  HealthService health_service_{call_host_, health_};
+  ReflectionService reflection_service_{call_host_};
   UnknownMethods unknown_methods_{call_host_};
   Acceptor acceptor_{connections_};
   PortProbe probe_;
@@ -84,7 +92,6 @@ class Server {
   ListenAddress grpc_address_;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<grpc::Server> grpc_;
-  std::unique_ptr<Health> health_;
 };
 
 }  // namespace tessera

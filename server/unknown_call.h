@@ -18,7 +18,7 @@ class UnknownCall final : public RpcCall {
       : RpcCall(host, RpcMethod::kUnknown, context), method_(context->method()) {}
 
  private:
-  absl::StatusOr<Engine*> Admit() override {
+  absl::StatusOr<MemoryBudget*> Admit() override {
     return WithErrorMetadata(
         RequestError(absl::StatusCode::kUnimplemented, ErrorReason::kMethodNotFound, "",
                      fmt::format("there is no method \"{}\" here", method_.substr(0, 128))),

@@ -56,14 +56,13 @@ uint64_t Uploads::Begin(std::string_view peer, std::weak_ptr<Receiver> receiver,
       GiveUp(most->second, most->second.uploads.begin(), TooMany(by_id_.size()), ends);
       EraseIfDone(most);
     }
-    const auto [found, is_new] = connections_.try_emplace(std::string(peer));
+    const auto [found, is_new] = connections_.try_emplace({std::string(peer), &memory});
     Connection& connection = found->second;
     if (is_new) {
       tell_receiving_(peer, true);
-      connection.memory = &memory;
       connection.held = memory.Open(MemoryUse::kReceiving);
     }
-    Measure(found->first, connection);
+    Measure(found->first.first, connection);
     id = next_id_++;
     connection.uploads.push_back({.id = id,
                                   .receiver = std::move(receiver),
@@ -113,7 +112,7 @@ void Uploads::Watch(std::stop_token stop) {
       for (auto entry = connections_.begin(); entry != connections_.end();) {
         const auto next = std::next(entry);
         Connection& connection = entry->second;
-        Measure(entry->first, connection);
+        Measure(entry->first.first, connection);
         EndTooLarge(connection, ends);
         EndSlow(connection, now, ends);
         Charge(connection);
@@ -130,7 +129,7 @@ void Uploads::Watch(std::stop_token stop) {
 
 void Uploads::EraseIfDone(Connections::iterator entry) {
   if (!entry->second.uploads.empty()) return;
-  tell_receiving_(entry->first, false);
+  tell_receiving_(entry->first.first, false);
   connections_.erase(entry);
 }
 
@@ -165,17 +164,19 @@ void Uploads::EndTooLarge(Connection& connection, Ends& ends) {
   GiveUp(connection, connection.uploads.begin(), MessageTooLarge(arrived), ends);
 }
 
+bool Uploads::IsTooMuch(const MemoryBudget& memory) const {
+  const auto share = static_cast<int64_t>(static_cast<double>(memory.max_bytes()) * limits_.share);
+  return memory.bytes(MemoryUse::kReceiving) > share || memory.bytes() > memory.max_bytes();
+}
+
 void Uploads::EndLargest(Ends& ends) {
+  const auto blamed = [this](const auto& entry) {
+    return IsTooMuch(*entry.first.second) ? entry.second.held.bytes() : 0;
+  };
   while (!connections_.empty()) {
-    const auto largest = std::ranges::max_element(
-        connections_, std::less<>(), [](const auto& entry) { return entry.second.held.bytes(); });
+    const auto largest = std::ranges::max_element(connections_, std::less<>(), blamed);
+    if (blamed(*largest) == 0) return;
     Connection& connection = largest->second;
-    const MemoryBudget& memory = *connection.memory;
-    const auto share =
-        static_cast<int64_t>(static_cast<double>(memory.max_bytes()) * limits_.share);
-    if (connection.held.bytes() == 0) return;
-    if (memory.bytes(MemoryUse::kReceiving) <= share && memory.bytes() <= memory.max_bytes())
-      return;
     GiveUp(connection, connection.uploads.begin(), TooMuch(), ends);
     Charge(connection);
     EraseIfDone(largest);

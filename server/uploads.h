@@ -77,18 +77,20 @@ class Uploads {
     int64_t arrived_before = 0;  // on its connection
     int64_t delivered_since = 0;
   };
+  // Those of one connection that are charged to the same budget.
   struct Connection {
     std::list<Upload> uploads;  // the oldest first
     int64_t arrived = 0;
     MemoryCharge held;
-    MemoryBudget* memory = nullptr;
   };
-  using Connections = std::map<std::string, Connection, std::less<>>;
+  using Key = std::pair<std::string, MemoryBudget*>;  // gRPC's name of the connection
+  using Connections = std::map<Key, Connection>;
   using Ends = std::vector<std::pair<std::weak_ptr<Receiver>, absl::Status>>;
 
   void Watch(std::stop_token stop);
   void EraseIfDone(Connections::iterator entry);
   void Measure(const std::string& peer, Connection& connection);
+  bool IsTooMuch(const MemoryBudget& memory) const;
   void Charge(Connection& connection);
   void EndSlow(Connection& connection, Clock::time_point now, Ends& ends);
   void EndTooLarge(Connection& connection, Ends& ends);

@@ -12,7 +12,7 @@ namespace tessera {
 
 std::string_view MemoryUseName(MemoryUse use) {
   constexpr std::array<std::string_view, kMemoryUses> kNames = {"receiving", "requests", "pictures",
-                                                                "transport"};
+                                                                "answers", "transport"};
   return kNames.at(static_cast<size_t>(use));
 }
 

@@ -1,5 +1,5 @@
 // What the server holds in memory for requests, from the first byte at the port until their input
-// is freed: one budget, counted by what holds the bytes. Any thread. Tests:
+// is freed, and for answers that are not read: one budget, counted by what holds the bytes. Any thread. Tests:
 // tests/engine/base/memory_budget_test.cc.
 #pragma once
 
@@ -20,9 +20,10 @@ enum class MemoryUse : uint8_t {
   kRequests,   // messages and the requests made of them: checked, counted, waiting, cancelled but
                // not yet freed
   kPictures,   // pictures being decoded, and their patches until they are encoded
+  kAnswers,    // that are on their way, of clients that do not read
   kTransport,  // calls themselves, and bytes outside the messages that calls receive
 };
-constexpr int kMemoryUses = 4;
+constexpr int kMemoryUses = 5;
 std::string_view MemoryUseName(MemoryUse use);
 
 class MemoryBudget;

@@ -40,6 +40,7 @@ GAUGES = {
     "tessera_requests_waiting": 0,
     "tessera_kv_cache_usage_ratio": 0,
     "tessera_grpc_server_open_calls": 0,
+    "tessera_grpc_server_unread_calls": 0,
     "tessera_grpc_connections_open": 0,
     "tessera_http_connections_open": 1,
     MEMORY_GAUGE: 0,

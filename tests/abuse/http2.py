@@ -8,62 +8,74 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 CANCEL = struct.pack(">I", 8)
 INITIAL_WINDOW_SIZE = 4
-END_HEADERS, ACK = 4, 1
+END_HEADERS, END_STREAM, ACK = 4, 1, 1
 
 
 def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
-def header(name, value):
-    """A literal without indexing (RFC 7541, 6.2.2)."""
-    return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+def header(name, value, remember=False):
+    """A literal without indexing (RFC 7541, 6.2.2), or one that later blocks may name by its index (6.2.1)."""
+    return bytes([0x40 if remember else 0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
 
 
-def call_headers(path):
-    return b"".join(
-        header(name, value)
-        for name, value in (
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "test"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-        )
+def call_headers(path, more=(), remember=False):
+    names_and_values = (
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "test"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+        *more,
     )
+    return b"".join(header(name, value, remember) for name, value in names_and_values)
+
+
+def remembered_call_headers():
+    """Those of a connection's first call_headers(path, remember=True): a byte for each (RFC 7541, 6.1)."""
+    return bytes(0x80 | 62 + i for i in reversed(range(6)))
 
 
 class Connection:
     """Opens calls and sends parts of their messages, as far as the server's windows allow."""
 
-    def __init__(self, address):
+    def __init__(self, address, answer_window=65535):
+        """`answer_window`: bytes that the server may send of each answer."""
         host, port = address.rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)), timeout=10)
-        self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0))
+        self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, answer_window)))
         self.window = 65535  # of the connection
         self.first_window = 65535  # of a new stream
         self.windows = {}
         self.received = b""
 
-    def open(self, path):
+    def open(self, path, more_headers=()):
         stream = 2 * len(self.windows) + 1
         self.windows[stream] = self.first_window
-        self.socket.sendall(frame(HEADERS, END_HEADERS, stream, call_headers(path)))
+        self.socket.sendall(frame(HEADERS, END_HEADERS, stream, call_headers(path, more_headers)))
         return stream
+
+    def call(self, path, message):
+        """A whole call of a message that fits the windows of a new connection and stream."""
+        data = b"\0" + struct.pack(">I", len(message)) + message
+        self.socket.sendall(frame(DATA, END_STREAM, self.open(path), data))
 
     def send_message_part(self, stream, announced, size, patience=5.0):
         """The prefix of a message of `announced` bytes and its first `size` bytes. Bytes sent; fewer when the server lets no more in."""
-        data = b"\0" + struct.pack(">I", announced)
+        return self.send(stream, b"\0" + struct.pack(">I", announced) + bytes(size), patience)
+
+    def send(self, stream, data, patience=5.0):
+        """Bytes sent; fewer when the server lets no more in."""
         sent = 0
-        while sent < size + 5:
-            room = min(self.window, self.windows[stream], 16384, size + 5 - sent)
+        while sent < len(data):
+            room = min(self.window, self.windows[stream], 16384, len(data) - sent)
             if room <= 0:
                 if not self.receive(patience):
                     break
                 continue
-            piece = (data[sent:] + b"\0" * room)[:room] if sent < 5 else b"\0" * room
-            self.socket.sendall(frame(DATA, 0, stream, piece))
+            self.socket.sendall(frame(DATA, 0, stream, data[sent : sent + room]))
             sent += room
             self.window -= room
             self.windows[stream] -= room

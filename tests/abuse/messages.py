@@ -4,6 +4,11 @@ STREAM_GENERATE = "/tessera.v1.GenerationService/StreamGenerate"
 GENERATE = "/tessera.v1.GenerationService/Generate"
 COUNT_TOKENS = "/tessera.v1.GenerationService/CountTokens"
 
+# gRPC's own services.
+CHECK_HEALTH = "/grpc.health.v1.Health/Check"
+WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
 ROLE_USER = 2
 
 
@@ -32,8 +37,10 @@ def image_part(data):
     return field(2, field(2, field(1, data)))
 
 
-def request(parts, max_tokens=None):
-    """A GenerateRequest, and where max_tokens is None also a CountTokensRequest."""
+def request(parts, max_tokens=None, logprobs=0):
+    """A GenerateRequest whose answer no end token ends, and where max_tokens is None also a CountTokensRequest."""
     message = field(1, ROLE_USER) + parts
-    sampling = b"" if max_tokens is None else field(5, field(10, max_tokens))
-    return field(2, field(1, message)) + sampling
+    if max_tokens is None:
+        return field(2, field(1, message))
+    sampling = field(10, max_tokens) + field(14, logprobs) + field(15, 1)
+    return field(2, field(1, message)) + field(5, sampling)

@@ -255,6 +255,29 @@ TEST_F(RoomTest, ConnectionsInUseOrLatelyUsedStay) {
   EXPECT_EQ(connections_.MakeRoom(Peer("10.0.0.3", 1), now_), std::nullopt);
 }
 
+TEST_F(RoomTest, TooManyHeldCallsEndTheConnectionThatHasMost) {
+  Connections connections({.total = 6, .per_network = 4, .held_calls = 5});
+  for (int port = 1; port <= 3; ++port) {
+    connections.Add(Peer("10.0.0.1", port), FileDescriptor(), -1, now_);
+  }
+  const auto hold = [&](int port) {
+    return connections.BeginCall(Peer("10.0.0.1", port).name, now_, CallKind::kHeld);
+  };
+  const uint64_t first = hold(1);
+  hold(2);
+  for (int i = 0; i < 3; ++i) hold(3);
+  EXPECT_EQ(connections.ended(EndCause::kHeld), 0u);
+  hold(2);
+  EXPECT_EQ(connections.ended(EndCause::kHeld), 1u);
+  hold(2);
+  EXPECT_EQ(connections.ended(EndCause::kHeld), 1u) << "those of an ended one are about to go";
+  connections.EndCall(first, now_, CallKind::kHeld);
+  for (int i = 0; i < 2; ++i) hold(2);
+  EXPECT_EQ(connections.ended(EndCause::kHeld), 1u);
+  hold(1);
+  EXPECT_EQ(connections.ended(EndCause::kHeld), 2u);
+}
+
 sockaddr_storage Address6(const char* text) {
   sockaddr_storage address{};
   auto& v6 = reinterpret_cast<sockaddr_in6&>(address);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "tests/server/http2_client.h"
 #include "tests/server/server_fixture.h"
 
 namespace tessera::testing {
@@ -212,6 +213,45 @@ TEST_F(GenerateStreamTest, GivesUpAReaderTooSlowForItsLogprobs) {
   const grpc::Status status = ReadAll(*reader);
   EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
   EXPECT_EQ(Reason(status), "tessera.v1/SLOW_READER");
+}
+
+// Whose answers never leave: one that is being made, and one that is complete.
+class UnreadAnswerTest : public ServerFixture {
+ protected:
+  void SetUp() override { StartServer({.write_time = std::chrono::milliseconds(300)}); }
+
+  uint32_t Ask(Http2Client& client, const std::string& method) {
+    const std::string message = Question().SerializeAsString();
+    const uint32_t stream = client.Call("/tessera.v1.GenerationService/" + method);
+    const std::string bytes =
+        Http2Client::MessageHead(static_cast<uint32_t>(message.size())) + message;
+    client.Send(stream, bytes, std::chrono::seconds(1));
+    return stream;
+  }
+  double Abandoned() { return Metric("tessera_grpc_server_abandoned_calls_total"); }
+};
+
+TEST_F(UnreadAnswerTest, OneThatIsBeingMadeIsGivenUp) {
+  Script script = Lines(10);
+  script.stay = true;  // ends only by being cancelled
+  engine_->SetScript(script);
+  Http2Client client(server_->grpc_address(), /*answer_window=*/0);
+  const uint32_t stream = Ask(client, "StreamGenerate");
+  EXPECT_TRUE(engine_->WaitForFinish(FinishReason::kCancelled));
+  EXPECT_TRUE(client.WaitForEnd(stream, std::chrono::seconds(5)));
+  EXPECT_TRUE(client.connected()) << "the connection's other calls go on";
+  EXPECT_EQ(Abandoned(), 1);
+  EXPECT_EQ(Metric("tessera_grpc_server_errors_total{reason=\"SLOW_READER\"}"), 1);
+}
+
+TEST_F(UnreadAnswerTest, OneThatIsCompleteIsGivenUp) {
+  engine_->SetScript(Lines(10));
+  Http2Client client(server_->grpc_address(), /*answer_window=*/0);
+  for (const char* method : {"Generate", "CountTokens", "StreamGenerate"}) {
+    EXPECT_TRUE(client.WaitForEnd(Ask(client, method), std::chrono::seconds(5))) << method;
+  }
+  EXPECT_EQ(Abandoned(), 3);
+  EXPECT_EQ(Metric("tessera_request_memory_bytes{model_name=\"fake\",use=\"answers\"}"), 0);
 }
 
 TEST_F(GenerateStreamTest, ManyStreamsAtOnce) {

@@ -15,6 +15,7 @@ constexpr uint8_t kData = 0;
 constexpr uint8_t kHeaders = 1;
 constexpr uint8_t kReset = 3;
 constexpr uint8_t kSettings = 4;
+constexpr uint32_t kInitialWindowSize = 4;  // a setting
 constexpr uint8_t kPing = 6;
 constexpr uint8_t kWindowUpdate = 8;
 constexpr uint8_t kAck = 1;
@@ -48,7 +49,7 @@ std::string Header(std::string_view name, std::string_view value) {
 
 }  // namespace
 
-Http2Client::Http2Client(const std::string& address) {
+Http2Client::Http2Client(const std::string& address, uint32_t answer_window) {
   const size_t colon = address.rfind(':');
   sockaddr_in target{};
   target.sin_family = AF_INET;
@@ -60,7 +61,7 @@ Http2Client::Http2Client(const std::string& address) {
     return;
   }
   WriteAll("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-  WriteFrame(kSettings, 0, 0, "");
+  WriteFrame(kSettings, 0, 0, BigEndian(kInitialWindowSize, 2) + BigEndian(answer_window, 4));
 }
 
 Http2Client::~Http2Client() { close(socket_); }
@@ -164,7 +165,6 @@ void Http2Client::Take(uint8_t type, uint8_t flags, uint32_t stream, const std::
 }
 
 void Http2Client::TakeSettings(const std::string& payload) {
-  constexpr uint32_t kInitialWindowSize = 4;
   for (size_t i = 0; i + 6 <= payload.size(); i += 6) {
     const std::string_view setting(payload.data() + i, 6);
     if (Number(setting.substr(0, 2)) != kInitialWindowSize) continue;

@@ -13,8 +13,8 @@ namespace tessera::testing {
 
 class Http2Client {
  public:
-  // `address`: "127.0.0.1:50051".
-  explicit Http2Client(const std::string& address);
+  // `address`: "127.0.0.1:50051". `answer_window`: bytes that the server may send of an answer.
+  explicit Http2Client(const std::string& address, uint32_t answer_window = 65535);
   ~Http2Client();
   Http2Client(const Http2Client&) = delete;
   Http2Client& operator=(const Http2Client&) = delete;

@@ -172,14 +172,14 @@ TEST(EngineMetricsTest, WhileLoadingThereIsOnlyTheBuild) {
 
 TEST(RpcMetricsTest, CountsByMethodAndCode) {
   RpcMetrics metrics;
-  metrics.Opened();
-  metrics.Opened();
+  metrics.Opened(RpcMethod::kGenerate);
+  metrics.Opened(RpcMethod::kGenerate);
   metrics.Answered(RpcMethod::kStreamGenerate, grpc::StatusCode::RESOURCE_EXHAUSTED, "QUEUE_FULL",
                    std::chrono::milliseconds(20));
   EXPECT_EQ(metrics.open_calls(), 1);
   EXPECT_EQ(metrics.unread_calls(), 1);
   ExpectLine(Text(metrics.Collect()), "tessera_grpc_server_unread_calls 1");
-  metrics.Closed();
+  metrics.Closed(RpcMethod::kGenerate);
   EXPECT_EQ(metrics.open_calls(), 1);
   EXPECT_EQ(metrics.unread_calls(), 0);
   const std::string text = Text(metrics.Collect());

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "grpc/health/v1/health.pb.h"
+#include "grpc/reflection/v1/reflection.pb.h"
 #include "tests/server/http2_client.h"
 #include "tests/server/server_fixture.h"
 
@@ -76,7 +78,9 @@ class RpcCallTest : public ServerFixture {
 
 std::vector<const google::protobuf::ServiceDescriptor*> Services() {
   return {v1::GenerateRequest::descriptor()->file()->service(0),
-          v1::GetModelRequest::descriptor()->file()->service(0)};
+          v1::GetModelRequest::descriptor()->file()->service(0),
+          grpc::health::v1::HealthCheckRequest::descriptor()->file()->service(0),
+          grpc::reflection::v1::ServerReflectionRequest::descriptor()->file()->service(0)};
 }
 
 TEST_F(RpcCallTest, EveryMethodTellsWhatIsWrongWithItsBytesAndCountsIt) {

@@ -278,10 +278,10 @@ TEST_F(ServerTest, EndsInOrderWithoutADrain) {
 
 TEST(DrainTest, TellsCallsWithoutAnAnswerFromAnswersThatNobodyTook) {
   RpcMetrics calls;
-  for (int i = 0; i < 3; ++i) calls.Opened();
+  for (int i = 0; i < 3; ++i) calls.Opened(RpcMethod::kGenerate);
   calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, "", std::chrono::milliseconds(1));
   calls.Answered(RpcMethod::kGenerate, grpc::StatusCode::OK, "", std::chrono::milliseconds(1));
-  calls.Closed();
+  calls.Closed(RpcMethod::kGenerate);
   std::stop_source hurry;
   hurry.request_stop();
   const DrainReport report = Drain(nullptr, calls, Clock::now(), hurry.get_token());
