@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/message.h>
 #include <grpcpp/support/status_code_enum.h>
 
 #include <set>
@@ -88,6 +89,15 @@ void AnswerServices(ServerReflectionResponse& response) {
 }
 
 }  // namespace
+
+void BuildDescriptors() {
+  auto& factory = *google::protobuf::MessageFactory::generated_factory();
+  for (const FileDescriptor* file : ServedFiles()) {
+    for (int i = 0; i < file->message_type_count(); ++i) {
+      factory.GetPrototype(file->message_type(i))->SpaceUsedLong();
+    }
+  }
+}
 
 ServerReflectionResponse Reflect(ServerReflectionRequest request) {
   ServerReflectionResponse response;

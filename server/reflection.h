@@ -6,6 +6,10 @@
 
 namespace tessera {
 
+// Builds what protobuf knows of the messages that are served. Else the first call of each does, and
+// one that finds no memory for it ends the process.
+void BuildDescriptors();
+
 // Never fails: what is not there is an ErrorResponse.
 grpc::reflection::v1::ServerReflectionResponse Reflect(
     grpc::reflection::v1::ServerReflectionRequest request);
