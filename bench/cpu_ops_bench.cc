@@ -55,7 +55,8 @@ std::vector<float> Random(int64_t count, uint32_t seed) {
 // bfloat16 where the processor multiplies it, else float32.
 DType BenchedDType() { return CpuHasNativeBFloat16() ? DType::kBFloat16 : DType::kFloat32; }
 
-// oneDNN's own product of the benched dtype with bias, in the layouts it chooses for this very shape.
+// oneDNN's own product of the benched dtype with bias, in the layouts it chooses for this very
+// shape.
 class OneDnnProduct {
  public:
   OneDnnProduct(int64_t m, int64_t k, int64_t n)
@@ -114,7 +115,8 @@ void BenchLinear(int threads) {
   source.biases = {{DType::kFloat32, {n}, bias.data()}};
   const auto packed = *backend->PackLinear(source);
   fmt::print("\nLinear, {}, K {} N {}\n{:>6} {:>10} {:>10} {:>10} {:>8} {:>12}\n",
-             DTypeName(BenchedDType()), k, n, "rows", "ms", "GFLOP/s", "oneDNN ms", "GFLOP/s", "of oneDNN");
+             DTypeName(BenchedDType()), k, n, "rows", "ms", "GFLOP/s", "oneDNN ms", "GFLOP/s",
+             "of oneDNN");
   for (const int64_t m : {1, 8, 64, 576}) {
     const auto x = Random(m * k, 3);
     OneDnnProduct peer(m, k, n);
@@ -151,7 +153,10 @@ struct ExpertGeometry {
   std::vector<int64_t> tokens;
 
   int64_t matrices() const { return gated ? 3 : 2; }
-  int64_t bytes() const { return matrices() * hidden * ffn * static_cast<int64_t>(DTypeBytes(BenchedDType())); }  // of one expert
+  // of one expert
+  int64_t bytes() const {
+    return matrices() * hidden * ffn * static_cast<int64_t>(DTypeBytes(BenchedDType()));
+  }
 };
 
 // All experts have the same values: what is measured does not depend on them.
@@ -183,7 +188,8 @@ void BenchExperts(const ExpertGeometry& g, int threads) {
   const auto router = Random(g.experts * g.hidden, 4);
   const std::vector<uint64_t> memory(g.experts * g.bytes() / 8, 1);
   fmt::print("\nMixture of experts, {}: {} experts, top-{}, {} - {} - {}, {}\n",
-             DTypeName(BenchedDType()), g.experts, g.chosen, g.hidden, g.ffn, g.hidden, g.gated ? "gated silu" : "gelu, biases");
+             DTypeName(BenchedDType()), g.experts, g.chosen, g.hidden, g.ffn, g.hidden,
+             g.gated ? "gated silu" : "gelu, biases");
   fmt::print("{:>7} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>14}\n", "tokens", "touched", "ms",
              "GFLOP/s", "dense ms", "read ms", "of floor", "route, combine");
   RouterConfig config;
@@ -248,8 +254,8 @@ void BenchVisionAttention(int threads) {
                 backend->ResetArena();
               }});
   fmt::print("\nFull attention, {}, 577 rows, 16 heads of 64: {:.2f} ms, {:.0f} GFLOP/s\n",
-             DTypeName(BenchedDType()),
-             medians[0] * 1e3, 4.0 * rows * rows * 1024 / medians[0] / 1e9);
+             DTypeName(BenchedDType()), medians[0] * 1e3,
+             4.0 * rows * rows * 1024 / medians[0] / 1e9);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// How much of a step is spent outside backend operations: 16 sequences decoding on the demonstration model.
+// How much of a step is spent outside backend operations: 16 sequences decoding on the
+// demonstration model.
 //   build/release/bin/engine_overhead_bench MODEL_DIR VISION_TOWER_DIR [rounds]
 #include <fmt/format.h>
 
@@ -40,7 +41,8 @@ int Run(const ModelOptions& model, int rounds) {
   if (!backend.ok()) return fmt::print(stderr, "{}\n", backend.status().ToString()), 1;
   auto engine = StartEngine(*std::move(backend), model, {});
   if (!engine.ok()) return fmt::print(stderr, "{}\n", engine.status().ToString()), 1;
-  fmt::print("{:>6} {:>8} {:>12} {:>14} {:>9}\n", "round", "steps", "step ms", "backend ms", "overhead");
+  fmt::print("{:>6} {:>8} {:>12} {:>14} {:>9}\n", "round", "steps", "step ms", "backend ms",
+             "overhead");
   for (int round = 0; round < rounds; ++round) {
     const EngineStats before = (*engine)->Stats();
     auto counter = std::make_shared<FinishCounter>();

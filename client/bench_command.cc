@@ -117,8 +117,8 @@ void AddWorkloadFlags(CLI::App& app, BenchFlags* flags) {
   sampling->set_temperature(0);
   const CLI::Range share(0.0, 1.0);
   app.add_option_function<std::string>(
-      "--model", [&workload](const std::string& name) { workload.base.set_model(name); },
-      "A served model's name")
+         "--model", [&workload](const std::string& name) { workload.base.set_model(name); },
+         "A served model's name")
       ->check(IsUtf8);
   app.add_option("--prompt", workload.prompt, "The question of every request")->check(IsUtf8);
   app.add_option("--prompt-tokens", workload.prompt_words, "Without --prompt: so many random words")

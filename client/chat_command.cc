@@ -43,11 +43,11 @@ void AddChatCommand(CLI::App& app, ExitCode* exit_code) {
       app.add_subcommand("chat", "Talks with the model, turn by turn; /help tells more");
   command->add_option("--image", flags->images, "A picture for the first question; repeatable")
       ->allow_extra_args(false);
-  command->add_option("--system", flags->system, "Replaces the model's system text")
-      ->check(IsUtf8);
-  command->add_option_function<std::string>(
-      "--model", [flags](const std::string& name) { flags->request.set_model(name); },
-      "A served model's name")
+  command->add_option("--system", flags->system, "Replaces the model's system text")->check(IsUtf8);
+  command
+      ->add_option_function<std::string>(
+          "--model", [flags](const std::string& name) { flags->request.set_model(name); },
+          "A served model's name")
       ->check(IsUtf8);
   AddConnectionFlags(*command, absl::Minutes(10), &flags->connection);
   AddSamplingFlags(*command, flags->request.mutable_sampling());

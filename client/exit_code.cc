@@ -38,10 +38,8 @@ std::string DescribeError(const absl::Status& status) {
   const std::string_view message(status.message().data(), status.message().size());
   const ErrorDetails details = DetailsOf(status);
   std::string lines = fmt::format("error: {}\n", TerminalWords(message));
-  if (!details.reason.empty())
-    lines += fmt::format("reason: {}\n", TerminalWords(details.reason));
-  if (!details.field.empty())
-    lines += fmt::format("field: {}\n", TerminalWords(details.field));
+  if (!details.reason.empty()) lines += fmt::format("reason: {}\n", TerminalWords(details.reason));
+  if (!details.field.empty()) lines += fmt::format("field: {}\n", TerminalWords(details.field));
   if (details.retry_after.has_value()) {
     lines += fmt::format("retry after: {:g} s\n", absl::ToDoubleSeconds(*details.retry_after));
   }

@@ -69,8 +69,7 @@ void AddPromptFlags(CLI::App& app, PromptSource* source, v1::GenerateRequest* re
   app.add_option("--image", source->images,
                  "A picture (JPEG, PNG, WebP) before the question; repeatable")
       ->allow_extra_args(false);
-  app.add_option("--system", source->system, "Replaces the model's system text")
-      ->check(IsUtf8);
+  app.add_option("--system", source->system, "Replaces the model's system text")->check(IsUtf8);
   app.add_option("--messages", source->messages_file,
                  "A conversation: JSON array of {\"role\", \"content\"}, content a string or parts "
                  "{\"text\"} and {\"image\": path relative to the file}");

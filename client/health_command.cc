@@ -53,9 +53,10 @@ void AddHealthCommand(CLI::App& app, ExitCode* exit_code) {
   CLI::App* command =
       app.add_subcommand("health", "Asks whether the server is serving (exit code 0) or not (3)");
   AddConnectionFlags(*command, absl::Seconds(10), &flags->connection);
-  command->add_option(
-      "--service", flags->service,
-      "A service's full name, such as tessera.v1.GenerationService; default: the whole server")
+  command
+      ->add_option(
+          "--service", flags->service,
+          "A service's full name, such as tessera.v1.GenerationService; default: the whole server")
       ->check(IsUtf8);
   command->callback([flags, exit_code] { *exit_code = RunHealth(*flags); });
 }

@@ -159,8 +159,8 @@ Json ModelJson(const v1::Model& model) {
            Json(std::vector<int>(model.eos_token_ids().begin(), model.eos_token_ids().end()))},
           {"max_images", model.max_images()},
           {"default_sampling", DefaultsJson(model.default_sampling())},
-          {"served_names",
-           Json(std::vector<std::string>(model.served_names().begin(), model.served_names().end()))},
+          {"served_names", Json(std::vector<std::string>(model.served_names().begin(),
+                                                         model.served_names().end()))},
           {"warnings",
            Json(std::vector<std::string>(model.warnings().begin(), model.warnings().end()))}};
 }

@@ -52,7 +52,8 @@ std::string TerminalWords(std::string_view text) {
   std::string words = TerminalSafe(text);
   for (const char c : {'\n', '\t'}) std::replace(words.begin(), words.end(), c, ' ');
   for (const std::string_view hidden : kHidden) {
-    for (size_t at = 0; (at = words.find(hidden, at)) != words.npos;) words.erase(at, hidden.size());
+    for (size_t at = 0; (at = words.find(hidden, at)) != words.npos;)
+      words.erase(at, hidden.size());
   }
   return words;
 }

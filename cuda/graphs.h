@@ -1,6 +1,6 @@
-// Repeated work as CUDA graphs: what a piece of work queues is recorded when it comes for the second
-// time and afterwards queued with one call. A graph holds addresses, so it serves while the arena
-// is filled as it was when it was recorded.
+// Repeated work as CUDA graphs: what a piece of work queues is recorded when it comes for the
+// second time and afterwards queued with one call. A graph holds addresses, so it serves while the
+// arena is filled as it was when it was recorded.
 #pragma once
 
 #include <list>

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "cuda/kernels/product_hopper.h"
 #include "cuda/cuda_backend.h"
+#include "cuda/kernels/product_hopper.h"
 #include "cuda/weights.h"
 #include "engine/base/status.h"
 

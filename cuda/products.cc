@@ -1,7 +1,7 @@
 // Matrix products: dense layers are grouped products of one expert. Which kernel computes a layer
 // depends on the device and the layer's shape, never on the rows.
-#include "cuda/kernels/product_hopper.h"
 #include "cuda/cuda_backend.h"
+#include "cuda/kernels/product_hopper.h"
 #include "engine/base/check.h"
 
 namespace tessera {

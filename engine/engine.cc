@@ -40,13 +40,16 @@ class ModelEngine final : public Engine {
         model_(std::move(model)),
         options_(options),
         preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
-                  {options.max_images, {}, model_->info.max_context, options.max_image_tokens,
+                  {options.max_images,
+                   {},
+                   model_->info.max_context,
+                   options.max_image_tokens,
                    model_->info.vocabulary}),
         memory_(options.max_inflight_bytes),
         gate_(options.max_waiting),
         pool_(preparer_, memory_, inbox_),
-        telemetry_(options.routing_telemetry.value_or(UsualRoutingTelemetry(
-                       model_->info.moe_layers, model_->info.experts)),
+        telemetry_(options.routing_telemetry.value_or(
+                       UsualRoutingTelemetry(model_->info.moe_layers, model_->info.experts)),
                    model_->spec.decoder.experts) {}
 
   ~ModelEngine() override { Shutdown(); }

@@ -220,8 +220,7 @@ void Connections::Forgive(Connection& connection, int64_t outside, int64_t calls
   connection.retained_bytes = std::min(outside, calls * kStreamWindowBytes);
 }
 
-uint64_t Connections::BeginCall(std::string_view grpc_peer, Clock::time_point now,
-                                CallKind kind) {
+uint64_t Connections::BeginCall(std::string_view grpc_peer, Clock::time_point now, CallKind kind) {
   const std::lock_guard lock(mutex_);
   ++calls_;
   held_calls_ += kind == CallKind::kHeld;

@@ -122,7 +122,8 @@ absl::StatusOr<Input> ToInput(v1::Conversation& conversation, const ModelInfo& m
   int64_t images = 0;
   for (int i = 0; i < conversation.messages_size(); ++i) {
     const std::string message_path = fmt::format("{}[{}]", path, i);
-    ASSIGN_OR_RETURN(Message message, ToMessage(*conversation.mutable_messages(i), i, message_path));
+    ASSIGN_OR_RETURN(Message message,
+                     ToMessage(*conversation.mutable_messages(i), i, message_path));
     images += std::ranges::count_if(
         message.parts, [](const auto& part) { return std::holds_alternative<EncodedImage>(part); });
     messages.push_back(std::move(message));

@@ -56,9 +56,9 @@ int64_t MaxCacheBytes(const Backend& backend) {
 }
 
 std::string ListDevices() {
-  std::string list = fmt::format("cpu: {} processors, matrix products in {}\n",
-                                 UsableProcessors().threads(),
-                                 CpuHasNativeBFloat16() ? "float32 and bfloat16" : "float32");
+  std::string list =
+      fmt::format("cpu: {} processors, matrix products in {}\n", UsableProcessors().threads(),
+                  CpuHasNativeBFloat16() ? "float32 and bfloat16" : "float32");
   const auto gpus = DescribeGpus();
   if (!gpus.ok()) return list + fmt::format("cuda: {}\n", StatusMessage(gpus.status()));
   for (size_t i = 0; i < gpus->size(); ++i) {

@@ -59,8 +59,7 @@ void OnAbort(int) { FlushLog(); }
 
 // The access is repeated afterwards and ends the process. Async-signal-safe.
 void OnBadAccess(int) {
-  [[maybe_unused]] const ssize_t written =
-      write(STDERR_FILENO, kBadAccess, sizeof(kBadAccess) - 1);
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kBadAccess, sizeof(kBadAccess) - 1);
 }
 
 // Sanitizers have a handler of their own, which tells more.

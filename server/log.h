@@ -1,8 +1,8 @@
 // The server's log on standard error, a line for each event: `TIME level message key=value …`, or
 // an object of JSON. Lines are queued and written by a thread of their own (line_writer.h), so
 // nobody waits for who reads them. Whatever texts hold from outside is escaped
-// (engine/base/escape_text.h). Lines without fields come through spdlog's default logger, from every
-// part of the program. Tests: tests/server/log_test.cc.
+// (engine/base/escape_text.h). Lines without fields come through spdlog's default logger, from
+// every part of the program. Tests: tests/server/log_test.cc.
 #pragma once
 
 #include <spdlog/common.h>

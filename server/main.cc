@@ -73,8 +73,7 @@ absl::StatusOr<std::unique_ptr<Backend>> ChooseDevice(const ServerOptions& optio
   ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend,
                    MakeBackend(options.device, options.dtype, options.weights, TileCache(options),
                                options.threads));
-  RETURN_IF_ERROR(
-      CheckOptions(*backend, options.model, options.engine, MaxCacheBytes(*backend)));
+  RETURN_IF_ERROR(CheckOptions(*backend, options.model, options.engine, MaxCacheBytes(*backend)));
   return backend;
 }
 

@@ -47,18 +47,17 @@ void AddMemory(const ModelInfo& model, const EngineStats& stats, const MemoryBud
   constexpr char kModelHelp[] = "Bytes of the model's weights and of all KV blocks.";
   set.Gauge("tessera_model_memory_bytes", kModelHelp, static_cast<double>(model.weight_bytes),
             {{"use", "weights"}});
-  set.Gauge("tessera_model_memory_bytes", kModelHelp,
-            static_cast<double>(stats.kv_blocks_total * model.kv_block_size *
-                                model.kv_bytes_per_token),
-            {{"use", "kv_cache"}});
+  set.Gauge(
+      "tessera_model_memory_bytes", kModelHelp,
+      static_cast<double>(stats.kv_blocks_total * model.kv_block_size * model.kv_bytes_per_token),
+      {{"use", "kv_cache"}});
   for (int i = 0; i < kMemoryUses; ++i) {
     const auto use = static_cast<MemoryUse>(i);
     set.Gauge("tessera_request_memory_bytes",
               "Bytes held for requests until they are freed, cancelled ones included.",
               static_cast<double>(memory.bytes(use)), {{"use", std::string(MemoryUseName(use))}});
   }
-  set.Gauge("tessera_request_memory_limit_bytes",
-            "Bytes that requests may hold; more are refused.",
+  set.Gauge("tessera_request_memory_limit_bytes", "Bytes that requests may hold; more are refused.",
             static_cast<double>(memory.max_bytes()));
 }
 
@@ -104,8 +103,7 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
         stats.prefix_hit_tokens);
   count("tessera_preemptions_total", "Times that a request gave its KV blocks to others.",
         stats.preemptions);
-  count("tessera_images_decoded_total", "Pictures whose decoding was begun.",
-        stats.images_decoded);
+  count("tessera_images_decoded_total", "Pictures whose decoding was begun.", stats.images_decoded);
   count("tessera_images_encoded_total", "Pictures that the vision encoder computed.",
         stats.images_encoded);
   constexpr char kLookupHelp[] = "Pictures looked up among those already encoded.";
@@ -207,9 +205,9 @@ std::vector<prometheus::MetricFamily> EngineMetrics::Collect() const {
               {{"version", kVersion}, {"commit", kCommit}});
   std::vector<prometheus::MetricFamily> families = build.Take();
   if (Engine* const engine = slot_.engine()) {
-    std::ranges::move(EngineFamilies(engine->model(), engine->Stats(), engine->memory(),
-                                     slot_.load_seconds()),
-                      std::back_inserter(families));
+    std::ranges::move(
+        EngineFamilies(engine->model(), engine->Stats(), engine->memory(), slot_.load_seconds()),
+        std::back_inserter(families));
   }
   return families;
 }

@@ -138,8 +138,8 @@ void RpcGuard::Log(const Completion& completion, const absl::Status& status, dou
   fields.insert(fields.end(), std::begin(counts), std::end(counts));
   if (usage.first_token_ms) fields.push_back({"ttft_ms", *usage.first_token_ms});
   fields.push_back({"ms", seconds * 1e3});
-  const bool fault = status.code() == absl::StatusCode::kInternal ||
-                     status.code() == absl::StatusCode::kUnknown;
+  const bool fault =
+      status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kUnknown;
   if (fault) fields.push_back({"error", error});
   const auto level = IsWork(method_) ? spdlog::level::info : spdlog::level::debug;
   tessera::Log(fault ? spdlog::level::err : level, "request", fields);

@@ -10,7 +10,8 @@ namespace tessera {
 
 std::string_view MethodName(RpcMethod method) {
   constexpr std::array<std::string_view, kRpcMethods> kNames = {
-      "Generate", "StreamGenerate", "CountTokens", "GetModel", "ListModels", "Check", "Watch", "ServerReflectionInfo", "unknown"};
+      "Generate", "StreamGenerate", "CountTokens",          "GetModel", "ListModels",
+      "Check",    "Watch",          "ServerReflectionInfo", "unknown"};
   return kNames.at(static_cast<size_t>(method));
 }
 
@@ -67,7 +68,8 @@ int64_t RpcMetrics::unread_calls() const {
 std::vector<prometheus::MetricFamily> RpcMetrics::Collect() const {
   MetricSet set;
   const std::lock_guard lock(mutex_);
-  set.Gauge("tessera_grpc_server_open_calls", "Calls not yet answered, those of health and reflection aside.",
+  set.Gauge("tessera_grpc_server_open_calls",
+            "Calls not yet answered, those of health and reflection aside.",
             static_cast<double>(open_calls_));
   set.Gauge("tessera_grpc_server_unread_calls", "Calls answered whose end was not taken yet.",
             static_cast<double>(unread_calls_));

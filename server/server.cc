@@ -61,16 +61,15 @@ Server::~Server() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ListenAddress& grpc,
                                                       const ListenAddress& http,
                                                       const ConnectionOptions& options) {
-  ASSIGN_OR_RETURN(ConnectionLimits limits,
-                   ChooseConnectionLimits(options.max_connections,
-                                          options.max_connections_per_address));
+  ASSIGN_OR_RETURN(
+      ConnectionLimits limits,
+      ChooseConnectionLimits(options.max_connections, options.max_connections_per_address));
   limits.header_bytes = options.header_bytes;
   std::unique_ptr<Server> server(new Server(limits, options));
-  ASSIGN_OR_RETURN(server->http_,
-                   HttpServer::Start(http, server->slot_,
-                                     {&server->engine_metrics_, &server->rpc_metrics_,
-                                      &server->acceptor_, &server->probe_,
-                                      &server->process_metrics_}));
+  ASSIGN_OR_RETURN(server->http_, HttpServer::Start(http, server->slot_,
+                                                    {&server->engine_metrics_,
+                                                     &server->rpc_metrics_, &server->acceptor_,
+                                                     &server->probe_, &server->process_metrics_}));
   RETURN_IF_ERROR(server->OpenGrpc(grpc, options));
   return server;
 }

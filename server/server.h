@@ -76,7 +76,8 @@ class Server {
   Uploads uploads_{[this](std::string_view peer) { return connections_.ReadBytes(peer); },
                    {},
                    [this](std::string_view peer, bool receiving) {
-                     receiving ? connections_.BeginReceiving(peer) : connections_.EndReceiving(peer);
+                     receiving ? connections_.BeginReceiving(peer)
+                               : connections_.EndReceiving(peer);
                    }};
   PendingWrites writes_;
   CallHost call_host_{slot_, rpc_metrics_, uploads_, writes_, connections_, own_memory_};

@@ -121,7 +121,8 @@ void AddDeviceFlags(CLI::App& app, ServerOptions& options) {
          "Directory where a GPU keeps which tiles of matrix products it measured to be fastest; "
          "default: $XDG_CACHE_HOME/tessera or ~/.cache/tessera; \"\": nothing is measured")
       ->type_name("DIR");
-  app.add_option("--threads", options.threads, "Threads that compute; 0 (default): as many as processors or the control "
+  app.add_option("--threads", options.threads,
+                 "Threads that compute; 0 (default): as many as processors or the control "
                  "group's quota of them allow")
       ->check(CLI::Range(0, 1024));
 }
@@ -185,8 +186,8 @@ void AddServingFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}));
   const Choices<LogFormat> formats = {{"text", LogFormat::kText}, {"json", LogFormat::kJson}};
-  AddChoice(app, "--log-format", "Lines of the log: text (default) or json, an object each", formats,
-            options.log_format);
+  AddChoice(app, "--log-format", "Lines of the log: text (default) or json, an object each",
+            formats, options.log_format);
 }
 
 // Two hosts that share a port when they are the same or one is all of them.
@@ -196,9 +197,9 @@ absl::Status CheckPortsApart(const ListenAddress& grpc, const ListenAddress& htt
   };
   if (grpc.port == 0 || grpc.port != http.port) return absl::OkStatus();
   if (grpc.host != http.host && !all(grpc) && !all(http)) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format(
-      "--listen {} and --http-listen {} are the same port; they need one each", ToString(grpc),
-      ToString(http)));
+  return absl::InvalidArgumentError(
+      fmt::format("--listen {} and --http-listen {} are the same port; they need one each",
+                  ToString(grpc), ToString(http)));
 }
 
 absl::Status ReadTextFlags(const TextFlags& text, ServerOptions& options) {

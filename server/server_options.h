@@ -25,8 +25,8 @@ struct ServerOptions {
   // Where the GPU's measured tiles are kept; unset: where the user's caches are; empty: nothing is
   // measured.
   std::optional<std::filesystem::path> tile_cache;
-  int threads = 0;  // 0: one per core
-  bool check = false;  // only say whether the model could be served
+  int threads = 0;            // 0: one per core
+  bool check = false;         // only say whether the model could be served
   bool list_devices = false;  // only say what `device` could be; needs no model
   ListenAddress grpc{.host = "127.0.0.1", .port = 50051};
   ListenAddress http{.host = "127.0.0.1", .port = 8080};

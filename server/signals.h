@@ -1,7 +1,7 @@
 // SIGTERM and SIGINT as stop tokens: the first signal asks to drain; the second ends the process
 // within a tenth of a second whatever it does, with 128 and the signal's number as exit code.
-// SIGHUP, by which others reload, is logged and has no effect: there is nothing to reload. SIGPIPE is
-// ignored. A thread takes the signals, so nothing runs in a handler. Make it before any other
+// SIGHUP, by which others reload, is logged and has no effect: there is nothing to reload. SIGPIPE
+// is ignored. A thread takes the signals, so nothing runs in a handler. Make it before any other
 // thread: they inherit the blocked signals.
 #pragma once
 

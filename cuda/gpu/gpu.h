@@ -31,7 +31,8 @@ inline void Check(cudaError_t error, const char* what) {
   std::abort();
 }
 
-// Whether the current device, which stays the same, can begin a launch while the one before it ends.
+// Whether the current device, which stays the same, can begin a launch while the one before it
+// ends.
 inline bool LaunchesOverlap() {
   static const bool overlap = [] {
     int device = 0;

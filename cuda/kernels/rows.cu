@@ -8,8 +8,8 @@ namespace {
 
 constexpr int kThreads = 128;
 
-// y[i] = x[rows[i]], or with kScatter y[rows[i]] = x[i]; rows of `words` Words. A row below 0 stands
-// for drawn[-1 - row].
+// y[i] = x[rows[i]], or with kScatter y[rows[i]] = x[i]; rows of `words` Words. A row below 0
+// stands for drawn[-1 - row].
 template <typename Word, bool kScatter>
 __global__ void MoveRows(const Word* x, const int32_t* rows, const int32_t* drawn,
                          int64_t drawn_limit, int64_t words, int64_t limit, Word* y) {

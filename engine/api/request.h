@@ -1,5 +1,6 @@
-// What goes into the engine and what comes out: plain values. A Request says what the caller asked; once it is accepted, what it left
-// unset has the model's defaults, and nothing changes any more. Answers arrive at an OutputSink as Chunks, then exactly one final Status.
+// What goes into the engine and what comes out: plain values. A Request says what the caller asked;
+// once it is accepted, what it left unset has the model's defaults, and nothing changes any more.
+// Answers arrive at an OutputSink as Chunks, then exactly one final Status.
 #pragma once
 
 #include <chrono>
@@ -48,23 +49,27 @@ struct TokenPrompt {
 
 using Input = std::variant<std::vector<Message>, RawPrompt, TokenPrompt>;
 
-// Limits are checked by CheckSampling(); what the caller leaves unset is the model's (GenerationDefaults), else as given here.
+// Limits are checked by CheckSampling(); what the caller leaves unset is the model's
+// (GenerationDefaults), else as given here.
 struct SamplingParams {
   std::optional<float> temperature;  // 0: greedy
   std::optional<int32_t> top_k;      // 0: all tokens
   std::optional<float> top_p;
-  std::optional<float> min_p;        // of the best token's probability
-  std::optional<float> repetition_penalty;  // over prompt and answer; Keskar et al. 2019, CTRL, §4.1
-  float presence_penalty = 0;        // over the answer
-  float frequency_penalty = 0;       // over the answer
+  std::optional<float> min_p;  // of the best token's probability
+  // over prompt and answer; Keskar et al. 2019, CTRL, §4.1
+  std::optional<float> repetition_penalty;
+  float presence_penalty = 0;                         // over the answer
+  float frequency_penalty = 0;                        // over the answer
   std::vector<std::pair<int32_t, float>> logit_bias;  // token id → added to its logit
   uint64_t seed = 0;
   int32_t max_tokens = 0;  // 0: as many as the context holds
   int32_t min_tokens = 0;  // before these no end token and no stop string ends the answer
-  std::vector<std::string> stop;    // at most 16, none empty; the answer ends before the first that appears
-  std::vector<int32_t> stop_ids;    // beside the model's own end tokens
-  bool ignore_eos = false;          // for benchmarks
-  int32_t logprobs = -1;            // -1: none; else the chosen token's and those of this many best ones, at most 20
+  // at most 16, none empty; the answer ends before the first that appears
+  std::vector<std::string> stop;
+  std::vector<int32_t> stop_ids;  // beside the model's own end tokens
+  bool ignore_eos = false;        // for benchmarks
+  // -1: none; else the chosen token's and those of this many best ones, at most 20
+  int32_t logprobs = -1;
 };
 
 // Identifies an accepted request to Engine::Cancel().
@@ -74,9 +79,10 @@ struct Request {
   std::string id;
   Input input;
   SamplingParams sampling;
-  std::optional<ImageMode> image_mode;  // the model's default when unset
+  std::optional<ImageMode> image_mode;      // the model's default when unset
   std::optional<int32_t> max_image_tokens;  // at least 1; lowers EngineOptions::max_image_tokens
-  bool parse_special_tokens = false;    // special strings typed in texts become their tokens, as in the references
+  // special strings typed in texts become their tokens, as in the references
+  bool parse_special_tokens = false;
   std::optional<Clock::time_point> deadline;
   Clock::time_point arrival = Clock::now();
   std::string cache_salt;  // only requests with the same salt share cached prefixes
@@ -91,7 +97,8 @@ struct TokenLogprob {
 };
 
 struct Chunk {
-  std::string text;  // whole UTF-8 characters; may be empty while a character or a stop string is incomplete
+  // whole UTF-8 characters; may be empty while a character or a stop string is incomplete
+  std::string text;
   std::vector<int32_t> token_ids;
   std::vector<TokenLogprob> logprobs;                   // one per token id, when asked for
   std::vector<std::vector<TokenLogprob>> top_logprobs;  // beside them, best first
@@ -107,8 +114,8 @@ struct Usage {
   int32_t generated_tokens = 0;
   int32_t preemptions = 0;
   int32_t reduced_images = 0;  // shrunk to the request's or the engine's max_image_tokens
-  // Milliseconds of each stage, as far as it came; prefill begins when the first chunk of the prompt is planned, decode with the first
-  // new token.
+  // Milliseconds of each stage, as far as it came; prefill begins when the first chunk of the
+  // prompt is planned, decode with the first new token.
   double queue_ms = 0;
   double preprocess_ms = 0;
   double encode_ms = 0;
@@ -131,8 +138,8 @@ struct Completion {
   std::optional<Stage> stage = {};  // in which the request ended
 };
 
-// Called by the engine's threads, never two calls at once for one request. Implementations only queue: they must not block and
-// must not call the engine.
+// Called by the engine's threads, never two calls at once for one request. Implementations only
+// queue: they must not block and must not call the engine.
 class OutputSink {
  public:
   virtual ~OutputSink() = default;

@@ -1,5 +1,5 @@
-// What the engine tells about itself: counters since start, gauges of now, histograms with fixed bounds. The server turns them
-// into Prometheus metrics; the engine knows no metrics library.
+// What the engine tells about itself: counters since start, gauges of now, histograms with fixed
+// bounds. The server turns them into Prometheus metrics; the engine knows no metrics library.
 #pragma once
 
 #include <array>
@@ -13,7 +13,8 @@
 
 namespace tessera {
 
-// Cumulative-on-read histogram: counts[i] observations were <= bounds[i] and > bounds[i-1]; one more for the rest.
+// Cumulative-on-read histogram: counts[i] observations were <= bounds[i] and > bounds[i-1]; one
+// more for the rest.
 struct Histogram {
   explicit Histogram(std::span<const double> bounds = {})
       : bounds(bounds.begin(), bounds.end()), counts(bounds.size() + 1) {}
@@ -40,24 +41,36 @@ enum class Standing : uint8_t {
 constexpr int kStandings = 4;
 std::string_view StandingName(Standing standing);
 // How a request ended; the label `outcome`.
-enum class Outcome : uint8_t { kStop, kLength, kCancelled, kDeadline, kRejected, kInvalid, kAborted, kFailed };
+enum class Outcome : uint8_t {
+  kStop,
+  kLength,
+  kCancelled,
+  kDeadline,
+  kRejected,
+  kInvalid,
+  kAborted,
+  kFailed
+};
 constexpr int kOutcomes = 8;
 std::string_view OutcomeName(Outcome outcome);
 std::string_view StageName(Stage stage);
 
 struct EngineStats {
   // Gauges.
-  int64_t running = 0;           // sequences that hold KV blocks
-  int64_t waiting = 0;           // accepted, not yet running
+  int64_t running = 0;  // sequences that hold KV blocks
+  int64_t waiting = 0;  // accepted, not yet running
   int64_t kv_blocks_total = 0;
   int64_t kv_blocks_used = 0;    // held by running sequences
   int64_t kv_blocks_cached = 0;  // free, but with reusable contents
   int64_t image_cache_bytes = 0;
   int64_t inflight_bytes = 0;
-  double seconds_since_step = 0;  // heartbeat: since the engine thread last finished a loop; it beats when idle, too
+  // heartbeat: since the engine thread last finished a loop; it beats when idle, too
+  double seconds_since_step = 0;
   bool draining = false;
-  std::array<double, kStandings> oldest_seconds = {};  // since the oldest request came to stand there; 0: there is none
-  double longest_turn_seconds = 0;  // of those of preparing that are under way: one text, one picture; 0: there is none
+  // since the oldest request came to stand there; 0: there is none
+  std::array<double, kStandings> oldest_seconds = {};
+  // of those of preparing that are under way: one text, one picture; 0: there is none
+  double longest_turn_seconds = 0;
 
   double& oldest(Standing standing) { return oldest_seconds[static_cast<size_t>(standing)]; }
 
@@ -77,22 +90,26 @@ struct EngineStats {
   double step_seconds_total = 0;
   double backend_seconds_total = 0;  // of them, inside backend operations
   std::array<uint64_t, kOutcomes> outcomes = {};
-  std::array<std::array<uint64_t, kOutcomes>, kStages> ended = {};  // of them, accepted ones, by the stage in which they ended
+  // of them, accepted ones, by the stage in which they ended
+  std::array<std::array<uint64_t, kOutcomes>, kStages> ended = {};
   Fallbacks kernel_fallbacks = {};
-  // Choices of the routers, by routed layer: a token counts once for each expert that it chooses. All are empty when that is off.
-  std::vector<int32_t> moe_layer_index;   // [layers] of the layer in the model
-  std::vector<int32_t> layer_experts;     // [layers] that it has
-  std::vector<uint64_t> layer_tokens;     // [layers][2: text, image], flattened
-  std::vector<uint64_t> busiest_tokens;   // [layers] of each step's busiest expert: even routing makes it layer_tokens / experts
-  int32_t experts = 0;                    // of the layer that has most
-  std::vector<uint64_t> expert_tokens;    // [layers][experts][2: text, image], flattened; empty unless each expert is told of
+  // Choices of the routers, by routed layer: a token counts once for each expert that it chooses.
+  // All are empty when that is off.
+  std::vector<int32_t> moe_layer_index;  // [layers] of the layer in the model
+  std::vector<int32_t> layer_experts;    // [layers] that it has
+  std::vector<uint64_t> layer_tokens;    // [layers][2: text, image], flattened
+  // [layers] of each step's busiest expert: even routing makes it layer_tokens / experts
+  std::vector<uint64_t> busiest_tokens;
+  int32_t experts = 0;  // of the layer that has most
+  // [layers][experts][2: text, image], flattened; empty unless each expert is told of
+  std::vector<uint64_t> expert_tokens;
 
   // Histograms.
   Histogram time_to_first_token;
   Histogram inter_token;
   Histogram end_to_end;
   std::array<Histogram, kStages> stages;
-  Histogram step_rows;     // rows per step
+  Histogram step_rows;  // rows per step
   Histogram step_seconds;
   Histogram prompt_tokens;
   Histogram answer_tokens;

@@ -1,12 +1,13 @@
-// What a device is: a WeightStore, and the closed list of operations in which models are written. Public operations check shapes and
-// take their results from the step arena, where they live until ResetArena(); the private virtual kernels only compute. They never
-// fail: a wrong shape is a bug (CHECK).
+// What a device is: a WeightStore, and the closed list of operations in which models are written.
+// Public operations check shapes and take their results from the step arena, where they live until
+// ResetArena(); the private virtual kernels only compute. They never fail: a wrong shape is a bug
+// (CHECK).
 //
-// Thread: one, the engine's. Dtypes: activations are float32, bfloat16 or float16 (activation_dtype()); norms, softmax, routers and
-// accumulations are float32; logits are float32.
+// Thread: one, the engine's. Dtypes: activations are float32, bfloat16 or float16
+// (activation_dtype()); norms, softmax, routers and accumulations are float32; logits are float32.
 //
-// Batch invariance: each row of a result has the same bits whatever other rows are computed beside it and however a sequence's
-// rows are cut into passes.
+// Batch invariance: each row of a result has the same bits whatever other rows are computed beside
+// it and however a sequence's rows are cut into passes.
 #pragma once
 
 #include <functional>
@@ -23,15 +24,17 @@
 
 namespace tessera {
 
-// Does work that comes again and again. Lives no longer than its backend and than what its work's operands belong to.
+// Does work that comes again and again. Lives no longer than its backend and than what its work's
+// operands belong to.
 class Repeater {
  public:
   // Queues operations: uploads and downloads nothing.
   using Work = std::function<std::vector<Tensor>()>;
 
   virtual ~Repeater() = default;
-  // What `work` returns. While the arena is filled alike before it, work of one `key` queues the same operations on operands of the same
-  // places and shapes; only values differ. So a device may keep what was queued and queue it again without calling `work`.
+  // What `work` returns. While the arena is filled alike before it, work of one `key` queues the
+  // same operations on operands of the same places and shapes; only values differ. So a device may
+  // keep what was queued and queue it again without calling `work`.
   virtual std::vector<Tensor> Run(const std::string& key, const Work& work);
 };
 
@@ -54,19 +57,22 @@ class Arrival {
 
 class Backend : public WeightStore {
  public:
-  // What a KV cache may take of the device's memory where the user names no size; meant after the weights are loaded.
+  // What a KV cache may take of the device's memory where the user names no size; meant after the
+  // weights are loaded.
   virtual int64_t CacheBytes() const = 0;
   // The rows of a KV block that the device's attention reads best.
   virtual int32_t BlockRows() const { return 16; }
   // Since the backend was made.
   virtual Fallbacks fallbacks() const { return {}; }
 
-  // Whether operations are queued and the device does them, in their order, beside the host. Else they are done when they return.
+  // Whether operations are queued and the device does them, in their order, beside the host. Else
+  // they are done when they return.
   virtual bool queues() const { return false; }
   // Whether all that was queued is done.
   virtual bool Idle() { return true; }
-  // Another queue of the same device, done beside this one and behind it where both want the same multiprocessors. It may read what
-  // the other wrote, once that is done. Null where nothing is queued.
+  // Another queue of the same device, done beside this one and behind it where both want the same
+  // multiprocessors. It may read what the other wrote, once that is done. Null where nothing is
+  // queued.
   virtual std::unique_ptr<Backend> MakeSideQueue() { return nullptr; }
   // Of the device's multiprocessors, how many kernels may fill that could fill them all; in (0, 1].
   virtual void set_share(double) {}
@@ -74,7 +80,8 @@ class Backend : public WeightStore {
   virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
 
   // --- memory ---
-  // What was queued before may still use the step's memory: what is queued from now on comes after it.
+  // What was queued before may still use the step's memory: what is queued from now on comes after
+  // it.
   virtual void ResetArena() = 0;
   // Uninitialised memory of this step.
   virtual Tensor New(DType dtype, Dims dims) = 0;
@@ -93,7 +100,8 @@ class Backend : public WeightStore {
   void Copy(Tensor source, Tensor target);
 
   // --- rows ---
-  // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for drawn[-1 - id]; drawn int32 [n], or empty.
+  // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for drawn[-1 - id]; drawn
+  // int32 [n], or empty.
   Tensor Embed(Tensor table, Tensor ids, Tensor drawn = {});
   // x [T, hidden], rows int32 [n] → [n, hidden].
   Tensor GatherRows(Tensor x, Tensor rows);
@@ -101,8 +109,8 @@ class Backend : public WeightStore {
   void PutRows(Tensor x, Tensor source, Tensor rows);
   void AddRows(Tensor x, Tensor source, Tensor rows);
 
-  // x [R, hidden], rows int32 [T, k], weights float32 [T, k] → Σ_j weights[t, j] · x[rows[t, j]] [T, hidden], summed in float32 in the
-  // order of j, rounded once.
+  // x [R, hidden], rows int32 [T, k], weights float32 [T, k] → Σ_j weights[t, j] · x[rows[t, j]]
+  // [T, hidden], summed in float32 in the order of j, rounded once.
   Tensor WeightedSum(Tensor x, Tensor rows, Tensor weights);
 
   // --- dense ---
@@ -111,7 +119,8 @@ class Backend : public WeightStore {
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
   // Of the first `columns` columns of x, float32 [R, ≥ columns].
   Largest ArgMax(Tensor x, int64_t columns);
-  // Edits x, float32 [R, ≥ columns], in place, then draws one of the first `columns` columns of each row (draw.h) → int32 [R].
+  // Edits x, float32 [R, ≥ columns], in place, then draws one of the first `columns` columns of
+  // each row (draw.h) → int32 [R].
   Tensor DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
                     std::span<const LogitEdit> edits);
   // [T, hidden] → [T, hidden].
@@ -127,7 +136,8 @@ class Backend : public WeightStore {
   Tensor GatedActivate(Tensor x, Activation activation);
 
   // --- attention ---
-  // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and turns queries and keys in place and writes keys and values to their slots.
+  // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and turns queries and keys in place and writes
+  // keys and values to their slots.
   void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                    const Rope& rope, const PagedBatch& batch, const KvLayer& kv);
   // Causal attention of the turned queries over the cache → [T, heads·head_dim].
@@ -135,8 +145,8 @@ class Backend : public WeightStore {
                         const KvLayer& kv);
   // The same turning alone; positions int32 [axes, T].
   void ApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope, Tensor positions);
-  // Attention of each ragged span over itself, no mask: qkv [T, 3·heads·head_dim], starts int32 [S + 1] → of the queries of rows
-  // [first, first + rows) [rows, heads·head_dim].
+  // Attention of each ragged span over itself, no mask: qkv [T, 3·heads·head_dim], starts int32 [S
+  // + 1] → of the queries of rows [first, first + rows) [rows, heads·head_dim].
   Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span,
                        int64_t first, int64_t rows);
   Tensor FullAttention(Tensor qkv, const AttentionShape& shape, Tensor starts, int64_t max_span) {
@@ -144,12 +154,14 @@ class Backend : public WeightStore {
   }
 
   // --- experts ---
-  // x [T, hidden], router float32 [E, hidden], bias float32 [E] or empty. Computed in float32; ties go to the lower expert.
-  // `noise` float32 [T, E] or empty is added to the logits when the choices after the first are made (not to the weights).
+  // x [T, hidden], router float32 [E, hidden], bias float32 [E] or empty. Computed in float32; ties
+  // go to the lower expert. `noise` float32 [T, E] or empty is added to the logits when the choices
+  // after the first are made (not to the weights).
   Routing Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise);
   // x [T, hidden] → [T · k, hidden] in sorted order.
   Tensor ExpertFfn(Tensor x, const PackedExperts& experts, const Routing& routing);
-  // x [T, in] → [T, out]: the dense layer and, added to it, the low-rank experts that `routing` chose, rounded once.
+  // x [T, in] → [T, out]: the dense layer and, added to it, the low-rank experts that `routing`
+  // chose, rounded once.
   Tensor LoraLinear(Tensor x, const PackedLora& weights, const Routing& routing);
 
  protected:

@@ -1,12 +1,15 @@
-// How a token is drawn from a row of logits, on every device alike. Chances are integers, so that sums are exact in any order: the
-// weight of a logit is exp((logit - best) / temperature) in units of 2^-44, rounded down; what is below one unit is never drawn.
+// How a token is drawn from a row of logits, on every device alike. Chances are integers, so that
+// sums are exact in any order: the weight of a logit is exp((logit - best) / temperature) in units
+// of 2^-44, rounded down; what is below one unit is never drawn.
 //
-// Kept are the longest beginnings, in the order of the logits (of equal ones the lower id first), of
+// Kept are the longest beginnings, in the order of the logits (of equal ones the lower id first),
+// of
 //   top-k   k tokens,
 //   top-p   as few tokens as have top_p of the weight that top-k left,
 //   min-p   tokens with min_p of the best one's weight,
-// and one at least. The token drawn is the first, in the order of ids, at which the weight of the kept ones exceeds uniform · their
-// total. Where the best logit is not finite or the temperature is 0 it is the token of the largest logit, NaN counting as larger.
+// and one at least. The token drawn is the first, in the order of ids, at which the weight of the
+// kept ones exceeds uniform · their total. Where the best logit is not finite or the temperature is
+// 0 it is the token of the largest logit, NaN counting as larger.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +29,9 @@ struct Draw {
 struct LogitEdit {
   int32_t row = 0;
   int32_t id = 0;
-  float repetition = 1;  // positive logits are divided by it, others multiplied; Keskar et al. 2019, CTRL, §4.1
-  float added = 0;       // then
+  // positive logits are divided by it, others multiplied; Keskar et al. 2019, CTRL, §4.1
+  float repetition = 1;
+  float added = 0;  // then
 
   float Edited(float logit) const {
     if (repetition != 1) logit = logit > 0 ? logit / repetition : logit * repetition;

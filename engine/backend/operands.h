@@ -45,12 +45,14 @@ struct HeadNorms {
 
 // One layer's paged cache. A slot is block · block_size + offset.
 //
-// Of 8 bits (DType::kFloat8) a row is its scale times its numbers. The scale is the power of two that
-// brings the row's largest magnitude into (224, 448], 1 where that is 0, bounded so that the activations'
-// dtype holds it and 448 times it: the row alone decides, and widening is exact but for numbers below what
-// that dtype holds. A row that is not finite has an infinite scale and zeros: what sees it is NaN.
+// Of 8 bits (DType::kFloat8) a row is its scale times its numbers. The scale is the power of two
+// that brings the row's largest magnitude into (224, 448], 1 where that is 0, bounded so that the
+// activations' dtype holds it and 448 times it: the row alone decides, and widening is exact but
+// for numbers below what that dtype holds. A row that is not finite has an infinite scale and
+// zeros: what sees it is NaN.
 struct KvLayer {
-  Tensor keys;          // [blocks, kv_heads, block_size, head_dim] of the activations' dtype or of 8 bits
+  // [blocks, kv_heads, block_size, head_dim] of the activations' dtype or of 8 bits
+  Tensor keys;
   Tensor values;        // the same
   Tensor key_scales;    // float32 [blocks, kv_heads, block_size] of keys of 8 bits, else empty
   Tensor value_scales;  // the same
@@ -101,8 +103,8 @@ struct Routing {
   Tensor places;         // int32 [T, k]
 };
 
-// What is added to rows: `rows` [T, hidden], or with a routing [T · k, hidden] of ExpertFfn(), which
-// stand for WeightedSum(rows, routing.places, routing.weights).
+// What is added to rows: `rows` [T, hidden], or with a routing [T · k, hidden] of ExpertFfn(),
+// which stand for WeightedSum(rows, routing.places, routing.weights).
 struct Delta {
   Delta(Tensor rows) : rows(rows) {}
   Delta(Tensor rows, const Routing& routing) : rows(rows), routing(routing) {}

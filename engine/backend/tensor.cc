@@ -62,8 +62,9 @@ int64_t Tensor::cols() const { return rank == 0 ? 1 : dims[rank - 1]; }
 
 Tensor Tensor::Rows(int64_t begin, int64_t count) const {
   TESSERA_CHECK(rank == 2 && begin >= 0 && count >= 0 && begin + count <= dims[0]);
-  return Tensor(dtype, {count, dims[1]},
-                static_cast<char*>(data) + static_cast<size_t>(begin * dims[1]) * DTypeBytes(dtype));
+  return Tensor(
+      dtype, {count, dims[1]},
+      static_cast<char*>(data) + static_cast<size_t>(begin * dims[1]) * DTypeBytes(dtype));
 }
 
 Tensor Tensor::Reshape(Dims shape) const {

@@ -1,6 +1,6 @@
-// What operations work on: a Tensor is a view (dtype, dims, pointer) of row-major, gapless memory on the backend's device. It owns
-// nothing. A HostTensor is the same for memory that the host can read, e.g. a memory-mapped checkpoint; a matrix may lie transposed
-// there.
+// What operations work on: a Tensor is a view (dtype, dims, pointer) of row-major, gapless memory
+// on the backend's device. It owns nothing. A HostTensor is the same for memory that the host can
+// read, e.g. a memory-mapped checkpoint; a matrix may lie transposed there.
 #pragma once
 
 #include <array>

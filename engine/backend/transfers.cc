@@ -20,8 +20,7 @@ Tensor Backend::Upload(std::span<const float> values, Dims dims) {
   return target;
 }
 
-Tensor Backend::UploadActivations(std::span<const float> values,
-                                  Dims dims) {
+Tensor Backend::UploadActivations(std::span<const float> values, Dims dims) {
   Tensor target = New(activation_dtype(), dims);
   TESSERA_CHECK(target.elements() == static_cast<int64_t>(values.size()));
   DoLoad({DType::kFloat32, {target.elements()}, values.data()}, target);
@@ -43,7 +42,8 @@ Download::Download(Tensor source, std::vector<float>& target) : source(source) {
 std::unique_ptr<Arrival> Backend::StartDownload(std::span<const Download> downloads) {
   for (const Download& download : downloads) {
     const DType dtype = download.source.dtype;
-    TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 || dtype == activation_dtype());
+    TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 ||
+                  dtype == activation_dtype());
   }
   return DoDownload(downloads);
 }

@@ -1,5 +1,6 @@
-// TESSERA_CHECK: ends the process when an invariant of our own code is broken, with place, condition and reason. Never used
-// for anything that a user, a file or the network can cause: that is a Status.
+// TESSERA_CHECK: ends the process when an invariant of our own code is broken, with place,
+// condition and reason. Never used for anything that a user, a file or the network can cause: that
+// is a Status.
 #pragma once
 
 #include <cstdio>
@@ -16,12 +17,12 @@ namespace tessera {
 
 }  // namespace tessera
 
-#define TESSERA_CHECK(condition)                                               \
-  do {                                                                         \
+#define TESSERA_CHECK(condition)                                                  \
+  do {                                                                            \
     if (!(condition)) ::tessera::CheckFailed(__FILE__, __LINE__, #condition, ""); \
   } while (false)
 
-#define TESSERA_CHECK_MSG(condition, reason)                                       \
-  do {                                                                             \
+#define TESSERA_CHECK_MSG(condition, reason)                                          \
+  do {                                                                                \
     if (!(condition)) ::tessera::CheckFailed(__FILE__, __LINE__, #condition, reason); \
   } while (false)

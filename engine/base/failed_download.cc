@@ -20,7 +20,7 @@ constexpr std::string_view kPointerBeginnings[] = {
     "version https://hawser.github.com/spec/",
     "version http://git-media.io/",
 };
-constexpr size_t kPageBeginning = 1024;  // where a page says that it is one
+constexpr size_t kPageBeginning = 1024;   // where a page says that it is one
 constexpr size_t kMaxBlankBytes = 65536;  // before it, and of a file that holds nothing else
 constexpr size_t kMaxAnswerBytes = 4096;
 constexpr size_t kMaxShownBytes = 80;
@@ -30,13 +30,33 @@ constexpr std::string_view kHtmlMarks[] = {"<html", "<!doctype html", "<head", "
 
 // How servers begin to say why there is no file, in lower case.
 constexpr std::string_view kAnswers[] = {
-    "entry not found",   "repository not found", "revision not found",  "not found",
-    "file not found",    "404",                  "403 ",                "401 ",
-    "429 ",              "500 ",                 "502 ",                "503 ",
-    "504 ",              "access denied",        "access to model",     "access to this",
-    "cannot access",     "unauthorized",         "forbidden",           "invalid username or password",
-    "bad gateway",       "gateway time",         "service unavailable", "internal server error",
-    "too many requests", "rate limit",           "error:",
+    "entry not found",
+    "repository not found",
+    "revision not found",
+    "not found",
+    "file not found",
+    "404",
+    "403 ",
+    "401 ",
+    "429 ",
+    "500 ",
+    "502 ",
+    "503 ",
+    "504 ",
+    "access denied",
+    "access to model",
+    "access to this",
+    "cannot access",
+    "unauthorized",
+    "forbidden",
+    "invalid username or password",
+    "bad gateway",
+    "gateway time",
+    "service unavailable",
+    "internal server error",
+    "too many requests",
+    "rate limit",
+    "error:",
 };
 
 struct Compressed {
@@ -44,11 +64,8 @@ struct Compressed {
   std::string_view name;
 };
 constexpr Compressed kCompressed[] = {
-    {"\x1f\x8b\x08"sv, "gzip"},
-    {"\x28\xb5\x2f\xfd"sv, "Zstandard"},
-    {"\xfd\x37zXZ\0"sv, "xz"},
-    {"BZh"sv, "bzip2"},
-    {"7z\xbc\xaf\x27\x1c"sv, "7-Zip"},
+    {"\x1f\x8b\x08"sv, "gzip"}, {"\x28\xb5\x2f\xfd"sv, "Zstandard"}, {"\xfd\x37zXZ\0"sv, "xz"},
+    {"BZh"sv, "bzip2"},         {"7z\xbc\xaf\x27\x1c"sv, "7-Zip"},
 };
 
 // The line "size N" of a pointer; empty where it has none.
@@ -125,8 +142,8 @@ std::string ServersAnswer(std::string_view text) {
   return std::string(answer ? line : "");
 }
 
-// The name of what a file was packed with. A safetensors file, which any byte may begin, has a brace
-// behind its first eight.
+// The name of what a file was packed with. A safetensors file, which any byte may begin, has a
+// brace behind its first eight.
 std::string_view CompressedKind(std::string_view bytes) {
   if (bytes.size() > 8 && bytes[8] == '{') return "";
   for (const Compressed& kind : kCompressed) {
@@ -161,12 +178,14 @@ std::string FailedDownload(std::string_view bytes) {
   }
   if (const std::string_view kind = PageKind(text); !kind.empty()) {
     return fmt::format(
-        "is an {} page where a file of the model belongs; its download failed: fetch it again", kind);
+        "is an {} page where a file of the model belongs; its download failed: fetch it again",
+        kind);
   }
   if (const std::string answer = ServersAnswer(text); !answer.empty()) {
-    return fmt::format("is a server's answer, {}, where a file of the model belongs; its download "
-                       "failed: fetch it again",
-                       Shown(answer));
+    return fmt::format(
+        "is a server's answer, {}, where a file of the model belongs; its download "
+        "failed: fetch it again",
+        Shown(answer));
   }
   return "";
 }

@@ -18,7 +18,8 @@ const nlohmann::json& EmptyObject() {
   return empty;
 }
 
-// Deeper nesting than kMaxJsonDepth, brackets in strings left out: checked before parsing, which recurses when it frees values.
+// Deeper nesting than kMaxJsonDepth, brackets in strings left out: checked before parsing, which
+// recurses when it frees values.
 bool TooDeep(std::string_view text) {
   int depth = 0;
   bool in_string = false;

@@ -1,4 +1,5 @@
-// Reads JSON files of a model directory and their fields, with errors that name file, field and value.
+// Reads JSON files of a model directory and their fields, with errors that name file, field and
+// value.
 #pragma once
 
 #include <filesystem>

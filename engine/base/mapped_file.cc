@@ -45,8 +45,8 @@ absl::Status MappedFile::Map() {
   void* const data = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file_, 0);
   if (data == MAP_FAILED) {
     const int error = errno;
-    return absl::ResourceExhaustedError(fmt::format("{}: cannot map {} bytes: {}", path_.string(),
-                                                    size, std::strerror(error)));
+    return absl::ResourceExhaustedError(
+        fmt::format("{}: cannot map {} bytes: {}", path_.string(), size, std::strerror(error)));
   }
   data_ = data;
   size_ = size;

@@ -27,9 +27,11 @@ class MappedFile {
   // INVALID_ARGUMENT, naming the path, if the file was written to since Open(): what was read from
   // it may be neither the old nor the new content.
   absl::Status CheckUnchanged() const;
-  // Tells the kernel that these bytes are needed soon: it reads them while the caller works on others.
+  // Tells the kernel that these bytes are needed soon: it reads them while the caller works on
+  // others.
   void WillNeed(const void* begin, size_t size) const;
-  // Tells the kernel that these bytes are not needed again soon, so that a loaded checkpoint does not stay resident twice.
+  // Tells the kernel that these bytes are not needed again soon, so that a loaded checkpoint does
+  // not stay resident twice.
   void Release(const void* begin, size_t size) const;
 
  private:

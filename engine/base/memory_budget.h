@@ -1,6 +1,6 @@
 // What the server holds in memory for requests, from the first byte at the port until their input
-// is freed, and for answers that are not read: one budget, counted by what holds the bytes. Any thread. Tests:
-// tests/engine/base/memory_budget_test.cc.
+// is freed, and for answers that are not read: one budget, counted by what holds the bytes. Any
+// thread. Tests: tests/engine/base/memory_budget_test.cc.
 #pragma once
 
 #include <array>

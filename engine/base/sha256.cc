@@ -26,7 +26,8 @@ void Sha256Stream::Add(const void* data, size_t bytes) {
 Digest Sha256Stream::Finish() {
   Digest digest;
   unsigned length = 0;
-  TESSERA_CHECK(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), &length) == 1);
+  TESSERA_CHECK(EVP_DigestFinal_ex(static_cast<EVP_MD_CTX*>(context_), digest.data(), &length) ==
+                1);
   return digest;
 }
 

@@ -12,11 +12,24 @@ constexpr char kFieldUrl[] = "tessera/field";
 constexpr std::string_view kMetadataUrl = "tessera/metadata/";  // followed by the key
 
 constexpr std::array<std::string_view, kErrorReasons> kReasonNames = {
-    "INVALID_PARAMETER",   "CONTEXT_LENGTH_EXCEEDED", "KV_CAPACITY_EXCEEDED",   "IMAGE_DECODE_FAILED",
-    "IMAGE_TOO_LARGE",     "TOO_MANY_IMAGES",         "MODALITY_NOT_SUPPORTED", "MODEL_NOT_FOUND",
-    "MODEL_LOADING",       "QUEUE_FULL",              "DRAINING",               "DEADLINE_EXCEEDED",
-    "SHUTDOWN_ABORTED",    "ENGINE_FAILURE",          "SLOW_READER",
-    "UPLOAD_TOO_SLOW",     "MESSAGE_TOO_LARGE",       "METHOD_NOT_FOUND",
+    "INVALID_PARAMETER",
+    "CONTEXT_LENGTH_EXCEEDED",
+    "KV_CAPACITY_EXCEEDED",
+    "IMAGE_DECODE_FAILED",
+    "IMAGE_TOO_LARGE",
+    "TOO_MANY_IMAGES",
+    "MODALITY_NOT_SUPPORTED",
+    "MODEL_NOT_FOUND",
+    "MODEL_LOADING",
+    "QUEUE_FULL",
+    "DRAINING",
+    "DEADLINE_EXCEEDED",
+    "SHUTDOWN_ABORTED",
+    "ENGINE_FAILURE",
+    "SLOW_READER",
+    "UPLOAD_TOO_SLOW",
+    "MESSAGE_TOO_LARGE",
+    "METHOD_NOT_FOUND",
 };
 
 std::string Payload(const absl::Status& status, const char* url) {

@@ -1,5 +1,6 @@
-// Errors as data: absl::Status with, for what a request did wrong, a machine-readable reason and the field it is about, carried as
-// status payloads. The server turns them into google.rpc.ErrorInfo and BadRequest; see ErrorReason for the closed list.
+// Errors as data: absl::Status with, for what a request did wrong, a machine-readable reason and
+// the field it is about, carried as status payloads. The server turns them into
+// google.rpc.ErrorInfo and BadRequest; see ErrorReason for the closed list.
 #pragma once
 
 #include <map>
@@ -37,22 +38,25 @@ constexpr int kErrorReasons = 18;
 // "INVALID_PARAMETER" …
 std::string_view ErrorReasonName(ErrorReason reason);
 
-// A status with its reason and, where one is at fault, the request's field ("messages[2].parts[0].image").
+// A status with its reason and, where one is at fault, the request's field
+// ("messages[2].parts[0].image").
 absl::Status RequestError(absl::StatusCode code, ErrorReason reason, std::string_view field,
                           const std::string& message);
 
 // INVALID_ARGUMENT with reason INVALID_PARAMETER.
 absl::Status InvalidField(std::string_view field, const std::string& message);
 
-// Puts `prefix` before the field's path, if the status names a field; used when a nested part does not know where it stands.
+// Puts `prefix` before the field's path, if the status names a field; used when a nested part does
+// not know where it stands.
 absl::Status AtField(const absl::Status& status, std::string_view prefix, ErrorReason reason);
 
 // Empty when the status carries none.
 std::string StatusReason(const absl::Status& status);
 std::string StatusField(const absl::Status& status);
 
-// The status with one more value of ErrorInfo.metadata, e.g. ("max_context", "2048"): each value that changes from error to error, so
-// that programs need not read the message. "retry_after_ms" also becomes RetryInfo.
+// The status with one more value of ErrorInfo.metadata, e.g. ("max_context", "2048"): each value
+// that changes from error to error, so that programs need not read the message. "retry_after_ms"
+// also becomes RetryInfo.
 absl::Status WithErrorMetadata(absl::Status status, std::string_view key, const std::string& value);
 std::map<std::string, std::string> ErrorMetadata(const absl::Status& status);
 
@@ -69,8 +73,8 @@ absl::Status Annotate(const absl::Status& status, std::string_view context);
 #define TESSERA_CONCAT_INNER(a, b) a##b
 #define TESSERA_CONCAT(a, b) TESSERA_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expression)                                       \
-  do {                                                                    \
+#define RETURN_IF_ERROR(expression)                                         \
+  do {                                                                      \
     if (absl::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

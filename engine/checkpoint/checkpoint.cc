@@ -27,8 +27,9 @@ namespace {
 
 absl::Status MissingFile(const TensorFiles& found, const std::filesystem::path& path) {
   const std::string wanted =
-      found.index.empty() ? fmt::format("it would be one of {} files of tensors", found.files.size())
-                          : fmt::format("it would hold tensors that {} names", found.index.string());
+      found.index.empty()
+          ? fmt::format("it would be one of {} files of tensors", found.files.size())
+          : fmt::format("it would hold tensors that {} names", found.index.string());
   return absl::NotFoundError(
       fmt::format("{} is not there; {}: download it", path.string(), wanted));
 }

@@ -1,5 +1,6 @@
-// Reads the files of a checkpoint into the page cache while the loader converts what is there already, so that loading from a cold
-// disk takes about as long as reading it. One thread of its own, which only gives the kernel hints.
+// Reads the files of a checkpoint into the page cache while the loader converts what is there
+// already, so that loading from a cold disk takes about as long as reading it. One thread of its
+// own, which only gives the kernel hints.
 #pragma once
 
 #include <condition_variable>
@@ -19,7 +20,8 @@ class ReadAhead {
   // Ends without waiting for the disk.
   ~ReadAhead() = default;
 
-  // `bytes` of all files together have been used: reading goes on up to a bounded distance ahead of them.
+  // `bytes` of all files together have been used: reading goes on up to a bounded distance ahead of
+  // them.
   void Used(int64_t bytes);
 
  private:

@@ -109,7 +109,8 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const json& value) {
   entry.begin = offsets[0].get<uint64_t>();
   entry.end = offsets[1].get<uint64_t>();
   if (entry.begin > entry.end) {
-    return error(fmt::format("data_offsets [{}, {}] end before they begin", entry.begin, entry.end));
+    return error(
+        fmt::format("data_offsets [{}, {}] end before they begin", entry.begin, entry.end));
   }
   const std::optional<uint64_t> bytes = ShapeBytes(entry.tensor.dims, type->bits);
   if (!bytes || *bytes != entry.end - entry.begin) {

@@ -138,7 +138,8 @@ void RunItem(const Item& item, Activation activation, Tensor y) {
   ReleaseTiles();
 }
 
-// strip [16 rows][stride], of which `pairs` pairs along `in` count → for each 16 pairs a tile [16 pairs][16 rows], one tile of every block.
+// strip [16 rows][stride], of which `pairs` pairs along `in` count → for each 16 pairs a tile [16
+// pairs][16 rows], one tile of every block.
 void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint32_t* tiles) {
   for (int64_t pair = 0; pair < pairs; ++pair) {
     uint32_t* line = tiles + pair / 16 * (kPairBytes / sizeof(uint32_t)) + pair % 16 * 16;
@@ -146,14 +147,16 @@ void InterleaveStrip(const uint32_t* strip, int64_t stride, int64_t pairs, uint3
   }
 }
 
-// Rows [row, row + 16) of a transposed bfloat16 matrix → the same tiles, without a strip: a column has them side by side.
+// Rows [row, row + 16) of a transposed bfloat16 matrix → the same tiles, without a strip: a column
+// has them side by side.
 void InterleaveColumns(const HostTensor& matrix, int64_t row, int64_t pairs, uint32_t* tiles) {
   const int64_t in = matrix.dims[1];
   const char* data = static_cast<const char*>(matrix.data) + row * sizeof(uint16_t);
   // The file's weights lie at any address.
-  const auto copy_column = [&](int64_t column, uint16_t (&values)[16]) {
+  const auto copy_column = [&](int64_t column, uint16_t(&values)[16]) {
     if (column >= in) return std::memset(values, 0, sizeof(values));
-    const char* from = data + column * matrix.column_stride * static_cast<int64_t>(sizeof(uint16_t));
+    const char* from =
+        data + column * matrix.column_stride * static_cast<int64_t>(sizeof(uint16_t));
     return std::memcpy(values, from, sizeof(values));
   };
   uint16_t low[16], high[16];
@@ -185,13 +188,15 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
   const int64_t column_bytes = matrix.in_blocks() * kPairBytes;
   ASSIGN_OR_RETURN(matrix.tiles, AlignedMemory::Allocate(matrix.out_blocks() * column_bytes));
   const int64_t pairs = matrix.in_blocks() * kBlock / 2;
-  // 16 rows, zeros behind their ends; a cache line apart from powers of two, where they would evict each other.
+  // 16 rows, zeros behind their ends; a cache line apart from powers of two, where they would evict
+  // each other.
   const int64_t stride = pairs + 16;
   const int64_t strip_bytes = 16 * stride * sizeof(uint32_t);
   ASSIGN_OR_RETURN(AlignedMemory scratch,
                    AlignedMemory::Allocate(threads * (strip_bytes + matrix.in * sizeof(float))));
   ParallelFor(threads, matrix.out_blocks(), matrix.in * matrix.out, [&](int64_t block, int thread) {
-    char* mine = static_cast<char*>(scratch.data()) + thread * (strip_bytes + matrix.in * sizeof(float));
+    char* mine =
+        static_cast<char*>(scratch.data()) + thread * (strip_bytes + matrix.in * sizeof(float));
     auto* strip = reinterpret_cast<uint32_t*>(mine);
     auto* wide = reinterpret_cast<float*>(mine + strip_bytes);
     char* tiles = static_cast<char*>(matrix.tiles.data()) + block * column_bytes;
@@ -200,7 +205,8 @@ absl::StatusOr<AmxMatrix> PackAmx(const LinearWeights& source, int threads) {
       auto* half_tiles = reinterpret_cast<uint32_t*>(tiles + half * kTileBytes);
       if (first + 16 <= matrix.out) {
         const auto& [piece, at] = from[first];
-        if (piece->column_stride > 0 && piece->dtype == DType::kBFloat16 && at + 16 <= piece->dims[0]) {
+        if (piece->column_stride > 0 && piece->dtype == DType::kBFloat16 &&
+            at + 16 <= piece->dims[0]) {
           InterleaveColumns(*piece, at, pairs, half_tiles);
           continue;
         }

@@ -22,8 +22,8 @@ struct Item {
   int64_t queries;
   int64_t kv_head;
   int64_t sequence;
-  int64_t span;        // keys of the sequence
-  bool windowed;       // whether a sliding window bounds the keys its queries see
+  int64_t span;   // keys of the sequence
+  bool windowed;  // whether a sliding window bounds the keys its queries see
 };
 
 const char* At(const Tensor& x, int64_t element) {
@@ -56,7 +56,8 @@ std::vector<Item> MakeItems(std::span<const int32_t> starts, const int32_t* cont
   return items;
 }
 
-// The parts of items whose queries are rows [first, first + count) of qkv, which are rows [0, count) of the result.
+// The parts of items whose queries are rows [first, first + count) of qkv, which are rows [0,
+// count) of the result.
 std::vector<Item> Within(const std::vector<Item>& items, int64_t first, int64_t count) {
   std::vector<Item> parts;
   for (Item item : items) {
@@ -157,7 +158,8 @@ class TurnHeads {
     }
     for (int64_t h = 0; h < shape_.heads + shape_.kv_heads; ++h) {
       const NormWeights& norm = h < shape_.heads ? norms_.query : norms_.key;
-      const int64_t turned = norm.weight.empty() ? 2 * pairs_ : shape_.head_dim;  // elements touched
+      // elements touched
+      const int64_t turned = norm.weight.empty() ? 2 * pairs_ : shape_.head_dim;
       if (turned == 0) continue;
       char* head = const_cast<char*>(At(qkv_, t * qkv_.cols() + h * shape_.head_dim));
       rows::Widen(head, qkv_.dtype, turned, values);

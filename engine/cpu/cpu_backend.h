@@ -63,8 +63,7 @@ class CpuBackend final : public Backend {
                    Tensor y) override;
   // lora.cc
   absl::StatusOr<std::unique_ptr<PackedLora>> DoPackLora(const LoraWeights&) override;
-  void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing,
-                    Tensor y) override;
+  void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing, Tensor y) override;
 
   // y[row] = f(row as float32 [cols], in place), widened before and rounded once after, over all
   // rows on all cores. `cost` is the work per element.

@@ -21,8 +21,8 @@ int32_t BestFree(const float* scores, int64_t count, std::span<const int32_t> ta
   return best;
 }
 
-// Fills chosen[known…] with the indices of the largest values, best first, the lower of equals first. Values that are larger than nothing,
-// as NaN, come last; those of chosen[0, known) are -∞.
+// Fills chosen[known…] with the indices of the largest values, best first, the lower of equals
+// first. Values that are larger than nothing, as NaN, come last; those of chosen[0, known) are -∞.
 void TakeLargest(const float* scores, int64_t count, size_t known, std::span<int32_t> chosen) {
   const std::span<int32_t> top = chosen.subspan(known);
   size_t found = 0;
@@ -106,7 +106,8 @@ void CpuBackend::DoRoute(Tensor x, Tensor router, Tensor bias, const RouterConfi
   ParallelSpans(threads_, x.rows(), kSpan, 2.0 * x.elements() * experts,
                 [&](int64_t begin, int64_t end, int thread) {
                   float* wide = scratch + thread * (kSpan * hidden + experts);
-                  rows::Widen(x.Rows(begin, end - begin).data, x.dtype, (end - begin) * hidden, wide);
+                  rows::Widen(x.Rows(begin, end - begin).data, x.dtype, (end - begin) * hidden,
+                              wide);
                   RouterLogits(wide, end - begin, router.as<float>(), experts, hidden,
                                result.logits.as<float>() + begin * experts);
                   for (int64_t t = begin; t < end; ++t) choose(t, wide + kSpan * hidden);

@@ -157,7 +157,9 @@ void CpuBackend::DoAddNorm(Tensor x, std::span<const Delta> given, const NormWei
                            float scale, Tensor y) {
   std::vector<Tensor> deltas;
   for (const Delta& delta : given) {
-    deltas.push_back(delta.routed() ? WeightedSum(delta.rows, delta.routing.places, delta.routing.weights) : delta.rows);
+    deltas.push_back(delta.routed()
+                         ? WeightedSum(delta.rows, delta.routing.places, delta.routing.weights)
+                         : delta.rows);
   }
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);

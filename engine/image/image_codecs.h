@@ -1,5 +1,5 @@
-// The decoders behind DecodeImage and ReadImageHeader, one per file format (jpeg.cc, png.cc, webp.cc), and
-// what they share.
+// The decoders behind DecodeImage and ReadImageHeader, one per file format (jpeg.cc, png.cc,
+// webp.cc), and what they share.
 //
 // libjpeg and libpng report errors by longjmp. Each decoder therefore has a reader class whose
 // member functions call setjmp and hold nothing with a destructor while the C library runs; buffers

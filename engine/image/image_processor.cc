@@ -21,9 +21,7 @@ constexpr int kMaxSize = 4096;
 constexpr int kBicubic = 3;  // PIL.Image.BICUBIC
 constexpr double kRescale = 1.0 / 255.0;
 
-absl::Status Unsupported(const std::string& message) {
-  return absl::InvalidArgumentError(message);
-}
+absl::Status Unsupported(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 struct ClassName {
   std::string_view name;

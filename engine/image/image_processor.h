@@ -26,7 +26,7 @@ struct ImageProcessor {
   std::array<float, 3> mean{0.48145466f, 0.4578275f, 0.40821073f};
   std::array<float, 3> std{0.26862954f, 0.26130258f, 0.27577711f};
   std::array<uint8_t, 3> pad_colour{122, 116, 104};  // int(mean * 255), in double
-  ImageMode unpadded = ImageMode::kCrop;  // kStretch where a size names both sides
+  ImageMode unpadded = ImageMode::kCrop;             // kStretch where a size names both sides
 
   bool operator==(const ImageProcessor&) const = default;
 };

@@ -18,17 +18,12 @@ using Json = nlohmann::json;
 constexpr const char* kNames[] = {"Qwen2VLImageProcessor", "Qwen2VLImageProcessorFast",
                                   "Qwen2VLImageProcessorPil"};
 // What the class has where a file is silent.
-constexpr NativeSize kClassDefaults = {.patch_size = 14,
-                                       .merge = 2,
-                                       .frames = 2,
-                                       .min_pixels = 56 * 56,
-                                       .max_pixels = 28 * 28 * 1280};
+constexpr NativeSize kClassDefaults = {
+    .patch_size = 14, .merge = 2, .frames = 2, .min_pixels = 56 * 56, .max_pixels = 28 * 28 * 1280};
 constexpr int kMaxAspect = 200;
 constexpr int64_t kMaxPixels = int64_t{1} << 28;
 
-absl::Status Unsupported(const std::string& message) {
-  return absl::InvalidArgumentError(message);
-}
+absl::Status Unsupported(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 absl::Status ReadInteger(const Json& config, const char* key, int64_t least, int64_t most,
                          int64_t& value) {
@@ -65,10 +60,12 @@ int64_t RoundTo(double value, int64_t unit) {
 
 }  // namespace
 
-// A picture's sides are h ≤ 200 w. Rounding leaves at least two thirds of w (a window and a half becomes one), so of a picture that is
-// neither shrunk nor grown max_pixels ≥ h · w · 2/3 ≥ h² / 300; the others are in proportion. A window more for rounding up.
+// A picture's sides are h ≤ 200 w. Rounding leaves at least two thirds of w (a window and a half
+// becomes one), so of a picture that is neither shrunk nor grown max_pixels ≥ h · w · 2/3 ≥ h² /
+// 300; the others are in proportion. A window more for rounding up.
 int64_t NativeSize::longest_side() const {
-  return static_cast<int64_t>(std::sqrt(1.5 * kMaxAspect * static_cast<double>(max_pixels))) + side();
+  return static_cast<int64_t>(std::sqrt(1.5 * kMaxAspect * static_cast<double>(max_pixels))) +
+         side();
 }
 
 absl::StatusOr<NativeProcessor> ParseNativeProcessor(const Json& config) {

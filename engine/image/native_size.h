@@ -21,16 +21,16 @@ struct NativeSize {
   int64_t min_pixels = 65536;
   int64_t max_pixels = 16777216;
 
-  int side() const { return patch_size * merge; }                     // of a window, in pixels
-  int64_t longest_side() const;  // in pixels, at most, of what FitGrid() gives
+  int side() const { return patch_size * merge; }  // of a window, in pixels
+  int64_t longest_side() const;                    // in pixels, at most, of what FitGrid() gives
   int64_t window_pixels() const { return int64_t{side()} * side(); }  // that one token stands for
 
   bool operator==(const NativeSize&) const = default;
 };
 
-// Reads the settings of Qwen2VLImageProcessor and its twins (ReadProcessorConfig), colours included;
-// what they leave out is as in that class. INVALID_ARGUMENT, naming the key, for another processor's
-// or for steps that it does not have.
+// Reads the settings of Qwen2VLImageProcessor and its twins (ReadProcessorConfig), colours
+// included; what they leave out is as in that class. INVALID_ARGUMENT, naming the key, for another
+// processor's or for steps that it does not have.
 struct NativeProcessor {
   NativeSize size;
   ImageProcessor colours;  // mean and std

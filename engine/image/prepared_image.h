@@ -10,7 +10,8 @@
 namespace tessera {
 
 struct PreparedImage {
-  Digest digest;               // of the fitted pixels, their size and the preprocessing: the picture's identity
+  // of the fitted pixels, their size and the preprocessing: the picture's identity
+  Digest digest;
   std::vector<float> patches;  // [views · patches, 3 · frames · patch_size²]
   PatchGrid grid;              // of one view
   int32_t rows = 0;            // that it takes in the language model

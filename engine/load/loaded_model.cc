@@ -52,9 +52,9 @@ absl::StatusOr<std::vector<int32_t>> ReadEosIds(const fs::path& dir, const Token
     if (!ids.empty()) return ids;
   }
   if (tokenizer.eos()) return std::vector<int32_t>{*tokenizer.eos()};
-  return absl::InvalidArgumentError(
-      fmt::format("{}: neither generation_config.json, config.json nor the tokenizer names an end token",
-                  dir.string()));
+  return absl::InvalidArgumentError(fmt::format(
+      "{}: neither generation_config.json, config.json nor the tokenizer names an end token",
+      dir.string()));
 }
 
 // Parameters of the language model that one token uses: all but the experts it is not routed to.
@@ -62,9 +62,8 @@ int64_t ActiveParameters(const DecoderSpec& decoder, int64_t total) {
   const int64_t matrices = decoder.gated_ffn ? 3 : 2;
   const int64_t ffn = decoder.ffn_of_experts();
   const int64_t biases = decoder.ffn_bias ? ffn * (matrices - 1) + decoder.hidden : 0;
-  const int64_t per_expert = decoder.lora
-                                 ? matrices * decoder.lora->rank * (decoder.hidden + ffn)
-                                 : matrices * decoder.hidden * ffn + biases;
+  const int64_t per_expert = decoder.lora ? matrices * decoder.lora->rank * (decoder.hidden + ffn)
+                                          : matrices * decoder.hidden * ffn + biases;
   int64_t idle = 0;
   for (const int experts : decoder.experts) {
     if (experts > 0) idle += (experts - decoder.router.experts_per_token) * per_expert;
@@ -88,16 +87,16 @@ absl::Status FitVocabulary(const fs::path& dir, LoadedModel& model) {
   }
   model.info.vocabulary = static_cast<int32_t>(std::min<int64_t>(tokens, rows));
   if (tokens > rows) {
-    model.spec.warnings.push_back(
-        fmt::format("{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows; those from {} "
-                    "on are never drawn, and prompts that hold one are refused",
-                    dir.string(), tokens, model.spec.decoder.names.head, rows, rows));
+    model.spec.warnings.push_back(fmt::format(
+        "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows; those from {} "
+        "on are never drawn, and prompts that hold one are refused",
+        dir.string(), tokens, model.spec.decoder.names.head, rows, rows));
   }
   return absl::OkStatus();
 }
 
-void DescribeModel(const ModelOptions& options, const WeightStore& store, const WeightLoader& loader,
-                   int64_t decoder_parameters, LoadedModel& model) {
+void DescribeModel(const ModelOptions& options, const WeightStore& store,
+                   const WeightLoader& loader, int64_t decoder_parameters, LoadedModel& model) {
   const DecoderSpec& decoder = model.spec.decoder;
   ModelInfo& info = model.info;
   if (options.served_names.empty()) {
@@ -158,16 +157,14 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
     const std::function<void(int64_t, int64_t)>& progress, HeaderCheck* headers) {
   auto model = std::make_unique<LoadedModel>();
   const fs::path& dir = options.model_dir;
-  ASSIGN_OR_RETURN(model->spec,
-                   ReadModelSpec({dir, options.vision_tower_dir, options.base_dir}));
+  ASSIGN_OR_RETURN(model->spec, ReadModelSpec({dir, options.vision_tower_dir, options.base_dir}));
   if (model->spec.decoder.capacity && !options.emulate_capacity) {
     model->spec.warnings.push_back(fmt::format(
         "eval_capacity_factor {} would drop tokens in the reference; served without dropping",
         model->spec.decoder.capacity->factor));
     model->spec.decoder.capacity.reset();
   }
-  const fs::path& text_dir =
-      model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
+  const fs::path& text_dir = model->spec.tokenizer_dir.empty() ? dir : model->spec.tokenizer_dir;
   ASSIGN_OR_RETURN(model->tokenizer, Tokenizer::Load(text_dir, model->spec.tokenizer_class));
   ASSIGN_OR_RETURN(model->eos_ids, ReadEosIds(text_dir, *model->tokenizer));
   GenerationDefaults defaults;
@@ -177,9 +174,9 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
       ReadGenerationDefaults(text_dir / "generation_config.json", defaults, model->spec.warnings));
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: the tokenizer has no token {}, which stands for pictures in config.json",
-        text_dir.string(), *token));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: the tokenizer has no token {}, which stands for pictures in config.json",
+                    text_dir.string(), *token));
   }
   AddWarnings(CheckChatTemplates(dir, model->spec.prompt_format), model->spec);
   if (text_dir != dir) {

@@ -1,4 +1,5 @@
-// Everything that a model directory holds, ready to run: formats, tokenizer and weights on a device.
+// Everything that a model directory holds, ready to run: formats, tokenizer and weights on a
+// device.
 #pragma once
 
 #include <functional>

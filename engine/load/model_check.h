@@ -20,7 +20,7 @@ struct ModelCheck {
     int64_t kv_bytes_per_token = 0;
   };
 
-  HeaderCheck headers;  // its faults are among `faults`
+  HeaderCheck headers;            // its faults are among `faults`
   std::optional<ModelInfo> info;  // of what config.json asks for; none when that could not be told
   std::vector<Memory> memory;     // one per dtype
   int64_t fp8_kv_bytes_per_token = 0;

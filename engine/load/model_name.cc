@@ -21,7 +21,8 @@ std::string DefaultModelName(const fs::path& directory) {
   const std::string own = path.filename().string();
   if (path.parent_path().filename() != "snapshots") return EscapeText(own);
   const std::string folder = path.parent_path().parent_path().filename().string();
-  if (!folder.starts_with(kRepository) || folder.size() == kRepository.size()) return EscapeText(own);
+  if (!folder.starts_with(kRepository) || folder.size() == kRepository.size())
+    return EscapeText(own);
   std::string name;
   for (size_t at = kRepository.size(); at < folder.size();) {
     const bool slash = std::string_view(folder).substr(at).starts_with(kSlash);

@@ -32,7 +32,8 @@ std::vector<float> EmbeddingScales(const DecoderSpec& spec, const Batch& batch) 
   return scales;
 }
 
-// The rows of a picture that this pass takes: of what enters the first layer, or of tap `level` - 1.
+// The rows of a picture that this pass takes: of what enters the first layer, or of tap `level`
+// - 1.
 Tensor ImageFeatures(Backend& backend, const ImageRows& image, int level) {
   std::vector<int32_t> rows = image.source;
   for (int32_t& row : rows) row += level * image.level_rows;
@@ -40,7 +41,8 @@ Tensor ImageFeatures(Backend& backend, const ImageRows& image, int level) {
                             backend.Upload(rows, {static_cast<int64_t>(rows.size())}));
 }
 
-// x += what the vision encoder's tap `index` gave for the rows of pictures. True where there is one.
+// x += what the vision encoder's tap `index` gave for the rows of pictures. True where there is
+// one.
 bool AddTap(Backend& backend, Tensor x, int index, const Batch& batch) {
   bool added = false;
   for (const ImageRows& image : batch.images) {
@@ -83,7 +85,7 @@ struct Decoder::Pass {
   Tensor logit_rows = {};        // int32 [rows whose logits are wanted]
   Tensor head_scales = {};       // float32 of the same size, empty where all are 1
   RoutingPass routing = {};
-  Tensor logits = {};            // result
+  Tensor logits = {};  // result
 
   Tensor Upload(const std::vector<int32_t>& values) const {
     return backend.Upload(values, {static_cast<int64_t>(values.size())});
@@ -109,7 +111,7 @@ Tensor Decoder::Attention(const Layer& layer, int index, Tensor normed, const Pa
   const Tensor qkv = pass.backend.Linear(normed, *layer.qkv);
   pass.backend.RopeWriteKv(qkv, attention_, layer.head_norms, rope_, pass.paged, kv);
   return pass.backend.Linear(pass.backend.PagedAttention(qkv, attention_, pass.paged, kv),
-                         *layer.attention_out);
+                             *layer.attention_out);
 }
 
 // For each routed layer's choices after the first; the other layers' are empty.
@@ -148,8 +150,8 @@ Decoder::Pass Decoder::BeginPass(Backend& backend, const Batch& batch, const KvC
   return pass;
 }
 
-// Whether what is queued depends on how many rows there are and how wide the block table is, on nothing else: so it is with a row of
-// every sequence's answer.
+// Whether what is queued depends on how many rows there are and how wide the block table is, on
+// nothing else: so it is with a row of every sequence's answer.
 bool Decoder::Repeats(const Pass& pass) const {
   const Batch& batch = pass.batch;
   return batch.rows() == batch.sequences() && batch.logit_rows.size() == batch.ids.size() &&

@@ -1,5 +1,5 @@
-// The language model: token and image rows through attention and dense or routed feed-forward layers over a paged KV cache, to
-// logits. Written only in Backend operations.
+// The language model: token and image rows through attention and dense or routed feed-forward
+// layers over a paged KV cache, to logits. Written only in Backend operations.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@
 namespace tessera {
 
 struct DecoderOutput {
-  Tensor logits;                        // float32 [logit rows, vocabulary rows], in the step arena
-  std::vector<Tensor> expert_choices;   // per routed layer int32 [T, k], in the step arena
+  Tensor logits;                       // float32 [logit rows, vocabulary rows], in the step arena
+  std::vector<Tensor> expert_choices;  // per routed layer int32 [T, k], in the step arena
 };
 
 class Decoder {
@@ -38,7 +38,8 @@ class Decoder {
   // On the device that the weights were loaded to.
   DecoderOutput Forward(Backend& backend, const Batch& batch, const KvCache& cache,
                         Trace* trace) const;
-  // Called by Forward() after each layer, so that whoever watches sees a long pass move. Once, before Forward().
+  // Called by Forward() after each layer, so that whoever watches sees a long pass move. Once,
+  // before Forward().
   void set_heartbeat(std::function<void()> heartbeat) { heartbeat_ = std::move(heartbeat); }
 
  private:
@@ -52,7 +53,8 @@ class Decoder {
   };
   struct Pass;  // what the layers of one pass share
 
-  Decoder(const DecoderSpec& spec, RouterMode router_mode) : spec_(spec), router_mode_(router_mode) {}
+  Decoder(const DecoderSpec& spec, RouterMode router_mode)
+      : spec_(spec), router_mode_(router_mode) {}
   absl::Status LoadLayer(WeightLoader& loader, int index);
   absl::Status LoadHeadNorm(WeightLoader& loader, const std::string& prefix,
                             const std::string& name, NormWeights& norm);

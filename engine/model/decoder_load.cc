@@ -30,12 +30,13 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Load(const DecoderSpec& spec, 
       spec.tied_head && !loader.checkpoint().Contains(spec.names.head + ".weight")
           ? spec.names.embedding
           : spec.names.head;
-  ASSIGN_OR_RETURN(decoder->head_, loader.Linear({head}, {rows}, spec.hidden, Bias::kNone, /*logits=*/true));
+  ASSIGN_OR_RETURN(decoder->head_,
+                   loader.Linear({head}, {rows}, spec.hidden, Bias::kNone, /*logits=*/true));
   return decoder;
 }
 
-// Frequencies θ^(-2i/d). With sections the axes interleave: row, column and time in turn, as long as an axis has pairs left; time has the
-// rest.
+// Frequencies θ^(-2i/d). With sections the axes interleave: row, column and time in turn, as long
+// as an axis has pairs left; time has the rest.
 absl::Status Decoder::LoadRope(int max_positions, WeightStore& store) {
   std::vector<float> frequencies;
   std::vector<int32_t> axes;

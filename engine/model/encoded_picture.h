@@ -9,7 +9,8 @@
 
 namespace tessera {
 
-// Rows [first_row, first_row + rows) of `features` are the picture's; those of tap l begin (1 + l) · level_rows later.
+// Rows [first_row, first_row + rows) of `features` are the picture's; those of tap l begin (1 + l)
+// · level_rows later.
 struct EncodedPicture {
   std::shared_ptr<Buffer> features;  // shared by the pictures that were encoded together
   int32_t first_row = 0;

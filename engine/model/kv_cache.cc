@@ -21,8 +21,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Allocate(Backend& backend,
   cache->blocks_ = blocks;
   cache->block_size_ = block_size;
   cache->repeater_ = backend.MakeRepeater();
-  const auto allocate = [&](DType of, Dims dims,
-                            Tensor& tensor) -> absl::Status {
+  const auto allocate = [&](DType of, Dims dims, Tensor& tensor) -> absl::Status {
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Allocate(of, dims));
     tensor = buffer->tensor();
     cache->buffers_.push_back(std::move(buffer));

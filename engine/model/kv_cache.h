@@ -1,5 +1,6 @@
-// The device memory behind KV blocks: for each layer keys and values [blocks, kv_heads, block_size, head_dim] and, of 8 bits, their
-// scales. No policy: which block belongs to whom is the block pool's business.
+// The device memory behind KV blocks: for each layer keys and values [blocks, kv_heads, block_size,
+// head_dim] and, of 8 bits, their scales. No policy: which block belongs to whom is the block
+// pool's business.
 #pragma once
 
 #include <memory>

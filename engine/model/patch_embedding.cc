@@ -75,7 +75,7 @@ absl::Status PatchEmbedding::LoadTable(std::vector<float> rows, int64_t count,
                                        WeightLoader& loader) {
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
                    loader.store().Load({DType::kFloat32, {count, spec_.hidden}, rows.data()},
-                                         loader.store().activation_dtype()));
+                                       loader.store().activation_dtype()));
   table_ = buffer->tensor();
   buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
@@ -117,8 +117,8 @@ Tensor PatchEmbedding::EmbedViews(Backend& backend, Tensor patches, int64_t view
 
 // Bilinear between the four places of the table around each patch, as a weighted sum of four
 // rows.
-Tensor PatchEmbedding::InterpolatePositions(
-    Backend& backend, std::span<const PreparedImage* const> pictures) const {
+Tensor PatchEmbedding::InterpolatePositions(Backend& backend,
+                                            std::span<const PreparedImage* const> pictures) const {
   std::vector<int32_t> places;
   std::vector<float> weights;
   for (const PreparedImage* picture : pictures) {

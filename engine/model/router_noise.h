@@ -7,7 +7,8 @@
 
 namespace tessera {
 
-// Gumbel(0, 1) values [T, experts], each a function of (seeds[t], layer, rows[t], expert) alone; rows: their places in sequences.
+// Gumbel(0, 1) values [T, experts], each a function of (seeds[t], layer, rows[t], expert) alone;
+// rows: their places in sequences.
 std::vector<float> GumbelNoise(std::span<const uint64_t> seeds, std::span<const int32_t> rows,
                                int layer, int experts);
 

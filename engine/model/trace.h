@@ -6,7 +6,8 @@
 namespace tessera {
 
 struct Trace {
-  // [layers + 1] of [T, hidden]: what enters the first layer, then what leaves each; the last after the final norm.
+  // [layers + 1] of [T, hidden]: what enters the first layer, then what leaves each; the last after
+  // the final norm.
   std::vector<std::vector<float>> hidden;
   // [routed layers] of [T, experts].
   std::vector<std::vector<float>> router_logits;

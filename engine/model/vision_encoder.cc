@@ -12,10 +12,12 @@ namespace tessera {
 
 namespace {
 
-constexpr int64_t kLeastRows = 256;  // of a slice: fewer would not pay for reading a layer's weights
+// of a slice: fewer would not pay for reading a layer's weights
+constexpr int64_t kLeastRows = 256;
 
-// Rows of the hidden states of the pictures of a batch that become its tokens' features at one scale, whose first tile is view
-// `first_view` of a picture: scale² after one another for each token, where tiles and the rows in them go line by line.
+// Rows of the hidden states of the pictures of a batch that become its tokens' features at one
+// scale, whose first tile is view `first_view` of a picture: scale² after one another for each
+// token, where tiles and the rows in them go line by line.
 std::vector<int32_t> ScaleRows(const VisionSpec& spec, int scale, int first_view, int pictures) {
   const int grid = spec.token_grid();
   const int tokens = spec.tokens();
@@ -76,8 +78,8 @@ absl::StatusOr<std::unique_ptr<VisionEncoder>> VisionEncoder::Load(const ModelSp
   for (int i = 0; i < spec.run_layers; ++i) RETURN_IF_ERROR(encoder->LoadLayer(loader, i));
   encoder->pool_ = model.projector.pool;
   const int64_t width = spec.features() / spec.window();
-  ASSIGN_OR_RETURN(encoder->projector_, Projector::Load(model.projector, spec.window(), width,
-                                                        output_width, loader));
+  ASSIGN_OR_RETURN(encoder->projector_,
+                   Projector::Load(model.projector, spec.window(), width, output_width, loader));
   TESSERA_CHECK(spec.taps.size() == model.tap_projectors.size());
   for (const ProjectorSpec& tap : model.tap_projectors) {
     ASSIGN_OR_RETURN(encoder->tap_projectors_.emplace_back(),
@@ -106,15 +108,16 @@ absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
   ASSIGN_OR_RETURN(layer.attention_out, loader.Linear({prefix + names.attention_out}, {hidden},
                                                       hidden, Bias::kRequired));
   ASSIGN_OR_RETURN(layer.ffn_norm, norm(names.ffn_norm));
-  ASSIGN_OR_RETURN(layer.ffn_up, loader.Linear({prefix + names.ffn_up}, {spec_.ffn}, hidden,
-                                               Bias::kRequired));
-  ASSIGN_OR_RETURN(layer.ffn_down, loader.Linear({prefix + names.ffn_down}, {hidden}, spec_.ffn,
-                                                 Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.ffn_up,
+                   loader.Linear({prefix + names.ffn_up}, {spec_.ffn}, hidden, Bias::kRequired));
+  ASSIGN_OR_RETURN(layer.ffn_down,
+                   loader.Linear({prefix + names.ffn_down}, {hidden}, spec_.ffn, Bias::kRequired));
   layers_.push_back(std::move(layer));
   return absl::OkStatus();
 }
 
-// The first half of the pairs turns by the row, the second by the column, both with the same frequencies θ^(-2i/pairs).
+// The first half of the pairs turns by the row, the second by the column, both with the same
+// frequencies θ^(-2i/pairs).
 absl::Status VisionEncoder::LoadRope(WeightStore& store) {
   const int64_t pairs = spec_.hidden / spec_.heads / 2;
   const int64_t each = pairs / 2;
@@ -139,7 +142,7 @@ absl::Status VisionEncoder::LoadEdges(const ProjectorSpec& projector, int64_t ou
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer,
                    loader.store().Load({DType::kFloat32, {2, output_width}, edges.data()},
-                                         loader.store().activation_dtype()));
+                                       loader.store().activation_dtype()));
   edges_ = buffer->tensor();
   buffers_.push_back(std::move(buffer));
   return absl::OkStatus();
@@ -158,13 +161,15 @@ void VisionEncoder::IgnoreUnused(WeightLoader& loader) const {
   }
 }
 
-// ------------------------------------------------------------------------------------------------------------- forward
+// -------------------------------------------------------------------------------------------------------------
+// forward
 
 int64_t VisionEncoder::Rows(const PreparedImage& picture) const {
   return spec_.native ? picture.grid.patches() : int64_t{spec_.views()} * spec_.rows();
 }
 
-absl::StatusOr<VisionBatch> VisionEncoder::Begin(Backend& backend, std::span<const PreparedImage* const> pictures) const {
+absl::StatusOr<VisionBatch> VisionEncoder::Begin(
+    Backend& backend, std::span<const PreparedImage* const> pictures) const {
   VisionBatch batch;
   batch.pictures = static_cast<int>(pictures.size());
   std::vector<int32_t> columns;
@@ -198,7 +203,8 @@ AttentionShape VisionEncoder::Attention() const {
 }
 
 // The first turn: queries, keys and values of the next `count` rows.
-void VisionEncoder::ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch, int64_t count) const {
+void VisionEncoder::ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch,
+                             int64_t count) const {
   const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
   const Tensor qkv = backend.Linear(backend.Norm(x, layer.attention_norm), *layer.qkv);
   if (spec_.native) {
@@ -213,11 +219,11 @@ void VisionEncoder::ReadRows(Backend& backend, const Layer& layer, const VisionB
 }
 
 // The second turn: the next `count` rows look at all of their span and pass the FFN.
-void VisionEncoder::Attend(Backend& backend, const Layer& layer, const VisionBatch& batch, Tensor starts,
-                           int64_t count) const {
+void VisionEncoder::Attend(Backend& backend, const Layer& layer, const VisionBatch& batch,
+                           Tensor starts, int64_t count) const {
   const Tensor x = batch.hidden->tensor().Rows(batch.next_row, count);
   const Tensor attended = backend.FullAttention(batch.qkv->tensor(), Attention(), starts,
-                                                 batch.max_span, batch.next_row, count);
+                                                batch.max_span, batch.next_row, count);
   const Tensor attention = backend.Linear(attended, *layer.attention_out);
   const Tensor normed = backend.AddNorm(x, std::array<Delta, 1>{attention}, layer.ffn_norm);
   const Tensor up = backend.Linear(normed, *layer.ffn_up, spec_.activation);
@@ -248,15 +254,16 @@ absl::Status VisionEncoder::EndTurn(Backend& backend, VisionBatch& batch) const 
   if (batch.attending) return absl::OkStatus();
   for (size_t i = 0; i < spec_.taps.size(); ++i) {
     if (spec_.taps[i] != batch.next_layer) continue;
-    ASSIGN_OR_RETURN(batch.taps.emplace_back(), Keep(backend, tap_projectors_[i]->Run(backend, batch.hidden->tensor())));
+    ASSIGN_OR_RETURN(batch.taps.emplace_back(),
+                     Keep(backend, tap_projectors_[i]->Run(backend, batch.hidden->tensor())));
   }
   ++batch.next_layer;
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& batch, double flops) const {
-  const Tensor starts =
-      backend.Upload(batch.starts, {static_cast<int64_t>(batch.starts.size())});
+absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& batch,
+                                              double flops) const {
+  const Tensor starts = backend.Upload(batch.starts, {static_cast<int64_t>(batch.starts.size())});
   double done = 0;
   while (!Done(batch) && (done == 0 || done < flops)) {
     const Layer& layer = layers_[static_cast<size_t>(batch.next_layer)];
@@ -279,8 +286,8 @@ absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& bat
   return done;
 }
 
-// [pictures · tokens, features]: each scale's features are written to every scales-th row of a tensor of narrow rows, so that, read as
-// wide rows, they stand side by side.
+// [pictures · tokens, features]: each scale's features are written to every scales-th row of a
+// tensor of narrow rows, so that, read as wide rows, they stand side by side.
 Tensor VisionEncoder::Features(Backend& backend, const VisionBatch& batch) const {
   const int64_t tokens = static_cast<int64_t>(batch.pictures) * spec_.tokens();
   const int64_t scales = static_cast<int64_t>(spec_.scales.size());
@@ -306,7 +313,8 @@ Tensor VisionEncoder::Features(Backend& backend, const VisionBatch& batch) const
   return wide.Reshape({tokens, spec_.features()});
 }
 
-// Each picture's rows between the two learned ones: [pictures · n, width] → [pictures · (n + 2), width].
+// Each picture's rows between the two learned ones: [pictures · n, width] → [pictures · (n + 2),
+// width].
 Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int pictures) const {
   const int64_t rows = x.rows() / pictures + 2;
   std::vector<int32_t> inside, edges, sides;
@@ -328,7 +336,8 @@ Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int pictures) const {
   return y;
 }
 
-absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(Backend& backend, VisionBatch& batch) const {
+absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(Backend& backend,
+                                                              VisionBatch& batch) const {
   TESSERA_CHECK(Done(batch));
   Tensor x = batch.hidden->tensor();
   if (!spec_.native) {
@@ -347,7 +356,7 @@ absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(Backend& backend, 
   backend.Copy(x, all->tensor().Rows(0, tokens));
   for (int64_t i = 0; i < taps(); ++i) {
     backend.Copy(batch.taps[static_cast<size_t>(i)]->tensor(),
-                  all->tensor().Rows((i + 1) * tokens, tokens));
+                 all->tensor().Rows((i + 1) * tokens, tokens));
   }
   return all;
 }

@@ -1,9 +1,11 @@
-// The vision transformer and the projector: patches of pictures → rows in the language model's space. Work on a batch of pictures
-// advances in slices of layers and may pause between steps, so it never stalls those who are decoding.
+// The vision transformer and the projector: patches of pictures → rows in the language model's
+// space. Work on a batch of pictures advances in slices of layers and may pause between steps, so
+// it never stalls those who are decoding.
 //
-// Sources: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py, modeling_siglip.py), hidden state `run_layers`
-// without its leading rows. Several scales: S² (Shi et al. 2024, "When Do We Not Need Larger Vision Models?"). Pictures of any shape:
-// Qwen3-VL as in transformers 4.57 (modeling_qwen3_vl_moe.py).
+// Sources: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py,
+// modeling_siglip.py), hidden state `run_layers` without its leading rows. Several scales: S² (Shi
+// et al. 2024, "When Do We Not Need Larger Vision Models?"). Pictures of any shape: Qwen3-VL as in
+// transformers 4.57 (modeling_qwen3_vl_moe.py).
 #pragma once
 
 #include <memory>
@@ -19,15 +21,17 @@
 
 namespace tessera {
 
-// Pictures on their way through the encoder. A layer is done in two turns over the rows: queries, keys and values of all of them, then
-// attention and FFN; each turn may pause at any row.
+// Pictures on their way through the encoder. A layer is done in two turns over the rows: queries,
+// keys and values of all of them, then attention and FFN; each turn may pause at any row.
 struct VisionBatch {
   int pictures = 0;
-  std::vector<int32_t> starts = {0};  // [spans + 1] of rows that see each other: a view's or a picture's
-  std::vector<int32_t> positions;     // [2, rows], row and column in the picture's grid; empty where the encoder turns nothing
+  // [spans + 1] of rows that see each other: a view's or a picture's
+  std::vector<int32_t> starts = {0};
+  // [2, rows], row and column in the picture's grid; empty where the encoder turns nothing
+  std::vector<int32_t> positions;
   int64_t max_span = 0;
-  std::unique_ptr<Buffer> hidden;     // [rows, vision hidden]
-  std::unique_ptr<Buffer> qkv;        // [rows, 3 · vision hidden], of the layer under way
+  std::unique_ptr<Buffer> hidden;             // [rows, vision hidden]
+  std::unique_ptr<Buffer> qkv;                // [rows, 3 · vision hidden], of the layer under way
   std::vector<std::unique_ptr<Buffer>> taps;  // projected, as far as reached
 
   int next_layer = 0;
@@ -50,11 +54,12 @@ class VisionEncoder {
   // Embeds the patches of pictures. RESOURCE_EXHAUSTED when memory is short.
   absl::StatusOr<VisionBatch> Begin(Backend& backend,
                                     std::span<const PreparedImage* const> pictures) const;
-  // Runs layers as far as about `flops` floating-point operations go, at least one slice; tells how many it were. RESOURCE_EXHAUSTED
-  // when memory is short.
+  // Runs layers as far as about `flops` floating-point operations go, at least one slice; tells how
+  // many it were. RESOURCE_EXHAUSTED when memory is short.
   absl::StatusOr<double> Advance(Backend& backend, VisionBatch& batch, double flops) const;
   bool Done(const VisionBatch& batch) const { return batch.next_layer == spec_.run_layers; }
-  // Projected rows [(1 + taps) · tokens, output width]: those of all pictures, then the same of each tap. REQUIRES: Done(batch).
+  // Projected rows [(1 + taps) · tokens, output width]: those of all pictures, then the same of
+  // each tap. REQUIRES: Done(batch).
   absl::StatusOr<std::unique_ptr<Buffer>> Finish(Backend& backend, VisionBatch& batch) const;
 
   // Rows of hidden states of one picture.
@@ -78,7 +83,8 @@ class VisionEncoder {
   void IgnoreUnused(WeightLoader& loader) const;
   AttentionShape Attention() const;
   double RowFlops(const VisionBatch& batch) const;
-  void ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch, int64_t count) const;
+  void ReadRows(Backend& backend, const Layer& layer, const VisionBatch& batch,
+                int64_t count) const;
   void Attend(Backend& backend, const Layer& layer, const VisionBatch& batch, Tensor starts,
               int64_t count) const;
   absl::Status EndTurn(Backend& backend, VisionBatch& batch) const;

@@ -21,8 +21,8 @@ struct VisionTower {
 };
 
 // `dir` holds config.json (a CLIP or SigLIP vision model's, or a whole CLIP's or SigLIP's with
-// vision_config) and the image processor's settings (ReadProcessorConfig). An empty `dir` means the published geometry of
-// `name`; UNIMPLEMENTED for a name that is not in the table.
+// vision_config) and the image processor's settings (ReadProcessorConfig). An empty `dir` means the
+// published geometry of `name`; UNIMPLEMENTED for a name that is not in the table.
 absl::StatusOr<VisionTower> ReadVisionTower(const std::string& name,
                                             const std::filesystem::path& dir);
 

@@ -33,9 +33,8 @@ WeightLoader::WeightLoader(WeightStore& store, Checkpoint& checkpoint, Progress 
 
 absl::StatusOr<HostTensor> WeightLoader::Take(const std::string& name,
                                               const std::vector<int64_t>& dims) {
-  const absl::StatusOr<HostTensor> taken = headers_ == nullptr
-                                               ? checkpoint_.Take(name, dims)
-                                               : checkpoint_.TakeHeader(name, dims);
+  const absl::StatusOr<HostTensor> taken =
+      headers_ == nullptr ? checkpoint_.Take(name, dims) : checkpoint_.TakeHeader(name, dims);
   if (!taken.ok()) {
     if (headers_ == nullptr || !headers_->faults.Add(name, taken.status())) return taken.status();
     return HostTensor{DType::kFloat32, dims, nullptr};
@@ -66,8 +65,8 @@ void WeightLoader::Release(const LinearWeights& weights) {
 }
 
 absl::StatusOr<std::unique_ptr<PackedLinear>> WeightLoader::Linear(
-    const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
-    Bias bias, bool logits) {
+    const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in, Bias bias,
+    bool logits) {
   LinearWeights weights;
   weights.logits = logits;
   RETURN_IF_ERROR(Gather(names, outs, in, bias, weights));
@@ -107,7 +106,8 @@ bool WeightLoader::HasShape(const std::string& name, const std::vector<int64_t>&
   return found != checkpoint_.tensors().end() && found->second.dims == dims;
 }
 
-// Every expert's matrices as views of the two tensors, transposed where rows of a weight lie in columns.
+// Every expert's matrices as views of the two tensors, transposed where rows of a weight lie in
+// columns.
 absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::FusedExperts(
     const std::string& up, const std::string& down, int experts, int64_t hidden, int64_t ffn,
     Activation activation) {
@@ -123,15 +123,18 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> WeightLoader::FusedExperts(
                         int64_t count) {
     const int64_t element = e * out * in + first * (out_first ? in : 1);
     const auto* data = static_cast<const char*>(all.data);
-    return HostTensor{all.dtype, {count, in},
-                      data == nullptr ? nullptr : data + element * static_cast<int64_t>(DTypeBytes(all.dtype)),
-                      out_first ? 0 : out};
+    return HostTensor{
+        all.dtype,
+        {count, in},
+        data == nullptr ? nullptr : data + element * static_cast<int64_t>(DTypeBytes(all.dtype)),
+        out_first ? 0 : out};
   };
   ExpertWeights weights;
   weights.activation = activation;
   weights.gated = true;
   for (int64_t e = 0; e < experts; ++e) {
-    weights.up.push_back({{view(ups, e, 2 * ffn, hidden, 0, ffn), view(ups, e, 2 * ffn, hidden, ffn, ffn)}, {}});
+    weights.up.push_back(
+        {{view(ups, e, 2 * ffn, hidden, 0, ffn), view(ups, e, 2 * ffn, hidden, ffn, ffn)}, {}});
     weights.down.push_back({{view(downs, e, hidden, ffn, 0, hidden)}, {}});
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedExperts> packed, Pack(weights));
@@ -152,7 +155,8 @@ absl::StatusOr<std::unique_ptr<PackedLora>> WeightLoader::Lora(
     LinearWeights& b = weights.b.emplace_back();
     for (size_t i = 0; i < prefixes.size(); ++i) {
       ASSIGN_OR_RETURN(a.weights.emplace_back(), Take(prefixes[i] + "lora_A", {spec.rank, in}));
-      ASSIGN_OR_RETURN(b.weights.emplace_back(), Take(prefixes[i] + "lora_B", {outs[i], spec.rank}));
+      ASSIGN_OR_RETURN(b.weights.emplace_back(),
+                       Take(prefixes[i] + "lora_B", {outs[i], spec.rank}));
     }
   }
   ASSIGN_OR_RETURN(std::unique_ptr<PackedLora> packed, store_->PackLora(weights));

@@ -42,8 +42,8 @@ class WeightLoader {
 
   // "<name>.weight" of each name stacked, each [outs[i], in]. `logits`: see LinearWeights.
   absl::StatusOr<std::unique_ptr<PackedLinear>> Linear(const std::vector<std::string>& names,
-                                                       const std::vector<int64_t>& outs,
-                                                       int64_t in, Bias bias, bool logits = false);
+                                                       const std::vector<int64_t>& outs, int64_t in,
+                                                       Bias bias, bool logits = false);
   // Experts whose matrices are "<prefixes[e]><up>" and "<prefixes[e]><down>".
   absl::StatusOr<std::unique_ptr<PackedExperts>> Experts(const std::vector<std::string>& prefixes,
                                                          const std::vector<std::string>& up,
@@ -56,7 +56,8 @@ class WeightLoader {
                                                               const std::string& down, int experts,
                                                               int64_t hidden, int64_t ffn,
                                                               Activation activation);
-  // The same beside low-rank experts: of expert e and name i "<experts[e][i]>lora_A", [rank, in], and "<…>lora_B", [outs[i], rank].
+  // The same beside low-rank experts: of expert e and name i "<experts[e][i]>lora_A", [rank, in],
+  // and "<…>lora_B", [outs[i], rank].
   absl::StatusOr<std::unique_ptr<PackedLora>> Lora(
       const std::vector<std::string>& names, const std::vector<int64_t>& outs, int64_t in,
       Bias bias, const std::vector<std::vector<std::string>>& experts, const LoraSpec& spec);

@@ -1,4 +1,5 @@
-// Bounds how many requests are accepted and do not run yet; their bytes are the MemoryBudget's. Any thread.
+// Bounds how many requests are accepted and do not run yet; their bytes are the MemoryBudget's. Any
+// thread.
 #pragma once
 
 #include <cstdint>

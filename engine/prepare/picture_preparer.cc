@@ -75,8 +75,7 @@ void PicturePreparer::PlanMemory(PicturePlan& plan) const {
 absl::StatusOr<Image> PicturePreparer::Fitted(const EncodedImage& image, const PicturePlan& plan,
                                               ImageMode mode,
                                               const Cancellation& cancellation) const {
-  ASSIGN_OR_RETURN(Image decoded,
-                   DecodeImage(image.bytes, image.mime_type, limits_, cancellation));
+  ASSIGN_OR_RETURN(Image decoded, DecodeImage(image.bytes, image.mime_type, limits_, cancellation));
   decoded = TurnUpright(std::move(decoded), plan.orientation);
   const int patch = format_.patch_size;
   Image fitted = format_.native ? ResizeBicubic(decoded, plan.grid.cols * patch,

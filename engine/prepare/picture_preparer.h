@@ -24,8 +24,8 @@ struct PictureFormat {
       ImageMode::kPad;  // unless a request says otherwise; for pictures that become square
   int patch_size = 14;
   std::vector<int> scales = {
-      1};        // in which the encoder sees it; the last one is the processor's size
-  int rows = 0;  // that a square picture takes in the language model
+      1};                // in which the encoder sees it; the last one is the processor's size
+  int rows = 0;          // that a square picture takes in the language model
   bool upright = false;  // turned as the file's orientation tag says (TurnUpright)
   std::optional<NativeSize> native;  // pictures keep their shape; none: all become square
   std::optional<int32_t>

@@ -77,18 +77,19 @@ std::vector<PlacedImage> ImagesOf(const Input& input) {
       images.push_back({&list[i], fmt::format("{}.images[{}]", field, i)});
     }
   };
-  std::visit(Overloaded{[&](const std::vector<Message>& messages) {
-                          for (size_t m = 0; m < messages.size(); ++m) {
-                            for (size_t p = 0; p < messages[m].parts.size(); ++p) {
-                              if (const auto* image = std::get_if<EncodedImage>(&messages[m].parts[p])) {
-                                images.push_back({image, PartField(m, p, "image")});
-                              }
-                            }
-                          }
-                        },
-                        [&](const RawPrompt& raw) { add(raw.images, "raw_prompt"); },
-                        [&](const TokenPrompt& tokens) { add(tokens.images, "token_prompt"); }},
-             input);
+  std::visit(
+      Overloaded{[&](const std::vector<Message>& messages) {
+                   for (size_t m = 0; m < messages.size(); ++m) {
+                     for (size_t p = 0; p < messages[m].parts.size(); ++p) {
+                       if (const auto* image = std::get_if<EncodedImage>(&messages[m].parts[p])) {
+                         images.push_back({image, PartField(m, p, "image")});
+                       }
+                     }
+                   }
+                 },
+                 [&](const RawPrompt& raw) { add(raw.images, "raw_prompt"); },
+                 [&](const TokenPrompt& tokens) { add(tokens.images, "token_prompt"); }},
+      input);
   return images;
 }
 
@@ -96,7 +97,8 @@ int64_t InputBytes(const Input& input) {
   size_t bytes = 0;
   for (const PlacedText& text : TextsOf(input)) bytes += text.text->size();
   for (const PlacedImage& image : ImagesOf(input)) bytes += image.image->bytes.size();
-  if (const auto* tokens = std::get_if<TokenPrompt>(&input)) bytes += tokens->ids.size() * sizeof(int32_t);
+  if (const auto* tokens = std::get_if<TokenPrompt>(&input))
+    bytes += tokens->ids.size() * sizeof(int32_t);
   return static_cast<int64_t>(bytes);
 }
 
@@ -120,30 +122,31 @@ absl::Status Preparer::Check(const Request& request) const {
                         images[0].field, "this model takes no pictures");
   }
   if (static_cast<int64_t>(images.size()) > limits_.max_images) {
-    return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kTooManyImages,
-                        images[static_cast<size_t>(limits_.max_images)].field,
-                        fmt::format("{} pictures, at most {} are taken", images.size(),
-                                    limits_.max_images));
+    return RequestError(
+        absl::StatusCode::kInvalidArgument, ErrorReason::kTooManyImages,
+        images[static_cast<size_t>(limits_.max_images)].field,
+        fmt::format("{} pictures, at most {} are taken", images.size(), limits_.max_images));
   }
   if (TemplateOf(format_).one_picture && images.size() != 1) {
-    return InvalidField(images.empty() ? "input" : images[1].field,
-                        fmt::format("this model answers about one picture, there are {}",
-                                    images.size()));
+    return InvalidField(
+        images.empty() ? "input" : images[1].field,
+        fmt::format("this model answers about one picture, there are {}", images.size()));
   }
   int64_t bytes = 0;
   for (const PlacedText& text : TextsOf(request.input)) {
     RETURN_IF_ERROR(AtField(ValidateUtf8(*text.text), text.field, ErrorReason::kInvalidParameter));
     bytes += static_cast<int64_t>(text.text->size());
     if (bytes > max_text_bytes_) {
-      return RequestError(
-          absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded, text.field,
-          fmt::format("{} bytes of text cannot fit into a context of {} tokens", bytes,
-                      limits_.max_context));
+      return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kContextLengthExceeded,
+                          text.field,
+                          fmt::format("{} bytes of text cannot fit into a context of {} tokens",
+                                      bytes, limits_.max_context));
     }
   }
   if (const auto* tokens = std::get_if<TokenPrompt>(&request.input)) return CheckTokenIds(*tokens);
   if (const auto* messages = std::get_if<std::vector<Message>>(&request.input)) {
-    if (messages->empty()) return InvalidField("conversation.messages", "at least one message is needed");
+    if (messages->empty())
+      return InvalidField("conversation.messages", "at least one message is needed");
   }
   return absl::OkStatus();
 }
@@ -159,9 +162,9 @@ absl::Status Preparer::CheckTokenIds(const TokenPrompt& prompt) const {
   for (size_t i = 0; i < prompt.ids.size(); ++i) {
     const int32_t id = prompt.ids[i];
     if (id != kImagePlaceholder && (id < 0 || id >= tokenizer_.vocabulary())) {
-      return InvalidField(fmt::format("token_prompt.ids[{}]", i),
-                          fmt::format("id {} is not in the vocabulary of {}", id,
-                                      tokenizer_.vocabulary()));
+      return InvalidField(
+          fmt::format("token_prompt.ids[{}]", i),
+          fmt::format("id {} is not in the vocabulary of {}", id, tokenizer_.vocabulary()));
     }
   }
   return absl::OkStatus();
@@ -174,11 +177,11 @@ absl::Status Preparer::CheckRows(const Request& request, const std::vector<int32
     if (id < limits_.vocabulary) continue;  // kImagePlaceholder, too
     const std::string text(tokenizer_.TokenBytes(id));
     const bool whole = ValidateUtf8(text).ok();
-    return InvalidField(PromptField(request.input),
-                        fmt::format("holds token {}{}, for which the model has no row: its "
-                                    "vocabulary has {}",
-                                    id, whole ? fmt::format(" (\"{}\")", text) : "",
-                                    limits_.vocabulary));
+    return InvalidField(
+        PromptField(request.input),
+        fmt::format("holds token {}{}, for which the model has no row: its "
+                    "vocabulary has {}",
+                    id, whole ? fmt::format(" (\"{}\")", text) : "", limits_.vocabulary));
   }
   return absl::OkStatus();
 }
@@ -237,7 +240,8 @@ absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request,
   return Encode(*prompt);
 }
 
-// Processors that widen prompts write a picture's token once for each of its rows, others once for the picture.
+// Processors that widen prompts write a picture's token once for each of its rows, others once for
+// the picture.
 absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPrompt& prompt,
                                                                 const Plans& plans) const {
   const std::optional<int32_t> token = pictures_.format().token;
@@ -286,8 +290,8 @@ PreparedPrompt Preparer::Expand(std::vector<int32_t> ids, const Plans& plans) co
       continue;
     }
     const PicturePlan plan = image < plans.size() ? plans[image] : PicturePlan();
-    prompt.spans.push_back({static_cast<int32_t>(prompt.rows.size()), plan.rows,
-                            static_cast<int32_t>(image)});
+    prompt.spans.push_back(
+        {static_cast<int32_t>(prompt.rows.size()), plan.rows, static_cast<int32_t>(image)});
     prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(plan.rows), kImagePlaceholder);
     if (spatial) prompt.positions->AddPicture(plan.tokens.rows, plan.tokens.cols);
   }
@@ -305,8 +309,8 @@ absl::StatusOr<PromptPlan> Preparer::Plan(const Request& request) const {
     return InvalidField(std::holds_alternative<RawPrompt>(request.input)     ? "raw_prompt.images"
                         : std::holds_alternative<TokenPrompt>(request.input) ? "token_prompt.images"
                                                                              : "conversation",
-                        fmt::format("{} pictures for {} places in the prompt",
-                                    plan.pictures.size(), prompt.spans.size()));
+                        fmt::format("{} pictures for {} places in the prompt", plan.pictures.size(),
+                                    prompt.spans.size()));
   }
   if (prompt.rows.empty()) {
     return InvalidField("input", "the prompt has no tokens");

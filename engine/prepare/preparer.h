@@ -1,5 +1,5 @@
-// The input stage: a request's texts and pictures → rows of token ids and patches. Pure functions of the request and the model's
-// formats; used by any number of threads at once.
+// The input stage: a request's texts and pictures → rows of token ids and patches. Pure functions
+// of the request and the model's formats; used by any number of threads at once.
 #pragma once
 
 #include <optional>
@@ -19,8 +19,9 @@ struct InputLimits {
   int32_t max_images = 16;
   ImageLimits image;
   int32_t max_context = 0;
-  int32_t max_image_tokens = 0;  // rows of a picture whose size is free, at most; 0: the model's own limit
-  int32_t vocabulary = 0;        // ids below it have a row in the model; 0: all of the tokenizer's
+  // rows of a picture whose size is free, at most; 0: the model's own limit
+  int32_t max_image_tokens = 0;
+  int32_t vocabulary = 0;  // ids below it have a row in the model; 0: all of the tokenizer's
   int64_t max_work = 3 * ImageLimits().max_work;  // of a request's pictures (ImageHeader::work)
 };
 
@@ -39,7 +40,8 @@ class Preparer {
   Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
            const InputLimits& limits);
 
-  // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT names the field.
+  // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT
+  // names the field.
   absl::Status Check(const Request& request) const;
   // Nothing is decoded. REQUIRES: Check() passed.
   absl::StatusOr<PromptPlan> Plan(const Request& request) const;

@@ -20,9 +20,10 @@ struct ImageSpan {
   int32_t image = 0;
 };
 
-// Rotary positions of a sequence's rows where they have the axes time, row and column (Qwen3-VL; multimodal rotary positions: Wang et al.
-// 2024, Qwen2-VL, arXiv:2409.12191, §2.1): text counts on along all three; a picture's token (r, c) gets (n, n + r, n + c), and the text
-// behind it goes on from n + max(rows, columns).
+// Rotary positions of a sequence's rows where they have the axes time, row and column (Qwen3-VL;
+// multimodal rotary positions: Wang et al. 2024, Qwen2-VL, arXiv:2409.12191, §2.1): text counts on
+// along all three; a picture's token (r, c) gets (n, n + r, n + c), and the text behind it goes on
+// from n + max(rows, columns).
 struct SpatialPositions {
   std::array<std::vector<int32_t>, 3> axes;  // of the prompt's rows
   int32_t next = 0;                          // of the row behind the prompt, on every axis

@@ -101,8 +101,9 @@ absl::StatusOr<std::vector<PromptMessage>> LeadWithPicture(
     std::erase_if(message.parts, is_picture);
   }
   if (pictures.size() != 1) {
-    return InvalidField("messages", fmt::format("this model answers about one picture, there are {}",
-                                                pictures.size()));
+    return InvalidField(
+        "messages",
+        fmt::format("this model answers about one picture, there are {}", pictures.size()));
   }
   std::string text;
   for (const PromptPart& part : result[0].parts) text += std::get<std::string>(part);
@@ -208,7 +209,8 @@ std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prom
     if (i > 0) ids.push_back(kImagePlaceholder);
     const std::vector<int32_t> chunk = tokenizer.Encode(prompt.chunks[i]);
     ids.insert(ids.end(), chunk.begin(), chunk.end());
-    if (added && tokenizer.adds_eos() && tokenizer.eos().has_value()) ids.push_back(*tokenizer.eos());
+    if (added && tokenizer.adds_eos() && tokenizer.eos().has_value())
+      ids.push_back(*tokenizer.eos());
   }
   return ids;
 }

@@ -38,7 +38,7 @@ struct PromptMessage {
 // Chunk, image, chunk, …, chunk: one more chunk than images.
 struct Prompt {
   std::vector<std::vector<TextSpan>> chunks;
-  std::vector<int> images;  // ImageRef::index of each, in the order of the prompt
+  std::vector<int> images;            // ImageRef::index of each, in the order of the prompt
   std::string_view image_break = "";  // the template's
 };
 
@@ -59,8 +59,8 @@ absl::StatusOr<Prompt> SplitRawPrompt(std::string_view raw, SpecialTokens specia
 // The prompt as text, with `image` and the template's break where images go.
 std::string PromptText(const Prompt& prompt, std::string_view image = "<image>");
 
-// The ids of each chunk with kImagePlaceholder between them, after bos and with eos behind each chunk
-// where the tokenizer adds them and `added` allows it.
+// The ids of each chunk with kImagePlaceholder between them, after bos and with eos behind each
+// chunk where the tokenizer adds them and `added` allows it.
 std::vector<int32_t> EncodePrompt(const Tokenizer& tokenizer, const Prompt& prompt,
                                   bool added = true);
 

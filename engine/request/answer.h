@@ -1,4 +1,5 @@
-// The text side of one answer: tokens in, whole characters out, held back where a stop string may begin.
+// The text side of one answer: tokens in, whole characters out, held back where a stop string may
+// begin.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// An accepted request from Submit() to OnFinish(): what the caller sent, where it stands, whom to tell. Owned by the engine thread, but
-// for `request.input` and `request.memory`, which are the input pool's until it has prepared or dropped the request.
+// An accepted request from Submit() to OnFinish(): what the caller sent, where it stands, whom to
+// tell. Owned by the engine thread, but for `request.input` and `request.memory`, which are the
+// input pool's until it has prepared or dropped the request.
 #pragma once
 
 #include <atomic>
@@ -46,7 +47,8 @@ struct LiveRequest {
 
   // When stages began; unset until then.
   std::optional<Clock::time_point> prepare_ended;
-  std::atomic<Clock::rep> preparing_since = 0;  // written by the input pool when it begins; 0: it has not
+  // written by the input pool when it begins; 0: it has not
+  std::atomic<Clock::rep> preparing_since = 0;
   std::optional<Clock::time_point> admitted;
   std::optional<Clock::time_point> prefill_began;
   std::optional<Clock::time_point> first_token;

@@ -35,7 +35,8 @@ LogitEdit& EditOf(int32_t id, Edits& edits) {
 void AddPenalties(const SamplerInput& input, const SamplingParams& params, Edits& edits) {
   const float repetition = params.repetition_penalty.value_or(1);
   const auto repeat = [&](int32_t id) {
-    if (repetition != 1 && id >= 0 && id < input.vocabulary) EditOf(id, edits).repetition = repetition;
+    if (repetition != 1 && id >= 0 && id < input.vocabulary)
+      EditOf(id, edits).repetition = repetition;
   };
   const auto rows = static_cast<size_t>(input.prompt_rows);
   if (input.prompt_stand_in) {
@@ -97,7 +98,8 @@ absl::Status CheckLogitBias(const SamplingParams& params, int32_t vocabulary) {
     const std::string field = fmt::format("sampling.logit_bias[{}]", id);
     RETURN_IF_ERROR(CheckToken(field, id, vocabulary));
     if (kLogitBiasRange.Holds(bias)) continue;
-    return InvalidField(field, fmt::format("must be in {}, not {:.7g}", kLogitBiasRange.Interval(), bias));
+    return InvalidField(field,
+                        fmt::format("must be in {}, not {:.7g}", kLogitBiasRange.Interval(), bias));
   }
   return absl::OkStatus();
 }
@@ -112,8 +114,8 @@ absl::Status CheckStops(const SamplingParams& params, int32_t vocabulary) {
   }
   RETURN_IF_ERROR(CheckCount("stop_token_ids", params.stop_ids.size(), kMaxStopIds));
   for (size_t i = 0; i < params.stop_ids.size(); ++i) {
-    RETURN_IF_ERROR(CheckToken(fmt::format("sampling.stop_token_ids[{}]", i), params.stop_ids[i],
-                               vocabulary));
+    RETURN_IF_ERROR(
+        CheckToken(fmt::format("sampling.stop_token_ids[{}]", i), params.stop_ids[i], vocabulary));
   }
   return absl::OkStatus();
 }
@@ -160,14 +162,16 @@ Logprobs LogprobsOf(std::span<const float> logits, int32_t id, int32_t count) {
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - best);
   const double log_sum = std::log(sum);
   const auto logprob = [&](int32_t of) {
-    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(of)]) - best - log_sum);
+    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(of)]) - best -
+                              log_sum);
   };
   std::vector<std::pair<int32_t, float>> top;
   for (size_t i = 0; i < logits.size(); ++i) top.emplace_back(static_cast<int32_t>(i), logits[i]);
   const auto end = top.begin() + std::min<int64_t>(count, static_cast<int64_t>(top.size()));
   std::partial_sort(top.begin(), end, top.end(), Before);
   Logprobs logprobs = {logprob(id), {}};
-  for (auto it = top.begin(); it != end; ++it) logprobs.top.emplace_back(it->first, logprob(it->first));
+  for (auto it = top.begin(); it != end; ++it)
+    logprobs.top.emplace_back(it->first, logprob(it->first));
   return logprobs;
 }
 

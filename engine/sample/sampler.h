@@ -1,9 +1,11 @@
-// How the next token of one sequence is chosen. Pure: the result depends on the arguments alone; random draws are keyed by (seed,
-// position), so batch mates, chunking and preemption change nothing.
+// How the next token of one sequence is chosen. Pure: the result depends on the arguments alone;
+// random draws are keyed by (seed, position), so batch mates, chunking and preemption change
+// nothing.
 //
-// Order, as in the references' generation: repetition, presence and frequency penalties, logit bias, end tokens barred before
-// min_tokens; then temperature, top-k, top-p, min-p (backend/draw.h). Log-probabilities are of the raw logits.
-// Tests: sampler_test.cc (against a plain implementation over the sorted distribution).
+// Order, as in the references' generation: repetition, presence and frequency penalties, logit
+// bias, end tokens barred before min_tokens; then temperature, top-k, top-p, min-p
+// (backend/draw.h). Log-probabilities are of the raw logits. Tests: sampler_test.cc (against a
+// plain implementation over the sorted distribution).
 #pragma once
 
 #include <cstdint>
@@ -25,7 +27,8 @@ struct SamplerInput {
   int32_t vocabulary = 0;           // tokens that may be drawn; padding rows of the head are not
   std::span<const int32_t> tokens;  // prompt and answer so far; kImagePlaceholder for image rows
   int32_t prompt_rows = 0;
-  std::optional<int32_t> prompt_stand_in;  // what the repetition penalty counts in the place of the prompt's tokens
+  // what the repetition penalty counts in the place of the prompt's tokens
+  std::optional<int32_t> prompt_stand_in;
   std::span<const int32_t> end_ids;  // barred before min_tokens
 };
 

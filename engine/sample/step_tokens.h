@@ -1,5 +1,5 @@
-// The tokens that follow from a step's logits, chosen on the device: logits come to the host only for rows whose log-probabilities
-// somebody wants.
+// The tokens that follow from a step's logits, chosen on the device: logits come to the host only
+// for rows whose log-probabilities somebody wants.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,9 @@ namespace tessera {
 
 class StepTokens {
  public:
-  // logits float32 [rows, ≥ columns] in the step arena, edited in place; one of `samplings` for each row. The tokens go to the first
-  // rows of `drawn`, too, int32 [≥ rows], for steps that are queued before the host knows them. Does not wait for the device.
+  // logits float32 [rows, ≥ columns] in the step arena, edited in place; one of `samplings` for
+  // each row. The tokens go to the first rows of `drawn`, too, int32 [≥ rows], for steps that are
+  // queued before the host knows them. Does not wait for the device.
   StepTokens(Backend& backend, Tensor logits, int64_t columns,
              std::span<const RowSampling> samplings, Tensor drawn);
 
@@ -31,9 +32,9 @@ class StepTokens {
   int64_t columns_;
   int64_t stride_;
   std::vector<int32_t> tokens_;
-  std::vector<float> largest_;  // of the logits as the model gave them; NaN where any is
-  std::vector<int64_t> whole_;  // by row: which of the downloaded ones it is, -1 for none
-  std::vector<float> logits_;   // [downloaded rows, stride]
+  std::vector<float> largest_;            // of the logits as the model gave them; NaN where any is
+  std::vector<int64_t> whole_;            // by row: which of the downloaded ones it is, -1 for none
+  std::vector<float> logits_;             // [downloaded rows, stride]
   std::unique_ptr<Arrival> raw_arrival_;  // of the logits and their largest
   std::unique_ptr<Arrival> token_arrival_;
 };

@@ -1,10 +1,12 @@
-// Ids of KV blocks: who holds them, which of them have contents worth keeping, which one to give up next. No device memory.
+// Ids of KV blocks: who holds them, which of them have contents worth keeping, which one to give up
+// next. No device memory.
 //
 // Each block is in exactly one state:
 //   used    at least one holder
-//   cached  no holder, but published: its contents answer to a hash and may be taken again; given up least recently released first
-//   free    no holder, no contents
-// A published block is never written again; who wants to write takes a copy. Thread: the engine's. Tests: block_pool_test.cc.
+//   cached  no holder, but published: its contents answer to a hash and may be taken again; given
+//   up least recently released first free    no holder, no contents
+// A published block is never written again; who wants to write takes a copy. Thread: the engine's.
+// Tests: block_pool_test.cc.
 #pragma once
 
 #include <cstdint>
@@ -23,13 +25,15 @@ class BlockPool {
  public:
   explicit BlockPool(int32_t blocks);
 
-  // A block with one holder and no contents; the longest unused cached block is given up when none is free. Nothing when all are used.
+  // A block with one holder and no contents; the longest unused cached block is given up when none
+  // is free. Nothing when all are used.
   std::optional<BlockId> Allocate();
   // The published block of this hash with one more holder, if there is one.
   std::optional<BlockId> Take(const Digest& hash);
   // REQUIRES: the block is used.
   void Release(BlockId block);
-  // From now on the block's contents answer to `hash`, unless another block's do already. REQUIRES: the block is used.
+  // From now on the block's contents answer to `hash`, unless another block's do already. REQUIRES:
+  // the block is used.
   void Publish(BlockId block, const Digest& hash);
 
   // Writing needs a copy: others hold the block, too, or its contents are published.

@@ -5,8 +5,8 @@
 namespace tessera {
 namespace {
 
-constexpr double kWeight = 0.2;           // of the newest observation
-constexpr double kLeastAdded = 0.002;     // seconds that added work may always take
+constexpr double kWeight = 0.2;        // of the newest observation
+constexpr double kLeastAdded = 0.002;  // seconds that added work may always take
 
 void Learn(double& average, double value) {
   average = average == 0 ? value : average + kWeight * (value - average);
@@ -28,7 +28,8 @@ StepBudget Pace::Rows(int decoding, bool vision_waits) const {
     rows = AddedSeconds(decoding) * (vision_waits ? 0.5 : 1.0) / prefill_row_seconds_;
   }
   rows = std::min(rows, 2.0 * most_prefill_rows_);
-  rows = std::clamp<double>(rows, kLeastPrefillRows, std::max(options_.step_rows, kLeastPrefillRows));
+  rows =
+      std::clamp<double>(rows, kLeastPrefillRows, std::max(options_.step_rows, kLeastPrefillRows));
   return {options_.step_rows, std::min(options_.step_rows, static_cast<int32_t>(rows))};
 }
 
@@ -44,7 +45,8 @@ void Pace::LearnForward(int32_t decoding_rows, int32_t prefill_rows, double seco
     return;
   }
   most_prefill_rows_ = std::max(most_prefill_rows_, prefill_rows);
-  // The last few rows of a prompt tell nothing of what many cost: weights are read for them as for many.
+  // The last few rows of a prompt tell nothing of what many cost: weights are read for them as for
+  // many.
   if (prefill_rows < kLeastPrefillRows && prefill_row_seconds_ > 0) return;
   if (decoding_rows == 0 && prefill_rows == kLeastPrefillRows) Learn(least_step_seconds_, seconds);
   const double own = decoding_rows > 0 ? decode_seconds_ : row_seconds_;

@@ -1,6 +1,7 @@
-// How much prefill and vision work a step may take, beside the rows that are decoding and where there are none: learned from the times of
-// past steps, small ones first. So an arriving picture or a long prompt does not stall those who decode, and a step ends soon enough for
-// cancels, deadlines and whoever watches the engine.
+// How much prefill and vision work a step may take, beside the rows that are decoding and where
+// there are none: learned from the times of past steps, small ones first. So an arriving picture or
+// a long prompt does not stall those who decode, and a step ends soon enough for cancels, deadlines
+// and whoever watches the engine.
 //
 // Thread: the engine's. Results of requests never depend on it, only when they arrive.
 #pragma once
@@ -11,8 +12,9 @@ namespace tessera {
 
 struct PaceOptions {
   int32_t step_rows = 512;
-  double step_seconds = 0.25;  // of added work in a step, at most; where nobody decodes, of the whole step
-  double stall_ratio = 1.0;    // added work relative to the decoding rows' own time
+  // of added work in a step, at most; where nobody decodes, of the whole step
+  double step_seconds = 0.25;
+  double stall_ratio = 1.0;  // added work relative to the decoding rows' own time
 };
 
 // A step has at least so many prefill rows to spend, whatever they take.
@@ -22,11 +24,13 @@ class Pace {
  public:
   explicit Pace(const PaceOptions& options) : options_(options) {}
 
-  // Rows for the next step when `decoding` sequences decode and vision work is waiting or not: as few as can be while nothing is known,
-  // and at most twice as many as a step has had before. Where nobody decodes and the least step takes more than half of `step_seconds`, a
-  // step may take twice the time of the least one, since reading the weights for each few rows would take most of it.
+  // Rows for the next step when `decoding` sequences decode and vision work is waiting or not: as
+  // few as can be while nothing is known, and at most twice as many as a step has had before. Where
+  // nobody decodes and the least step takes more than half of `step_seconds`, a step may take twice
+  // the time of the least one, since reading the weights for each few rows would take most of it.
   StepBudget Rows(int decoding, bool vision_waits) const;
-  // Floating-point operations of the vision encoder beside `decoding` sequences; 0 while nothing is known, for as little as possible.
+  // Floating-point operations of the vision encoder beside `decoding` sequences; 0 while nothing is
+  // known, for as little as possible.
   double VisionFlops(int decoding) const;
 
   void LearnForward(int32_t decoding_rows, int32_t prefill_rows, double seconds);
@@ -36,11 +40,11 @@ class Pace {
   double AddedSeconds(int decoding) const;
 
   PaceOptions options_;
-  double row_seconds_ = 0;            // of a step with one decoding row only
-  double least_step_seconds_ = 0;     // of a step with kLeastPrefillRows only
-  double decode_seconds_ = 0;         // of a step with decoding rows only
-  double prefill_row_seconds_ = 0;    // of one more prefill row
-  int32_t most_prefill_rows_ = 0;     // of any step
+  double row_seconds_ = 0;          // of a step with one decoding row only
+  double least_step_seconds_ = 0;   // of a step with kLeastPrefillRows only
+  double decode_seconds_ = 0;       // of a step with decoding rows only
+  double prefill_row_seconds_ = 0;  // of one more prefill row
+  int32_t most_prefill_rows_ = 0;   // of any step
   double vision_seconds_per_flop_ = 0;
 };
 

@@ -90,7 +90,8 @@ bool Scheduler::Admit(Sequence* sequence) {
   return true;
 }
 
-// Takes the longest run of leading blocks that the pool knows. At least one row stays to be computed: its logits are needed.
+// Takes the longest run of leading blocks that the pool knows. At least one row stays to be
+// computed: its logits are needed.
 void Scheduler::TakePrefix(Sequence* sequence) {
   TESSERA_CHECK(sequence->blocks.empty() && sequence->computed == 0);
   if (!options_.prefix_cache) return;
@@ -102,7 +103,8 @@ void Scheduler::TakePrefix(Sequence* sequence) {
   }
   int32_t rows = static_cast<int32_t>(sequence->blocks.size()) * options_.block_size;
   if (rows == static_cast<int32_t>(sequence->tokens.size()) && pool_.available() == 0) {
-    // No block is left for a copy of the last one, and in a small pool there never may be: compute its rows again.
+    // No block is left for a copy of the last one, and in a small pool there never may be: compute
+    // its rows again.
     pool_.Release(sequence->blocks.back());
     sequence->blocks.pop_back();
     rows -= options_.block_size;
@@ -153,7 +155,8 @@ int32_t Scheduler::Reserve(Sequence* sequence, int32_t count, StepPlan& plan) {
   return std::min(count, rows_held() - sequence->computed);
 }
 
-// A free block, got from the youngest running sequences where none is left; nothing when `sequence` itself is the youngest.
+// A free block, got from the youngest running sequences where none is left; nothing when `sequence`
+// itself is the youngest.
 std::optional<BlockId> Scheduler::AllocateFor(const Sequence* sequence, StepPlan& plan) {
   for (;;) {
     if (const std::optional<BlockId> block = pool_.Allocate()) return block;
@@ -162,7 +165,8 @@ std::optional<BlockId> Scheduler::AllocateFor(const Sequence* sequence, StepPlan
   }
 }
 
-// Rows already planned of the victim are decoding ones: prefill is planned from the oldest to the youngest.
+// Rows already planned of the victim are decoding ones: prefill is planned from the oldest to the
+// youngest.
 void Scheduler::Preempt(Sequence* victim, StepPlan& plan) {
   for (const PlannedRows& rows : plan.rows) {
     if (rows.sequence != victim) continue;

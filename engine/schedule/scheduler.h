@@ -1,13 +1,15 @@
-// Which rows of which sequences make up a step. First come, first served: decoding rows first, then prefill chunks in the order of
-// arrival, then new sequences while rows, blocks and places last. When blocks run out the youngest running sequence gives up its own
-// and is computed again later.
+// Which rows of which sequences make up a step. First come, first served: decoding rows first, then
+// prefill chunks in the order of arrival, then new sequences while rows, blocks and places last.
+// When blocks run out the youngest running sequence gives up its own and is computed again later.
 //
-// Thread: the engine's. No tensors, no clocks. Tests: scheduler_test.cc (tables and random runs against the invariants below).
-// A step may be planned while the one before it is under way: tokens that it draws count, though nobody knows them yet. Rows of a sequence
-// that turns out to have ended are then computed for nothing.
+// Thread: the engine's. No tensors, no clocks. Tests: scheduler_test.cc (tables and random runs
+// against the invariants below). A step may be planned while the one before it is under way: tokens
+// that it draws count, though nobody knows them yet. Rows of a sequence that turns out to have
+// ended are then computed for nothing.
 //
-// Invariants: a sequence holds blocks only while running; every row is planned after all rows before it; a step's rows never exceed
-// the budget, but for one prompt where prompts are computed whole; the oldest running sequence is never preempted for a younger one.
+// Invariants: a sequence holds blocks only while running; every row is planned after all rows
+// before it; a step's rows never exceed the budget, but for one prompt where prompts are computed
+// whole; the oldest running sequence is never preempted for a younger one.
 #pragma once
 
 #include <deque>
@@ -23,7 +25,8 @@ struct SchedulerOptions {
   int32_t block_size = 16;
   int32_t max_running = 64;
   bool prefix_cache = true;
-  bool whole_prompts = false;  // a prompt is computed in one step, whatever the budget; needs prefix_cache off
+  // a prompt is computed in one step, whatever the budget; needs prefix_cache off
+  bool whole_prompts = false;
 };
 
 // Rows a step may take. Decoding rows are never held back by the prefill limit.
@@ -32,7 +35,8 @@ struct StepBudget {
   int32_t prefill_rows = 512;  // of them, beyond one per decoding sequence
 };
 
-// Rows [begin, begin + count) of a sequence; `samples`: its next token is drawn from the last one's logits.
+// Rows [begin, begin + count) of a sequence; `samples`: its next token is drawn from the last one's
+// logits.
 struct PlannedRows {
   Sequence* sequence = nullptr;
   int32_t begin = 0;
@@ -68,13 +72,13 @@ class Scheduler {
 
   // The sequence waits behind those already there. It must outlive its stay (until Remove).
   void Add(Sequence* sequence);
-  // Takes the sequence out at any stage and frees its blocks, also while a step that has rows of it is under way: who gets the blocks
-  // next writes to them in a later step.
+  // Takes the sequence out at any stage and frees its blocks, also while a step that has rows of it
+  // is under way: who gets the blocks next writes to them in a later step.
   void Remove(Sequence* sequence);
 
   StepPlan Plan(const StepBudget& budget);
-  // The step is queued, so to whatever is queued later its rows are computed. Each sequence that samples has one more token, drawn but
-  // not known: Sequence::unknown, drawn_place.
+  // The step is queued, so to whatever is queued later its rows are computed. Each sequence that
+  // samples has one more token, drawn but not known: Sequence::unknown, drawn_place.
   void Advance(const StepPlan& plan);
   // The first unknown token is known now. One at most may be unknown while a step is planned.
   void Settle(Sequence* sequence, int32_t token);
@@ -89,7 +93,8 @@ class Scheduler {
   void TakePrefix(Sequence* sequence);
   // Rows that could be computed now: image rows only when their picture is ready.
   int32_t ReadyRows(const Sequence& sequence) const;
-  // Makes rows [computed, computed + count) writable, preempting younger sequences where needed; fewer when blocks run out.
+  // Makes rows [computed, computed + count) writable, preempting younger sequences where needed;
+  // fewer when blocks run out.
   int32_t Reserve(Sequence* sequence, int32_t count, StepPlan& plan);
   std::optional<BlockId> AllocateFor(const Sequence* sequence, StepPlan& plan);
   void Preempt(Sequence* victim, StepPlan& plan);
@@ -106,8 +111,9 @@ class Scheduler {
   SchedulerCounts counts_;
 };
 
-// Hashes of the leading full blocks of known tokens, chained: each covers its predecessor's, the token ids and, for image rows,
-// the picture's digest with the row's place in it. Extends sequence.hashes.
+// Hashes of the leading full blocks of known tokens, chained: each covers its predecessor's, the
+// token ids and, for image rows, the picture's digest with the row's place in it. Extends
+// sequence.hashes.
 void ExtendHashes(Sequence& sequence, int32_t block_size);
 
 }  // namespace tessera

@@ -1,5 +1,5 @@
-// The state of one accepted request, from its prepared prompt to its last token. Plain data: the scheduler moves it, the engine
-// thread owns it.
+// The state of one accepted request, from its prepared prompt to its last token. Plain data: the
+// scheduler moves it, the engine thread owns it.
 #pragma once
 
 #include <memory>
@@ -14,35 +14,37 @@ namespace tessera {
 constexpr int32_t kDrawnToken = -2;
 
 enum class SequenceState : uint8_t {
-  kWaiting,   // holds no blocks
-  kRunning,   // takes part in steps
+  kWaiting,  // holds no blocks
+  kRunning,  // takes part in steps
   kFinished,
 };
 
 struct Sequence {
   Ticket ticket = 0;  // of the request that it belongs to
   PreparedPrompt prompt;
-  Digest salt = {};  // begins the chain of block hashes: cache salt and whatever else keys the KV's contents
-  bool answer_apart = false;  // the answer's keys and values are not those that its tokens would have in a prompt
+  // begins the chain of block hashes: cache salt and whatever else keys the KV's contents
+  Digest salt = {};
+  // the answer's keys and values are not those that its tokens would have in a prompt
+  bool answer_apart = false;
 
   // Rows of the prompt, then the answer. An image row holds kImagePlaceholder.
   std::vector<int32_t> tokens;
   // How many of the last tokens are drawn but not known yet: they are kDrawnToken.
   int32_t unknown = 0;
   int32_t drawn_place = 0;  // of the last one of them, among the tokens drawn in its step
-  int32_t max_rows = 0;  // tokens.size() never grows beyond: prompt and the longest answer
+  int32_t max_rows = 0;     // tokens.size() never grows beyond: prompt and the longest answer
 
   // Rows [0, computed) have keys and values in `blocks`; computed < tokens.size() while running.
   int32_t computed = 0;
   std::vector<BlockId> blocks;
-  std::vector<Digest> hashes;    // of the leading full blocks of `tokens`, as far as known
-  int32_t published = 0;         // leading blocks given to the pool's index
+  std::vector<Digest> hashes;  // of the leading full blocks of `tokens`, as far as known
+  int32_t published = 0;       // leading blocks given to the pool's index
 
   // Pictures whose encoded rows are at hand. The scheduler plans image rows only of ready ones.
   std::vector<bool> image_ready;
 
   SequenceState state = SequenceState::kWaiting;
-  int32_t cached_rows = 0;   // taken from the prefix cache at the first admission
+  int32_t cached_rows = 0;  // taken from the prefix cache at the first admission
   bool was_admitted = false;
   int32_t preemptions = 0;
 

@@ -51,8 +51,7 @@ void AddRows(const PlannedRows& planned, const SequenceInput& input, int32_t blo
   }
   batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
   batch.context_lengths.push_back(planned.begin + planned.count);
-  batch.prompt_rows.push_back(
-      std::clamp(sequence.prompt_rows() - planned.begin, 0, planned.count));
+  batch.prompt_rows.push_back(std::clamp(sequence.prompt_rows() - planned.begin, 0, planned.count));
   batch.pictured.push_back(!sequence.prompt.spans.empty());
   if (planned.samples) {
     batch.logit_rows.push_back(static_cast<int32_t>(batch.rows()) - 1);
@@ -70,7 +69,8 @@ void AddPositions(const StepPlan& plan, size_t axis, std::vector<int32_t>& posit
   }
 }
 
-// Where every sequence has one row, a power of two: so that such steps, of which there are many, are of few shapes (Repeater).
+// Where every sequence has one row, a power of two: so that such steps, of which there are many,
+// are of few shapes (Repeater).
 int64_t TableWidth(const StepPlan& plan) {
   size_t most = 0;
   bool answers = true;

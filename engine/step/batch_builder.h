@@ -12,19 +12,21 @@ namespace tessera {
 
 // What a batch needs of a request beside its sequence.
 struct SequenceInput {
-  std::span<const EncodedPicturePtr> pictures;  // of the prompt's images; null while nobody needs their rows
+  // of the prompt's images; null while nobody needs their rows
+  std::span<const EncodedPicturePtr> pictures;
   uint64_t router_seed = 0;
 };
 
 struct BuiltBatch {
   Batch batch;
-  std::vector<Ticket> sampling;  // whose logits are batch.logit_rows, in order
-  std::vector<bool> image_row;   // [T]
+  std::vector<Ticket> sampling;             // whose logits are batch.logit_rows, in order
+  std::vector<bool> image_row;              // [T]
   std::vector<EncodedPicturePtr> pictures;  // that the batch reads
 };
 
-// `inputs`: one for each of `plan.rows`; REQUIRES: the pictures of the planned image rows are at hand.
-// `position_axes`: the model's, see DecoderSpec. `with_router_seeds`: for RouterMode::kGumbel.
+// `inputs`: one for each of `plan.rows`; REQUIRES: the pictures of the planned image rows are at
+// hand. `position_axes`: the model's, see DecoderSpec. `with_router_seeds`: for
+// RouterMode::kGumbel.
 BuiltBatch BuildBatch(const StepPlan& plan, std::span<const SequenceInput> inputs,
                       int32_t block_size, int position_axes, bool with_router_seeds);
 

@@ -9,7 +9,8 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kMaxRows = 4800;  // encoded together; more of them gain nothing and hold memory longer
+// encoded together; more of them gain nothing and hold memory longer
+constexpr int64_t kMaxRows = 4800;
 
 }  // namespace
 
@@ -109,7 +110,8 @@ absl::Status PictureEncoder::Finish() {
   batch_.reset();
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, encoder_->Finish(backend_, work.batch));
   const std::shared_ptr<Buffer> features = std::move(rows);
-  const size_t row_bytes = features->tensor().bytes() / static_cast<size_t>(features->tensor().rows());
+  const size_t row_bytes =
+      features->tensor().bytes() / static_cast<size_t>(features->tensor().rows());
   const int taps = encoder_->taps();
   const auto level_rows = static_cast<int32_t>(features->tensor().rows() / (1 + taps));
   int32_t first = 0;

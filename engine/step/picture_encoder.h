@@ -1,8 +1,9 @@
-// Encodes the pictures that running sequences wait for and keeps the results for reuse. Pictures that wait together are encoded
-// together, slice by slice, so that the step loop decides how much of it a step takes.
+// Encodes the pictures that running sequences wait for and keeps the results for reuse. Pictures
+// that wait together are encoded together, slice by slice, so that the step loop decides how much
+// of it a step takes.
 //
-// Results are shared: a sequence holds those it still needs, the cache the most recently used ones within its byte budget. Thread: the
-// engine's. Tests: picture_encoder_test.cc.
+// Results are shared: a sequence holds those it still needs, the cache the most recently used ones
+// within its byte budget. Thread: the engine's. Tests: picture_encoder_test.cc.
 #pragma once
 
 #include <list>
@@ -34,13 +35,13 @@ class PictureEncoder {
   EncodedPicturePtr Find(const Digest& digest);
   EncodedPicturePtr Peek(const Digest& digest);
 
-  // What is to be encoded, most urgent first; replaces what was said before. A batch under way of which nothing is wanted any more is
-  // dropped, with its memory.
+  // What is to be encoded, most urgent first; replaces what was said before. A batch under way of
+  // which nothing is wanted any more is dropped, with its memory.
   void Want(std::vector<std::shared_ptr<const PreparedImage>> pictures);
   bool busy() const { return batch_.has_value() || !wanted_.empty(); }
 
-  // About `flops` floating-point operations on one batch; tells how many it were. Finished pictures are found by Find() from then on.
-  // RESOURCE_EXHAUSTED when there is no memory for them.
+  // About `flops` floating-point operations on one batch; tells how many it were. Finished pictures
+  // are found by Find() from then on. RESOURCE_EXHAUSTED when there is no memory for them.
   absl::StatusOr<double> Advance(double flops);
   // Pictures of the batch under way or, if none is, of the one that would be next.
   std::vector<Digest> Pending() const;
@@ -79,7 +80,8 @@ class PictureEncoder {
   PictureCounts counts_;
 };
 
-// What a client is told of an error of Advance(): where memory is short, the device's own words are for the operator.
+// What a client is told of an error of Advance(): where memory is short, the device's own words are
+// for the operator.
 absl::Status PictureErrorForClient(const absl::Status& status);
 
 }  // namespace tessera

@@ -83,7 +83,8 @@ void RequestTable::Finish(LiveRequest& request, absl::Status status, FinishReaso
   const Completion completion{std::move(status), reason, UsageOf(request, now), StageOf(request)};
   if (request.prepared) scheduler_.Remove(&request.sequence);
   if (request.waiting) gate_.Leave();
-  telemetry_.Write([&](EngineStats& stats) { RecordFinish(request, completion, outcome, now, stats); });
+  telemetry_.Write(
+      [&](EngineStats& stats) { RecordFinish(request, completion, outcome, now, stats); });
   request.sink->OnFinish(completion);
   requests_.erase(request.ticket);
 }

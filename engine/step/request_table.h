@@ -1,7 +1,8 @@
-// The requests that the engine thread knows, from the inbox to OnFinish(): their deadlines, how they end, and what is counted of them.
+// The requests that the engine thread knows, from the inbox to OnFinish(): their deadlines, how
+// they end, and what is counted of them.
 //
-// Invariants: a request is in the table until its one OnFinish(); a sequence that the scheduler has belongs to a request in the table.
-// Thread: the engine's. Tests: tests/engine/engine_test.cc.
+// Invariants: a request is in the table until its one OnFinish(); a sequence that the scheduler has
+// belongs to a request in the table. Thread: the engine's. Tests: tests/engine/engine_test.cc.
 #pragma once
 
 #include <map>
@@ -28,11 +29,12 @@ class RequestTable {
   // REQUIRES: the scheduler has the sequence.
   LiveRequest& OwnerOf(const Sequence& sequence) const;
 
-  // What has a place now runs, and what the plan has rows of is computed, since `now` at the latest.
+  // What has a place now runs, and what the plan has rows of is computed, since `now` at the
+  // latest.
   void NoteProgress(const StepPlan& plan, Clock::time_point now);
 
-  // Ends the request: everything that it holds is given back, its sink hears OnFinish(). `request` is gone afterwards.
-  // `status` is OK for kStop and kLength.
+  // Ends the request: everything that it holds is given back, its sink hears OnFinish(). `request`
+  // is gone afterwards. `status` is OK for kStop and kLength.
   void Finish(LiveRequest& request, absl::Status status, FinishReason reason);
   void Fail(LiveRequest& request, absl::Status status) {
     Finish(request, std::move(status), FinishReason::kNone);
@@ -44,7 +46,8 @@ class RequestTable {
   Clock::time_point NextDeadline(Clock::time_point otherwise) const;
   void AbortAll(const absl::Status& status);
 
-  // Tells the telemetry since when the oldest request waits for a place, and the oldest of those that run has one.
+  // Tells the telemetry since when the oldest request waits for a place, and the oldest of those
+  // that run has one.
   void PublishOldest() const;
 
  private:

@@ -21,8 +21,8 @@ void StartSequence(const LoadedModel& model, RouterMode router, PreparedPrompt p
   const DecoderSpec& decoder = model.spec.decoder;
   const bool pictured = !sequence.prompt.images.empty();
   const uint8_t unscaled = pictured && !decoder.scale_pictured_prompts ? 1 : 0;
-  sequence.answer_apart = unscaled == 1 || (decoder.sliding_window > 0 &&
-                                            sequence.max_rows > decoder.sliding_window);
+  sequence.answer_apart =
+      unscaled == 1 || (decoder.sliding_window > 0 && sequence.max_rows > decoder.sliding_window);
   Sha256Stream salt;
   salt.Add(&unscaled, sizeof(unscaled));
   salt.Add(request.request.cache_salt.data(), request.request.cache_salt.size());

@@ -38,22 +38,21 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(Backend& back
                                                                    RouterMode router,
                                                                    const EngineOptions& options,
                                                                    const Telemetry& telemetry) {
-  const int64_t blocks = CountBlocks(model.spec.decoder, options, backend.activation_dtype(),
-                                     model.info.max_context);
-  ASSIGN_OR_RETURN(std::unique_ptr<KvCache> cache,
-                   KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size,
-                                     options.kv_dtype));
+  const int64_t blocks =
+      CountBlocks(model.spec.decoder, options, backend.activation_dtype(), model.info.max_context);
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<KvCache> cache,
+      KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size, options.kv_dtype));
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> drawn,
                    backend.Allocate(DType::kInt32, {options.max_running}));
-  return std::unique_ptr<StepExecutor>(new StepExecutor(backend, model, router, options.block_size,
-                                                        telemetry, std::move(cache),
-                                                        std::move(drawn)));
+  return std::unique_ptr<StepExecutor>(new StepExecutor(
+      backend, model, router, options.block_size, telemetry, std::move(cache), std::move(drawn)));
 }
 
 InFlightStep StepExecutor::Launch(const StepPlan& plan, const RequestTable& requests) {
-  BuiltBatch built = BuildBatch(plan, InputsOf(plan, requests), block_size_,
-                                model_.spec.decoder.position_axes(),
-                                router_ == RouterMode::kGumbel);
+  BuiltBatch built =
+      BuildBatch(plan, InputsOf(plan, requests), block_size_, model_.spec.decoder.position_axes(),
+                 router_ == RouterMode::kGumbel);
   built.batch.drawn = drawn_->tensor();
   InFlightStep step;
   step.launched = Clock::now();
@@ -106,7 +105,8 @@ double StepExecutor::Land(InFlightStep& step) {
   if (step.pictures_read != nullptr) step.pictures_read->Wait();
   step.pictures.clear();
   const Clock::time_point now = Clock::now();
-  // The device began when the step was queued or, where it was busy, when it had done the one before.
+  // The device began when the step was queued or, where it was busy, when it had done the one
+  // before.
   return Seconds(now - std::max(step.launched, std::exchange(landed_, now)));
 }
 

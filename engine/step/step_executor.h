@@ -1,7 +1,9 @@
-// One step on the device: queues the forward pass that a plan says, and takes what it gave when the device has done it.
+// One step on the device: queues the forward pass that a plan says, and takes what it gave when the
+// device has done it.
 //
-// Who may free an image's rows: the steps in flight hold all images that they read, and let go of them when they have landed, so whoever
-// else held them may let go at any time. Thread: the engine's.
+// Who may free an image's rows: the steps in flight hold all images that they read, and let go of
+// them when they have landed, so whoever else held them may let go at any time. Thread: the
+// engine's.
 #pragma once
 
 #include <memory>
@@ -35,7 +37,8 @@ struct InFlightStep {
 
 class StepExecutor {
  public:
-  // Allocates the KV cache; RESOURCE_EXHAUSTED when it does not fit. All arguments must outlive the executor.
+  // Allocates the KV cache; RESOURCE_EXHAUSTED when it does not fit. All arguments must outlive the
+  // executor.
   static absl::StatusOr<std::unique_ptr<StepExecutor>> Create(Backend& backend, LoadedModel& model,
                                                               RouterMode router,
                                                               const EngineOptions& options,
@@ -44,11 +47,13 @@ class StepExecutor {
   int64_t blocks() const { return cache_->blocks(); }
   Fallbacks fallbacks() const { return backend_.fallbacks(); }
 
-  // Queues the plan's rows. REQUIRES: `requests` has the owners of all of its sequences, and the pictures of its image rows are at hand.
+  // Queues the plan's rows. REQUIRES: `requests` has the owners of all of its sequences, and the
+  // pictures of its image rows are at hand.
   InFlightStep Launch(const StepPlan& plan, const RequestTable& requests);
   // Waits for the device. The seconds that it worked on this step.
   double Land(InFlightStep& step);
-  // Computes a prompt of so many rows in the first blocks of the cache and throws it away. Seconds until the device has done it.
+  // Computes a prompt of so many rows in the first blocks of the cache and throws it away. Seconds
+  // until the device has done it.
   double ForwardBlank(int32_t rows);
 
  private:
@@ -73,8 +78,9 @@ class StepExecutor {
   const int32_t block_size_;
   const Telemetry& telemetry_;
   std::unique_ptr<KvCache> cache_;
-  std::unique_ptr<Buffer> drawn_;  // int32 [max_running], the tokens of the latest step that drew any
-  Clock::time_point landed_;       // when the latest step did
+  // int32 [max_running], the tokens of the latest step that drew any
+  std::unique_ptr<Buffer> drawn_;
+  Clock::time_point landed_;  // when the latest step did
 };
 
 }  // namespace tessera

@@ -8,23 +8,21 @@
 
 namespace tessera {
 
-absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(Backend& backend,
-                                                           Backend& vision_backend,
-                                                           LoadedModel& model,
-                                                           const ModelOptions& model_options,
-                                                           const EngineOptions& options,
-                                                           AdmissionGate& gate, InputPool& input,
-                                                           Telemetry& telemetry) {
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<StepExecutor> executor,
-      StepExecutor::Create(backend, model, model_options.router, options, telemetry));
-  return std::unique_ptr<StepLoop>(new StepLoop(backend, vision_backend, model, model_options, options,
-                                                gate, input, telemetry, std::move(executor)));
+absl::StatusOr<std::unique_ptr<StepLoop>> StepLoop::Create(
+    Backend& backend, Backend& vision_backend, LoadedModel& model,
+    const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate,
+    InputPool& input, Telemetry& telemetry) {
+  ASSIGN_OR_RETURN(std::unique_ptr<StepExecutor> executor,
+                   StepExecutor::Create(backend, model, model_options.router, options, telemetry));
+  return std::unique_ptr<StepLoop>(new StepLoop(backend, vision_backend, model, model_options,
+                                                options, gate, input, telemetry,
+                                                std::move(executor)));
 }
 
 StepLoop::StepLoop(Backend& backend, Backend& vision_backend, LoadedModel& model,
-                   const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate, InputPool& input,
-                   Telemetry& telemetry, std::unique_ptr<StepExecutor> executor)
+                   const ModelOptions& model_options, const EngineOptions& options,
+                   AdmissionGate& gate, InputPool& input, Telemetry& telemetry,
+                   std::unique_ptr<StepExecutor> executor)
     : vision_backend_(vision_backend),
       model_(model),
       router_(model_options.router),
@@ -120,7 +118,8 @@ double StepLoop::Land(InFlightStep step) {
   telemetry_.CountRouting(step.choices, step.image_row);
   for (size_t row = 0; row < step.sampling.size(); ++row) {
     LiveRequest* request = requests_.Find(step.sampling[row]);
-    if (request != nullptr) delivery_.Deliver(*request, *step.tokens, row, now);  // else it ended meanwhile
+    // else it ended meanwhile
+    if (request != nullptr) delivery_.Deliver(*request, *step.tokens, row, now);
   }
   return seconds;
 }

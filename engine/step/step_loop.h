@@ -1,5 +1,6 @@
-// The engine thread's work, one step after the other: plan, launch, land, encode. Where the device works beside the host, a step is launched
-// before the tokens of the one before it are known. All scheduler, KV and model state belongs to this one thread.
+// The engine thread's work, one step after the other: plan, launch, land, encode. Where the device
+// works beside the host, a step is launched before the tokens of the one before it are known. All
+// scheduler, KV and model state belongs to this one thread.
 #pragma once
 
 #include <memory>
@@ -18,19 +19,19 @@ namespace tessera {
 
 class StepLoop {
  public:
-  // `vision_backend`: that which has the vision encoder's weights, often the same. Allocates the KV cache. RESOURCE_EXHAUSTED when it does not fit. All arguments but the options must outlive the loop.
-  static absl::StatusOr<std::unique_ptr<StepLoop>> Create(Backend& backend,
-                                                          Backend& vision_backend,
+  // `vision_backend`: that which has the vision encoder's weights, often the same. Allocates the KV
+  // cache. RESOURCE_EXHAUSTED when it does not fit. All arguments but the options must outlive the
+  // loop.
+  static absl::StatusOr<std::unique_ptr<StepLoop>> Create(Backend& backend, Backend& vision_backend,
                                                           LoadedModel& model,
                                                           const ModelOptions& model_options,
                                                           const EngineOptions& options,
-                                                          AdmissionGate& gate,
-                                                          InputPool& input,
+                                                          AdmissionGate& gate, InputPool& input,
                                                           Telemetry& telemetry);
   ~StepLoop();
 
-  // A few rows through the model and a blank image through one layer of the encoder (all are of one shape), so that the first request
-  // finds everything warm and the pace knows what a row takes.
+  // A few rows through the model and a blank image through one layer of the encoder (all are of one
+  // shape), so that the first request finds everything warm and the pace knows what a row takes.
   absl::Status WarmUp();
 
   void Handle(InboxMessage message);
@@ -44,8 +45,8 @@ class StepLoop {
 
  private:
   StepLoop(Backend& backend, Backend& vision_backend, LoadedModel& model,
-           const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate, InputPool& input,
-           Telemetry& telemetry, std::unique_ptr<StepExecutor> executor);
+           const ModelOptions& model_options, const EngineOptions& options, AdmissionGate& gate,
+           InputPool& input, Telemetry& telemetry, std::unique_ptr<StepExecutor> executor);
 
   void OnPrepared(PreparedMessage message);
   // Waits for the step and delivers its tokens. The seconds that the device worked on it.

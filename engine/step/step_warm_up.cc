@@ -12,7 +12,8 @@ PreparedImage BlankPicture(const VisionSpec& vision) {
   PreparedImage blank;
   blank.grid = {vision.grid(), vision.grid()};
   if (vision.native) blank.grid = {16 * vision.native->merge, 16 * vision.native->merge};
-  const int64_t patches = vision.native ? blank.grid.patches() : int64_t{vision.views()} * vision.patches();
+  const int64_t patches =
+      vision.native ? blank.grid.patches() : int64_t{vision.views()} * vision.patches();
   blank.patches.resize(static_cast<size_t>(patches) * 3 * vision.frames() * vision.patch_size *
                        vision.patch_size);
   return blank;

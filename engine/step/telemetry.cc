@@ -70,7 +70,8 @@ void RecordFinish(const LiveRequest& request, const Completion& completion, Outc
   ++stats.ended[static_cast<size_t>(*completion.stage)][static_cast<size_t>(outcome)];
   const double stage_ms[kStages] = {usage.queue_ms, usage.preprocess_ms, usage.encode_ms,
                                     usage.prefill_ms, usage.decode_ms};
-  const int stages = request.admitted ? kStages : usage.preprocess_ms > 0 ? 2 : 1;  // that it has come to
+  // that it has come to
+  const int stages = request.admitted ? kStages : usage.preprocess_ms > 0 ? 2 : 1;
   for (int stage = 0; stage < stages; ++stage) stats.stages[stage].Observe(stage_ms[stage] / 1e3);
   if (!request.admitted) return;
   stats.prompt_text_tokens += static_cast<uint64_t>(usage.text_tokens);

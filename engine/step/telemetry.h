@@ -34,7 +34,8 @@ class Telemetry {
   void SetOldest(std::optional<Clock::time_point> waiting,
                  std::optional<Clock::time_point> running);
 
-  // A copy; waiting, bytes and draining are the gate's to fill in, what stands before them the input pool's.
+  // A copy; waiting, bytes and draining are the gate's to fill in, what stands before them the
+  // input pool's.
   EngineStats Read() const;
 
  private:

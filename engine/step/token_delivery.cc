@@ -35,7 +35,8 @@ void TokenDelivery::Deliver(LiveRequest& request, const StepTokens& tokens, size
                    stopped ? FinishReason::kStop : FinishReason::kLength);
 }
 
-// The token and, where they are asked for, its log-probability and the best ones; the text is still missing.
+// The token and, where they are asked for, its log-probability and the best ones; the text is still
+// missing.
 Chunk TokenDelivery::MakeChunk(const LiveRequest& request, const StepTokens& tokens,
                                size_t row) const {
   const int32_t token = tokens.token(row);

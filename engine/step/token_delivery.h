@@ -1,4 +1,5 @@
-// What a sampled token does: it joins its sequence, its text goes to the request's sink, and it may end the answer. Thread: the engine's.
+// What a sampled token does: it joins its sequence, its text goes to the request's sink, and it may
+// end the answer. Thread: the engine's.
 #pragma once
 
 #include "engine/load/loaded_model.h"
@@ -16,7 +17,8 @@ class TokenDelivery {
                 Telemetry& telemetry)
       : model_(model), scheduler_(scheduler), requests_(requests), telemetry_(telemetry) {}
 
-  // Row `row` of `tokens`, which have arrived, is the request's next token. The request may have ended afterwards.
+  // Row `row` of `tokens`, which have arrived, is the request's next token. The request may have
+  // ended afterwards.
   void Deliver(LiveRequest& request, const StepTokens& tokens, size_t row, Clock::time_point now);
 
  private:

@@ -22,7 +22,8 @@ bool Contains(const std::vector<Digest>& digests, const Digest& digest) {
 }  // namespace
 
 VisionQueue::VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue,
-                         int64_t cache_bytes, RequestTable& requests, Scheduler& scheduler, Pace& pace)
+                         int64_t cache_bytes, RequestTable& requests, Scheduler& scheduler,
+                         Pace& pace)
     : backend_(backend),
       own_queue_(own_queue),
       requests_(requests),
@@ -45,8 +46,8 @@ bool VisionQueue::Advance(int decoding, bool stepping) {
   return true;
 }
 
-// Gives running sequences the encoded images that are at hand and tells the encoder which ones are wanted. True when a sequence got one:
-// the next plan may have rows of it.
+// Gives running sequences the encoded images that are at hand and tells the encoder which ones are
+// wanted. True when a sequence got one: the next plan may have rows of it.
 bool VisionQueue::Resolve() {
   bool got_one = false;
   std::vector<std::shared_ptr<const PreparedImage>> wanted;
@@ -54,7 +55,8 @@ bool VisionQueue::Resolve() {
     LiveRequest& request = requests_.OwnerOf(*sequence);
     for (const ImageSpan& span : sequence->prompt.spans) {
       const size_t image = static_cast<size_t>(span.image);
-      if (request.pictures[image] != nullptr || span.begin + span.rows <= sequence->computed) continue;
+      if (request.pictures[image] != nullptr || span.begin + span.rows <= sequence->computed)
+        continue;
       const std::shared_ptr<const PreparedImage>& prepared = sequence->prompt.images[image];
       request.pictures[image] = request.looked_up[image] ? pictures_.Peek(prepared->digest)
                                                          : pictures_.Find(prepared->digest);

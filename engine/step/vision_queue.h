@@ -1,8 +1,10 @@
-// The images that running sequences wait for: which of them are at hand, what the encoder works on, and who is told when it fails.
+// The images that running sequences wait for: which of them are at hand, what the encoder works on,
+// and who is told when it fails.
 //
-// Where the encoder has the decoder's queue of work it advances by as much as the pace allows in each step; where it has a queue of its own,
-// a batch of images is queued whole and is done when that queue is idle. A request holds its encoded images from when they are at hand
-// until their rows are computed; a preempted sequence's are looked up again. Thread: the engine's.
+// Where the encoder has the decoder's queue of work it advances by as much as the pace allows in
+// each step; where it has a queue of its own, a batch of images is queued whole and is done when
+// that queue is idle. A request holds its encoded images from when they are at hand until their
+// rows are computed; a preempted sequence's are looked up again. Thread: the engine's.
 #pragma once
 
 #include <optional>
@@ -18,15 +20,16 @@ namespace tessera {
 
 class VisionQueue {
  public:
-  // `encoder` is null for models that take no images; it works on `backend`. `own_queue`: that is not the one that the steps are queued
-  // on. All must outlive the queue.
+  // `encoder` is null for models that take no images; it works on `backend`. `own_queue`: that is
+  // not the one that the steps are queued on. All must outlive the queue.
   VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue, int64_t cache_bytes,
               RequestTable& requests, Scheduler& scheduler, Pace& pace);
 
   // Whether there is work that takes time from the steps.
   bool delays_steps() const { return pictures_.busy() && !own_queue_; }
-  // Advances the encoder beside `decoding` sequences. False when nothing came of it: no image is waited for and none was at hand.
-  // `stepping`: a step is in flight, so nobody waits for this queue alone.
+  // Advances the encoder beside `decoding` sequences. False when nothing came of it: no image is
+  // waited for and none was at hand. `stepping`: a step is in flight, so nobody waits for this
+  // queue alone.
   bool Advance(int decoding, bool stepping);
   // What the plan has computed all rows of is let go. After Scheduler::Advance().
   void Release(const StepPlan& plan);

@@ -47,7 +47,8 @@ absl::StatusOr<BytePairVocabulary> BytePairVocabulary::Create(const nlohmann::js
 absl::StatusOr<int32_t> BytePairVocabulary::IdOf(std::string_view spelling) const {
   const auto found = ids_.find(absl::string_view(spelling.data(), spelling.size()));
   if (found != ids_.end()) return found->second;
-  return absl::InvalidArgumentError(fmt::format("'{}' is no token of the vocabulary", Shortened(spelling)));
+  return absl::InvalidArgumentError(
+      fmt::format("'{}' is no token of the vocabulary", Shortened(spelling)));
 }
 
 absl::Status BytePairVocabulary::AddMerge(std::string_view left, std::string_view right) {

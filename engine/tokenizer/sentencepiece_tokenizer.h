@@ -11,8 +11,8 @@
 namespace tessera {
 
 // `fast`: as LlamaTokenizerFast of transformers 4.37, which converts the file: every stretch of
-// text between added tokens gets a space, whatever `legacy` says. InvalidArgument names the file and
-// the place in it; Unimplemented another config.tokenizer_class.
+// text between added tokens gets a space, whatever `legacy` says. InvalidArgument names the file
+// and the place in it; Unimplemented another config.tokenizer_class.
 absl::StatusOr<TokenizerParts> ReadSentencePieceTokenizer(const std::filesystem::path& path,
                                                           TokenizerConfig config, bool fast);
 

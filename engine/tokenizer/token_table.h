@@ -16,9 +16,10 @@ enum class TokenKind : char {
   kBytes,    // any bytes, maybe half a character
   kText,     // whole characters, with the spaces that stand for U+2581
   kLiteral,  // whole characters that are written as they are
-  kMark,     // a control piece of SentencePiece: writes its name, or nothing when control tokens are
-             // skipped, but bytes before and after it form no character
-  kAdded,    // an added token
+  // a control piece of SentencePiece: writes its name, or nothing when control tokens are
+  kMark,
+  // skipped, but bytes before and after it form no character
+  kAdded,  // an added token
 };
 
 class TokenTable {

@@ -44,8 +44,9 @@ absl::StatusOr<Family> FamilyOf(std::string_view tokenizer_class,
       "Qwen2Tokenizer, any class with a tokenizer.json";
   return absl::UnimplementedError(
       tokenizer_class.empty()
-          ? fmt::format("{}: is not there or has no tokenizer_class, which says how text is cut; {}",
-                        path, kSupported)
+          ? fmt::format(
+                "{}: is not there or has no tokenizer_class, which says how text is cut; {}", path,
+                kSupported)
           : fmt::format("{}: tokenizer_class '{}' is not supported; {}", path, tokenizer_class,
                         kSupported));
 }
@@ -86,8 +87,7 @@ absl::StatusOr<TokenizerParts> ReadVocabAndMerges(const std::filesystem::path& d
                         .MakeSegmenter(std::move(splitter), /*ignore_merges=*/false, parts.tokens);
   if (family.normal_form_c) parts.normalizer.AddNfc();
   if (!config.says_eos && parts.tokens.Find(kEndOfText).has_value()) config.eos = kEndOfText;
-  const absl::Status added =
-      AddTokens(config.added, config, AddedTokenRules::kSlow, &parts);
+  const absl::Status added = AddTokens(config.added, config, AddedTokenRules::kSlow, &parts);
   if (!added.ok()) return Annotate(added, directory.string());
   parts.adds_bos = config.add_bos.value_or(false) && parts.bos.has_value();
   return parts;

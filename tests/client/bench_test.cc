@@ -105,8 +105,8 @@ TEST(BenchCommand, OpenLoopDoesNotWaitForAnswers) {
 TEST(BenchCommand, IsGreedyUnlessTold) {
   FakeServer server;
   ASSERT_EQ(RunCommand({"bench", "--address", server.address(), "--requests", "1"}).exit_code, 0);
-  ASSERT_EQ(RunCommand({"bench", "--address", server.address(), "--requests", "1", "--temperature",
-                        "0.5"})
+  ASSERT_EQ(RunCommand(
+                {"bench", "--address", server.address(), "--requests", "1", "--temperature", "0.5"})
                 .exit_code,
             0);
   const std::vector<v1::GenerateRequest> requests = server.requests();

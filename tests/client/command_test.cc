@@ -53,7 +53,9 @@ TEST_F(CommandTest, GeneratePrintsTheAnswerOnly) {
 }
 
 TEST_F(CommandTest, TextThatIsNoUtf8IsBadUsageAndIsNotSent) {
-  const std::string bad = "ab\xFF" "c";
+  const std::string bad =
+      "ab\xFF"
+      "c";
   const struct {
     std::vector<std::string> arguments;
     std::string in;

@@ -53,7 +53,8 @@ TEST(Print, KeepsNumbersOnOneLine) {
 // U+009B alone begins a terminal's command.
 TEST(Print, EscapesControlsThatJsonLetsStand) {
   const std::string text = "a\x7f\xc2\x9b\xc3\xa9";
-  EXPECT_EQ(Print(Json({{text, text}})), "{\n  \"a\\u007f\\u009b\xc3\xa9\": \"a\\u007f\\u009b\xc3\xa9\"\n}\n");
+  EXPECT_EQ(Print(Json({{text, text}})),
+            "{\n  \"a\\u007f\\u009b\xc3\xa9\": \"a\\u007f\\u009b\xc3\xa9\"\n}\n");
   EXPECT_EQ(Json::parse(Print(Json(text))), text);
 }
 

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <set>
 
-#include "cuda/make_cuda_backend.h"
 #include "cuda/kernels/hopper_tile.h"
+#include "cuda/make_cuda_backend.h"
 
 namespace tessera::cuda {
 namespace {

@@ -9,8 +9,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "cuda/make_cuda_backend.h"
 #include "cuda/cuda_backend.h"
+#include "cuda/make_cuda_backend.h"
 #include "engine/cpu/make_cpu_backend.h"
 #include "tests/cuda/product_problem.h"
 #include "tests/emulated/clock.h"

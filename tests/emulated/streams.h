@@ -1,5 +1,5 @@
-// The streams of the emulated GPU. What is queued on one is done as late as may be: when somebody waits for it;
-// without a stream it is done at once.
+// The streams of the emulated GPU. What is queued on one is done as late as may be: when somebody
+// waits for it; without a stream it is done at once.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// The demonstration model through the engine against what its training code gives (models/demo/oracle.json): prompt ids and greedy
-// answers in float32, for the example pictures.
+// The demonstration model through the engine against what its training code gives
+// (models/demo/oracle.json): prompt ids and greedy answers in float32, for the example pictures.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -46,7 +46,8 @@ TEST(DemoModelTest, AnswersAsItsTrainingCodeDoes) {
     sink->Wait();
     EXPECT_TRUE(sink->completion().status.ok()) << sink->completion().status;
     EXPECT_EQ(sink->prompt().token_ids, entry["prompt_token_ids"].get<std::vector<int32_t>>());
-    EXPECT_EQ(sink->token_ids(), entry["token_ids"].get<std::vector<int32_t>>()) << entry["question"];
+    EXPECT_EQ(sink->token_ids(), entry["token_ids"].get<std::vector<int32_t>>())
+        << entry["question"];
     EXPECT_EQ(sink->text(), " " + entry["text"].get<std::string>());
   }
 }

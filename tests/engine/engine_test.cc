@@ -1,5 +1,6 @@
-// The whole engine on a small golden model: what a request gets does not depend on its neighbours, cancel and deadline end it at any
-// stage, everything is given back, bad input gets an error that names the field.
+// The whole engine on a small golden model: what a request gets does not depend on its neighbours,
+// cancel and deadline end it at any stage, everything is given back, bad input gets an error that
+// names the field.
 #include "engine/engine.h"
 
 #include <fmt/format.h>
@@ -36,8 +37,9 @@ std::vector<Request> MixedRequests() {
   const char* const pictures[] = {"", "wide.png", "gray.png", "tall.jpg", "tiny.png", "square.png"};
   std::vector<Request> requests;
   for (int i = 0; i < 32; ++i) {
-    Request request = Ask(fmt::format("Question {}: what is {} in the harbour?", i, std::string(i * 3, 'x')),
-                          pictures[i % 6], 8 + i % 17);
+    Request request =
+        Ask(fmt::format("Question {}: what is {} in the harbour?", i, std::string(i * 3, 'x')),
+            pictures[i % 6], 8 + i % 17);
     if (i % 2 == 1) {
       request.sampling.temperature = 0.9f;
       request.sampling.top_p = 0.95f;
@@ -70,7 +72,8 @@ TEST_P(BatchInvariance, SameTokensAloneBatchedChunkedCachedPreempted) {
   EngineOptions chunked;
   chunked.step_tokens = 16;
   chunked.prefix_cache = false;
-  EXPECT_EQ(RunTogether(*StartPhi(chunked, RouterMode::kDeterministic, GetParam()), requests), alone)
+  EXPECT_EQ(RunTogether(*StartPhi(chunked, RouterMode::kDeterministic, GetParam()), requests),
+            alone)
       << "chunks of 16";
   EngineOptions tight;
   tight.prefix_cache = false;
@@ -103,7 +106,8 @@ TEST(EngineTest, CancelAtEveryStageGivesEverythingBack) {
   const auto engine = StartPhi();
   for (int chunks = 0; chunks < 6; ++chunks) {
     Ticket ticket = 0;
-    const auto sink = Submit(*engine, Ask("Tell me more.", chunks % 2 == 0 ? "wide.png" : "", 500), &ticket);
+    const auto sink =
+        Submit(*engine, Ask("Tell me more.", chunks % 2 == 0 ? "wide.png" : "", 500), &ticket);
     if (chunks > 0) sink->WaitForChunks(static_cast<size_t>(chunks));
     engine->Cancel(ticket);
     sink->Wait();
@@ -150,7 +154,8 @@ TEST(EngineTest, TheSamePictureIsEncodedOnce) {
 TEST(EngineTest, PicturesNeverShareKeysAndValues) {
   const auto engine = StartPhi();
   const std::vector<int32_t> wide = RunAlone(*engine, Ask("What is in the picture?", "wide.png"));
-  const std::vector<int32_t> square = RunAlone(*engine, Ask("What is in the picture?", "square.png"));
+  const std::vector<int32_t> square =
+      RunAlone(*engine, Ask("What is in the picture?", "square.png"));
   EXPECT_NE(wide, square);
   EXPECT_EQ(RunAlone(*StartPhi(), Ask("What is in the picture?", "square.png")), square);
 }
@@ -200,7 +205,8 @@ TEST(EngineTest, UsageAddsUp) {
     return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
   };
   // Two routed layers, two choices per row; the last token is never fed back.
-  EXPECT_EQ(total(stats.expert_tokens), 2u * 2u * static_cast<uint64_t>(usage.prompt_tokens + 5 - 1));
+  EXPECT_EQ(total(stats.expert_tokens),
+            2u * 2u * static_cast<uint64_t>(usage.prompt_tokens + 5 - 1));
   EXPECT_EQ(total(stats.layer_tokens), total(stats.expert_tokens));
 }
 
@@ -222,8 +228,10 @@ TEST(EngineTest, CountsTheRoutersChoicesInTheDetailAskedFor) {
     }
     EXPECT_EQ(all.layer_tokens[layer * 2], of_layer[0]);
     EXPECT_EQ(all.layer_tokens[layer * 2 + 1], of_layer[1]);
-    EXPECT_GE(all.busiest_tokens[layer], most) << "one expert's sum is at most that of each step's best";
-    EXPECT_LE(all.busiest_tokens[layer] * 2, of_layer[0] + of_layer[1]) << "a row chooses two experts";
+    EXPECT_GE(all.busiest_tokens[layer], most)
+        << "one expert's sum is at most that of each step's best";
+    EXPECT_LE(all.busiest_tokens[layer] * 2, of_layer[0] + of_layer[1])
+        << "a row chooses two experts";
     EXPECT_GE(all.busiest_tokens[layer] * 4, of_layer[0] + of_layer[1]) << "of four";
   }
   EngineOptions options;
@@ -297,10 +305,12 @@ TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
   add("sampling.top_p", "INVALID_PARAMETER", [](Request& request) { request.sampling.top_p = 0; });
   add("sampling.temperature", "INVALID_PARAMETER",
       [](Request& request) { request.sampling.temperature = std::nanf(""); });
-  add("token_prompt.ids[1]", "INVALID_PARAMETER",
-      [](Request& request) { request.input = TokenPrompt{{1, 599}, {}}; });
-  add("token_prompt.images", "INVALID_PARAMETER",
-      [](Request& request) { request.input = TokenPrompt{{1, -200}, {}}; });
+  add("token_prompt.ids[1]", "INVALID_PARAMETER", [](Request& request) {
+    request.input = TokenPrompt{{1, 599}, {}};
+  });
+  add("token_prompt.images", "INVALID_PARAMETER", [](Request& request) {
+    request.input = TokenPrompt{{1, -200}, {}};
+  });
   for (const Case& bad : cases) {
     auto sink = std::make_shared<CollectingSink>();
     absl::Status status = engine->Submit(bad.request, sink).status();
@@ -360,7 +370,8 @@ TEST(EngineTest, LogitsThatAreNoNumbersEndTheRequestBeforeAnythingIsMadeOfThem) 
 TEST(EngineTest, ShutdownEndsEveryRequestOnce) {
   const auto engine = StartPhi();
   std::vector<std::shared_ptr<CollectingSink>> sinks;
-  for (int i = 0; i < 6; ++i) sinks.push_back(Submit(*engine, Ask("Endless.", i % 2 ? "gray.png" : "", 1000)));
+  for (int i = 0; i < 6; ++i)
+    sinks.push_back(Submit(*engine, Ask("Endless.", i % 2 ? "gray.png" : "", 1000)));
   sinks[0]->WaitForChunks(2);
   engine->Shutdown();
   for (const auto& sink : sinks) {
@@ -384,7 +395,8 @@ TEST(EngineTest, LoadErrorsNameWhatIsWrong) {
   EXPECT_EQ(missing.code(), absl::StatusCode::kNotFound);
   EXPECT_NE(StatusMessage(missing).find("/no/such/model/config.json"), std::string_view::npos);
   const absl::Status wrong_tower = load(model, {});
-  EXPECT_NE(StatusMessage(wrong_tower).find("mm_hidden_size"), std::string_view::npos) << wrong_tower;
+  EXPECT_NE(StatusMessage(wrong_tower).find("mm_hidden_size"), std::string_view::npos)
+      << wrong_tower;
 }
 
 }  // namespace

@@ -38,22 +38,25 @@ TEST(FailedDownloadTest, ToldByContent) {
   }
   EXPECT_TRUE(FailedDownload(std::string(3000, ' ') + kPage).starts_with("is an HTML page"));
   EXPECT_TRUE(FailedDownload("<title>502 Bad Gateway</title>").starts_with("is an HTML page"));
-  EXPECT_TRUE(FailedDownload("<Error><Code>NoSuchKey</Code></Error>").starts_with("is an XML page"));
-  EXPECT_TRUE(FailedDownload("\xef\xbb\xbf" + std::string(kPointer))
-                  .starts_with("is a git-lfs pointer"));
+  EXPECT_TRUE(
+      FailedDownload("<Error><Code>NoSuchKey</Code></Error>").starts_with("is an XML page"));
+  EXPECT_TRUE(
+      FailedDownload("\xef\xbb\xbf" + std::string(kPointer)).starts_with("is a git-lfs pointer"));
   EXPECT_TRUE(FailedDownload(std::string(5000, '\0')).starts_with("begins with zeros"));
-  EXPECT_TRUE(FailedDownload(std::string("\x1f\x8b\x08\0\0\0\0\0\0", 9)).starts_with("is compressed (gzip)"));
+  EXPECT_TRUE(FailedDownload(std::string("\x1f\x8b\x08\0\0\0\0\0\0", 9))
+                  .starts_with("is compressed (gzip)"));
   for (const char* file : {"{}", "<|im_start|>user", "a b", "<s>\n</s>", "version 2"}) {
     EXPECT_EQ(FailedDownload(file), "") << file;
   }
   for (const char* answer :
-       {"Entry not found", "Invalid username or password.", "404: Not Found", "Access to model a/b is restricted.",
-        "{\"error\":\"Repository not found\"}", "{\"status\": 404, \"message\": \"Not Found\"}",
-        "{\n \"detail\": {\"a\": 1}}"}) {
+       {"Entry not found", "Invalid username or password.", "404: Not Found",
+        "Access to model a/b is restricted.", "{\"error\":\"Repository not found\"}",
+        "{\"status\": 404, \"message\": \"Not Found\"}", "{\n \"detail\": {\"a\": 1}}"}) {
     EXPECT_TRUE(FailedDownload(answer).starts_with("is a server's answer, \"")) << answer;
   }
-  for (const char* file : {"{\"error\": 5, \"message\": 6}", "{\"a\": \"b\"}", "{\"errors\": \"replace\"}", "#version: 0.2\na b\n", "[]",
-                           "{{ messages }}", "NDA0 5\n"}) {
+  for (const char* file :
+       {"{\"error\": 5, \"message\": 6}", "{\"a\": \"b\"}", "{\"errors\": \"replace\"}",
+        "#version: 0.2\na b\n", "[]", "{{ messages }}", "NDA0 5\n"}) {
     EXPECT_EQ(FailedDownload(file), "") << file;
   }
   // A safetensors file whose header has as many bytes as gzip begins with.

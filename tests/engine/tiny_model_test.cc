@@ -119,8 +119,9 @@ TEST_F(TinyModelTest, TokensWithoutARowAreNeverDrawnAndRefusedInPrompts) {
   const ModelInfo& model = engine->model();
   EXPECT_EQ(model.vocabulary, 256);
   ASSERT_FALSE(model.warnings.empty());
-  EXPECT_NE(model.warnings.back().find("the tokenizer has 258 tokens, but \"lm_head.weight\" only 256"),
-            std::string::npos)
+  EXPECT_NE(
+      model.warnings.back().find("the tokenizer has 258 tokens, but \"lm_head.weight\" only 256"),
+      std::string::npos)
       << model.warnings.back();
   SamplingParams wild;
   wild.temperature = 100;
@@ -138,8 +139,9 @@ TEST_F(TinyModelTest, TokensWithoutARowAreNeverDrawnAndRefusedInPrompts) {
   const absl::Status text = refused(RawPrompt{"a <more> b", {}});
   EXPECT_EQ(text.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusField(text), "raw_prompt.text");
-  EXPECT_NE(StatusMessage(text).find("holds token 257 (\"<more>\"), for which the model has no row"),
-            std::string::npos)
+  EXPECT_NE(
+      StatusMessage(text).find("holds token 257 (\"<more>\"), for which the model has no row"),
+      std::string::npos)
       << text;
   const absl::Status ids = refused(TokenPrompt{{1, 257}, {}});
   EXPECT_EQ(ids.code(), absl::StatusCode::kInvalidArgument);

@@ -1,4 +1,5 @@
-// The checks of a golden case, stage by stage. Tolerances are those that the golden data's README states.
+// The checks of a golden case, stage by stage. Tolerances are those that the golden data's README
+// states.
 #pragma once
 
 #include <filesystem>
@@ -18,11 +19,13 @@ struct RoundingCost {
   std::vector<double> official;
 };
 
-// Prompt text, token ids, pixels, picture features, hidden states, router logits, first logits; by the model's own parts, float32.
+// Prompt text, token ids, pixels, picture features, hidden states, router logits, first logits; by
+// the model's own parts, float32.
 void CheckTensors(const ModelCase& golden, Report& report);
 // First-step logits in bfloat16, where the processor has it, and in float16, added to `cost`.
 void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report);
-// Tokens, text and finish through the engine: alone, all together, in chunks of 16, after a prefix hit, after preemption.
+// Tokens, text and finish through the engine: alone, all together, in chunks of 16, after a prefix
+// hit, after preemption.
 void CheckEngine(const ModelCase& golden, Report& report);
 // The same through a server over TCP.
 void CheckServer(const ModelCase& golden, Report& report);

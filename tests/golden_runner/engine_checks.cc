@@ -23,7 +23,9 @@ struct Variant {
 };
 
 std::string_view FinishName(FinishReason reason) {
-  return reason == FinishReason::kStop ? "stop" : reason == FinishReason::kLength ? "length" : "none";
+  return reason == FinishReason::kStop     ? "stop"
+         : reason == FinishReason::kLength ? "length"
+                                           : "none";
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> Start(const ModelCase& golden, EngineOptions options) {
@@ -38,7 +40,8 @@ int64_t Blocks(Engine& engine, const GoldenRequest& request, int64_t more_rows) 
   return (counted->text_tokens + counted->image_tokens + more_rows + kSmallBlock - 1) / kSmallBlock;
 }
 
-// A cache that holds the prompts of the first two requests and one block of their answers: as both grow, one must give way.
+// A cache that holds the prompts of the first two requests and one block of their answers: as both
+// grow, one must give way.
 EngineOptions TightOptions(const ModelCase& golden, Engine& engine) {
   EngineOptions tight;
   tight.prefix_cache = false;
@@ -74,7 +77,8 @@ void RunVariant(const ModelCase& golden, const Variant& variant, Report& report)
     return;
   }
   std::vector<std::shared_ptr<CollectingSink>> sinks;
-  for (int round = 0; round < variant.rounds; ++round) sinks = RunRound(golden, **engine, variant.together);
+  for (int round = 0; round < variant.rounds; ++round)
+    sinks = RunRound(golden, **engine, variant.together);
   for (size_t i = 0; i < sinks.size(); ++i) {
     const std::string what =
         fmt::format("{}/{} {}", golden.name, golden.requests[i].name, variant.name);
@@ -90,7 +94,8 @@ void RunVariant(const ModelCase& golden, const Variant& variant, Report& report)
                  std::to_string(completion.usage.cached_tokens));
     }
   }
-  // How many there are depends on when pictures are decoded; that the tight cache forces one is tested with the engine's own tests.
+  // How many there are depends on when pictures are decoded; that the tight cache forces one is
+  // tested with the engine's own tests.
   fmt::print("note {} {}: {} preemptions\n", golden.name, variant.name,
              (*engine)->Stats().preemptions);
 }

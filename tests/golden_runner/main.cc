@@ -1,6 +1,7 @@
-// tessera-golden [--device cpu|cuda] DIR…: runs every golden case found under the directories: whole models (through the model's parts, through the
-// engine, and over gRPC), picture files, tokenizers. One line per check, then "N passed, N failed"; exit 1 on a failure or when
-// nothing was found.
+// tessera-golden [--device cpu|cuda] DIR…: runs every golden case found under the directories:
+// whole models (through the model's parts, through the engine, and over gRPC), picture files,
+// tokenizers. One line per check, then "N passed, N failed"; exit 1 on a failure or when nothing
+// was found.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -21,7 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kRoundingFactor = 1.5;  // of the official code's own cost of bfloat16
-// One request may be far off where an expert or an argmax flips: only the median of several says something.
+// One request may be far off where an expert or an argmax flips: only the median of several says
+// something.
 constexpr size_t kEnoughRequests = 5;
 
 struct Found {
@@ -64,7 +66,8 @@ double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-void CheckModel(const fs::path& directory, DeviceChoice device, RoundingCost& cost, Report& report) {
+void CheckModel(const fs::path& directory, DeviceChoice device, RoundingCost& cost,
+                Report& report) {
   auto golden = ReadModelCase(directory);
   if (!golden.ok()) {
     report.Fail(directory.string(), std::string(StatusMessage(golden.status())));

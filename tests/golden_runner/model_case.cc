@@ -48,8 +48,8 @@ absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<Encode
   return message;
 }
 
-// Ids with the case's own placeholder, which may stand once for a picture or once for each of its rows.
-// `grids`: [frames, rows, columns] of patches of each picture, where they differ.
+// Ids with the case's own placeholder, which may stand once for a picture or once for each of its
+// rows. `grids`: [frames, rows, columns] of patches of each picture, where they differ.
 std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t pictures,
                              const json& grids) {
   const auto ids = source.get<std::vector<int32_t>>();
@@ -79,8 +79,8 @@ bool GivesPrompt(const PromptTemplate& text, const GoldenRequest& golden) {
   return built.ok() && PromptText(*built) == golden.prompt;
 }
 
-// A request in another template than the model's: one that differs in its system text only is a conversation with that as its system
-// message, any other goes as it is.
+// A request in another template than the model's: one that differs in its system text only is a
+// conversation with that as its system message, any other goes as it is.
 void UseTemplate(const PromptTemplate& own, const std::string& name,
                  const std::vector<EncodedImage>& images, GoldenRequest& golden) {
   if (const auto format = FindPromptFormat(name); format && !golden.messages.empty()) {
@@ -100,8 +100,9 @@ absl::StatusOr<GoldenRequest> ReadRequest(const json& source, const json& whole,
   GoldenRequest golden;
   golden.name = source.at("name").get<std::string>();
   golden.prompt = source.at("prompt").get<std::string>();
-  golden.input_ids = ReadIds(source.at("input_ids"), whole.value("image_placeholder", kImagePlaceholder),
-                             source.at("images").size(), source.value("image_grid_thw", json::array()));
+  golden.input_ids =
+      ReadIds(source.at("input_ids"), whole.value("image_placeholder", kImagePlaceholder),
+              source.at("images").size(), source.value("image_grid_thw", json::array()));
   golden.tokens = source.at("tokens").get<std::vector<int32_t>>();
   golden.finish = source.at("finish").get<std::string>();
   golden.text_exact = source.at("text_exact").get<std::string>();
@@ -150,8 +151,8 @@ absl::StatusOr<ModelCase> ReadModelCase(const fs::path& directory) {
     golden.options.vision_tower_dir = directory / "vision_tower";
   }
   if (fs::exists(directory / "base")) golden.options.base_dir = directory / "base";
-  const auto spec = ReadModelSpec({golden.options.model_dir, golden.options.vision_tower_dir,
-                                   golden.options.base_dir});
+  const auto spec = ReadModelSpec(
+      {golden.options.model_dir, golden.options.vision_tower_dir, golden.options.base_dir});
   golden.reuses_prefixes = !spec.ok() || !spec->decoder.capacity;
   ASSIGN_OR_RETURN(golden.expected, TensorFile::Open(directory / "expected.safetensors"));
   ASSIGN_OR_RETURN(const json expected, ReadJsonFile(directory / "expected.json"));

@@ -1,4 +1,5 @@
-// A golden case of a whole model as it lies on disk: model/, vision_tower/, images/, expected.json, expected.safetensors.
+// A golden case of a whole model as it lies on disk: model/, vision_tower/, images/, expected.json,
+// expected.safetensors.
 #pragma once
 
 #include <filesystem>
@@ -17,12 +18,12 @@ namespace tessera::golden {
 
 struct GoldenRequest {
   std::string name;
-  Request request;                 // greedy, with the case's image mode and token limit
+  Request request;                      // greedy, with the case's image mode and token limit
   std::vector<PromptMessage> messages;  // none for a raw prompt
   std::string prompt;
   std::vector<int32_t> input_ids;
   std::vector<int32_t> tokens;
-  std::string finish;              // "stop", "length"
+  std::string finish;  // "stop", "length"
   std::string text_exact;
 };
 

@@ -11,8 +11,8 @@
 namespace tessera::golden {
 namespace {
 
-constexpr double kPixelTolerance = 1e-6;     // absolute
-constexpr double kTensorTolerance = 2e-5;    // relative L2, float32
+constexpr double kPixelTolerance = 1e-6;   // absolute
+constexpr double kTensorTolerance = 2e-5;  // relative L2, float32
 constexpr int32_t kBlockSize = 16;
 
 // A model on a backend of its own.
@@ -57,8 +57,8 @@ double LargestError(const std::vector<float>& got, const std::vector<float>& wan
 // The whole prompt in one pass, as the reference runs it.
 struct FirstStep {
   std::vector<std::vector<float>> features;  // of all pictures, then of each tap
-  std::vector<float> positions;  // [axes, T]
-  std::vector<float> logits;    // of all rows of the head
+  std::vector<float> positions;              // [axes, T]
+  std::vector<float> logits;                 // of all rows of the head
   Trace trace;
 };
 
@@ -108,8 +108,8 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
   StepPlan plan;
   plan.rows.push_back({&sequence, 0, rows, true});
   const SequenceInput input{encoded};
-  const BuiltBatch built = BuildBatch(plan, std::span(&input, 1), kBlockSize,
-                                      model.spec.decoder.position_axes(), false);
+  const BuiltBatch built =
+      BuildBatch(plan, std::span(&input, 1), kBlockSize, model.spec.decoder.position_axes(), false);
   step.positions.assign(built.batch.positions.begin(), built.batch.positions.end());
   const DecoderOutput output = model.decoder->Forward(backend, built.batch, *cache, &step.trace);
   step.logits = backend.DownloadFloats(output.logits);
@@ -148,11 +148,13 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
                 Report& report) {
   const std::string what = fmt::format("{}/{}", golden.name, request.name);
   if (!request.messages.empty()) {
-    const auto built = BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages,
-                                   SpecialTokens::kText);
+    const auto built =
+        BuildPrompt(TemplateOf(model.spec.prompt_format), request.messages, SpecialTokens::kText);
     const std::optional<int32_t> token = model.spec.image_token;
     const std::string prompt =
-        !built.ok() ? "" : token ? PromptText(*built, std::string(model.tokenizer->TokenBytes(*token))) : PromptText(*built);
+        !built.ok() ? ""
+        : token     ? PromptText(*built, std::string(model.tokenizer->TokenBytes(*token)))
+                    : PromptText(*built);
     report.Add(prompt == request.prompt, what + " prompt");
   }
   const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
@@ -238,7 +240,8 @@ void MeasureRounding(const ModelCase& golden, RoundingCost& cost, Report& report
     if (official.empty()) continue;
     cost.official.push_back(RelativeError(official, golden.Expected(request, "logits")));
   }
-  if (golden.make_backend(DType::kBFloat16).ok()) MeasureDType(golden, DType::kBFloat16, cost.bfloat16, report);
+  if (golden.make_backend(DType::kBFloat16).ok())
+    MeasureDType(golden, DType::kBFloat16, cost.bfloat16, report);
   MeasureDType(golden, DType::kFloat16, cost.float16, report);
 }
 

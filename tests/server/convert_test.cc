@@ -272,8 +272,8 @@ TEST(SamplingTest, TellsUnsetFromZero) {
   EXPECT_EQ(unset->sampling.top_p, std::nullopt);
   EXPECT_EQ(unset->sampling.min_p, std::nullopt);
   EXPECT_EQ(unset->sampling.repetition_penalty, std::nullopt);
-  const auto zero = ToRequest(Parse(std::string(kQuestion) + "sampling { temperature: 0 top_k: 0 }"),
-                              TestModel(), Call(4));
+  const auto zero = ToRequest(
+      Parse(std::string(kQuestion) + "sampling { temperature: 0 top_k: 0 }"), TestModel(), Call(4));
   ASSERT_TRUE(zero.ok());
   EXPECT_EQ(zero->sampling.temperature, 0.f);
   EXPECT_EQ(zero->sampling.top_k, 0);
@@ -352,11 +352,10 @@ TEST(ConvertTest, TellsEveryFigureOfTheUsage) {
                     .encode_ms = 8,
                     .prefill_ms = 9,
                     .decode_ms = 10};
-  EXPECT_EQ(
-      ToProto(usage).ShortDebugString(),
-      "prompt_tokens: 1 text_tokens: 2 image_tokens: 3 cached_tokens: 4 generated_tokens: 5 "
-      "queue_ms: 6 preprocess_ms: 7 encode_ms: 8 prefill_ms: 9 decode_ms: 10 preemptions: 11 "
-      "reduced_images: 12");
+  EXPECT_EQ(ToProto(usage).ShortDebugString(),
+            "prompt_tokens: 1 text_tokens: 2 image_tokens: 3 cached_tokens: 4 generated_tokens: 5 "
+            "queue_ms: 6 preprocess_ms: 7 encode_ms: 8 prefill_ms: 9 decode_ms: 10 preemptions: 11 "
+            "reduced_images: 12");
 }
 
 }  // namespace

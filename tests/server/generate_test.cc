@@ -352,7 +352,8 @@ TEST_F(GenerateTest, InvalidUtf8NeverReachesTheEngine) {
   const std::string bytes = "\x1A\x03\x0A\x01\xFF";
   const RawAnswer answer = RawCall(channel_, "/tessera.v1.GenerationService/Generate", bytes);
   EXPECT_EQ(answer.status.error_code(), grpc::INVALID_ARGUMENT);
-  EXPECT_EQ(answer.status.error_message(), "raw_prompt.text: is not valid UTF-8 at byte 0 of its 1");
+  EXPECT_EQ(answer.status.error_message(),
+            "raw_prompt.text: is not valid UTF-8 at byte 0 of its 1");
   EXPECT_TRUE(engine_->requests().empty());
   const std::string good = "\x1A\x03\x0A\x01x";
   EXPECT_TRUE(RawCall(channel_, "/tessera.v1.GenerationService/Generate", good).status.ok());

@@ -42,7 +42,8 @@ class HeapTrimTest : public ServerFixture {};
 // Pieces as small as gRPC's, between others that stay: the allocator keeps such holes for itself.
 TEST_F(HeapTrimTest, MemoryThatRequestsHeldGoesBackToTheSystem) {
   StartServer();
-  std::this_thread::sleep_for(2 * HeapTrim::kInterval);  // it has seen what is there without requests
+  // it has seen what is there without requests
+  std::this_thread::sleep_for(2 * HeapTrim::kInterval);
   constexpr size_t kPiece = 16 << 10;
   std::vector<std::unique_ptr<char[]>> held;
   std::vector<std::unique_ptr<char[]>> kept;

@@ -60,8 +60,9 @@ TEST(ServerOptionsTest, PortsOfTwoHostsMayHaveOneNumber) {
 }
 
 TEST(ServerOptionsTest, AModelHasSeveralNames) {
-  const Parsed parsed = Parse({"--served-model-name", "org/name", "--model", "/",
-                               "--served-model-name=other", "--served-model-name", "mein Modell ü"});
+  const Parsed parsed =
+      Parse({"--served-model-name", "org/name", "--model", "/", "--served-model-name=other",
+             "--served-model-name", "mein Modell ü"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   EXPECT_EQ(parsed.options().model.served_names,
             (std::vector<std::string>{"org/name", "other", "mein Modell ü"}));
@@ -77,24 +78,41 @@ TEST(ServerOptionsTest, AModelHasSeveralNames) {
 TEST(ServerOptionsTest, ADirectoryThatCannotBeReadSaysWhy) {
   EXPECT_NE(Parse({"--model", "/no/such"}).err.find("/no/such: is not there"), std::string::npos);
   EXPECT_NE(Parse({"--model", "/dev/null"}).err.find("is no directory"), std::string::npos);
-  const auto loop = std::filesystem::temp_directory_path() / fmt::format("tessera_loop_{}", getpid());
+  const auto loop =
+      std::filesystem::temp_directory_path() / fmt::format("tessera_loop_{}", getpid());
   std::filesystem::create_symlink(loop, loop);
   for (const char* flag : {"--base", "--vision-tower"}) {
     const Parsed parsed = Parse({"--model", "/", flag, loop.c_str()});
-    EXPECT_NE(parsed.err.find("Too many levels of symbolic links"), std::string::npos) << parsed.err;
+    EXPECT_NE(parsed.err.find("Too many levels of symbolic links"), std::string::npos)
+        << parsed.err;
   }
   EXPECT_NE(Parse({"--model", loop.c_str()}).err.find("symbolic links"), std::string::npos);
   std::filesystem::remove(loop);
 }
 
 TEST(ServerOptionsTest, TakesEveryFlag) {
-  const Parsed parsed =
-      Parse({"--model=/", "--vision-tower=/", "--base=/", "--listen=[::1]:0",
-             "--http-listen=localhost:9", "--device=cpu", "--dtype=float16", "--router=gumbel",
-             "--drain-timeout=1m30s", "--max-waiting=7", "--max-running=3", "--kv-cache-mib=64",
-             "--step-tokens=99", "--max-context=77", "--max-image-tokens=0", "--threads=2",
-             "--log-level=debug", "--log-format=json", "--emulate-capacity",
-             "--routing-telemetry=layer", "--max-connections=9", "--max-connections-per-address=8"});
+  const Parsed parsed = Parse({"--model=/",
+                               "--vision-tower=/",
+                               "--base=/",
+                               "--listen=[::1]:0",
+                               "--http-listen=localhost:9",
+                               "--device=cpu",
+                               "--dtype=float16",
+                               "--router=gumbel",
+                               "--drain-timeout=1m30s",
+                               "--max-waiting=7",
+                               "--max-running=3",
+                               "--kv-cache-mib=64",
+                               "--step-tokens=99",
+                               "--max-context=77",
+                               "--max-image-tokens=0",
+                               "--threads=2",
+                               "--log-level=debug",
+                               "--log-format=json",
+                               "--emulate-capacity",
+                               "--routing-telemetry=layer",
+                               "--max-connections=9",
+                               "--max-connections-per-address=8"});
   ASSERT_TRUE(parsed.ok()) << parsed.err;
   const ServerOptions& options = parsed.options();
   EXPECT_EQ(options.model.model_dir, "/");

@@ -26,7 +26,7 @@ struct Script {
   std::chrono::milliseconds before_prompt{0};
   std::chrono::milliseconds between_chunks{0};
   bool heeds_deadline = true;  // else only Cancel(), Expire() and Shutdown() end it early
-  bool stay = false;  // after the chunks, until the request is cancelled, late or aborted
+  bool stay = false;           // after the chunks, until the request is cancelled, late or aborted
 
   static constexpr int32_t kImageId = -200;
 };

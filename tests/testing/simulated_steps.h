@@ -29,8 +29,8 @@ class SimulatedSteps {
 
   void Add(Sequence* sequence);
   void Remove(Sequence* sequence);
-  // Plans, checks the plan against every invariant of scheduler.h, computes it, settles its tokens or
-  // those of the step before it; sequences that are complete leave.
+  // Plans, checks the plan against every invariant of scheduler.h, computes it, settles its tokens
+  // or those of the step before it; sequences that are complete leave.
   StepPlan Step(const StepBudget& budget);
   // Steps until all sequences are complete; false when that takes more than `limit` steps.
   bool Finish(const StepBudget& budget, int limit);
@@ -59,10 +59,10 @@ class SimulatedSteps {
   const bool ahead_;
   BlockPool pool_;
   Scheduler scheduler_;
-  std::vector<uint64_t> slots_;  // by block, then row in the block
-  std::vector<int32_t> drawn_;    // in the latest step, as the device knows it
+  std::vector<uint64_t> slots_;       // by block, then row in the block
+  std::vector<int32_t> drawn_;        // in the latest step, as the device knows it
   std::vector<Sequence*> under_way_;  // who drew them, null where removed meanwhile
-  std::vector<Sequence*> live_;  // in the order of arrival
+  std::vector<Sequence*> live_;       // in the order of arrival
 };
 
 }  // namespace tessera::testing

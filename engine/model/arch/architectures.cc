@@ -46,11 +46,13 @@ absl::StatusOr<ModelSpec> ReadAs(const Architecture& architecture, std::string_v
 
 // What an adapter's directory lacks; empty for other directories.
 std::string AdapterHint(const std::filesystem::path& directory) {
-  for (const char* file : {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}) {
+  for (const char* file :
+       {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}) {
     if (std::error_code ignored; std::filesystem::exists(directory / file, ignored)) {
       return fmt::format(
           "; {} makes it an adapter: LLaVA-MoLE's says its routing and alpha in mole.json or under "
-          "\"mole\" of adapter_config.json, LLaVA's LoRA brings a config.json of model_type \"llava\"",
+          "\"mole\" of adapter_config.json, LLaVA's LoRA brings a config.json of model_type "
+          "\"llava\"",
           file);
     }
   }

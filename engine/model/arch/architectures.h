@@ -11,14 +11,16 @@
 
 namespace tessera {
 
-// Where the vision tower's own config.json and preprocessor_config.json lie; empty: the geometry published under its name.
+// Where the vision tower's own config.json and preprocessor_config.json lie; empty: the geometry
+// published under its name.
 using VisionTowerDir = std::filesystem::path;
 
 // What the user named.
 struct ModelDirectories {
   std::filesystem::path model;
   VisionTowerDir vision_tower = {};
-  std::filesystem::path base = {};  // of an adapter release: the model it was trained on; else empty
+  // of an adapter release: the model it was trained on; else empty
+  std::filesystem::path base = {};
 };
 
 // A release without a config.json is recognised by what one of its other files holds.
@@ -37,8 +39,8 @@ struct Architecture {
 
 std::span<const Architecture> Architectures();
 
-// Reads config.json of a model directory, or the marked file where there is none. Errors name the file, the field and its value;
-// UNIMPLEMENTED lists the known model types.
+// Reads config.json of a model directory, or the marked file where there is none. Errors name the
+// file, the field and its value; UNIMPLEMENTED lists the known model types.
 absl::StatusOr<ModelSpec> ReadModelSpec(const ModelDirectories& directories);
 
 }  // namespace tessera

@@ -49,10 +49,10 @@ absl::Status AddLora(const fs::path& dir, ModelSpec& spec) {
   ASSIGN_OR_RETURN(const bool has_safetensors, IsThere(safetensors));
   ASSIGN_OR_RETURN(const bool has_bin, IsThere(dir / "adapter_model.bin"));
   if (!has_safetensors && !has_bin) {
-    return absl::NotFoundError(
-        fmt::format("{}: adapter_config.json makes it a LoRA, but neither adapter_model.safetensors "
-                    "nor adapter_model.bin, which would hold its tensors, is there",
-                    dir.string()));
+    return absl::NotFoundError(fmt::format(
+        "{}: adapter_config.json makes it a LoRA, but neither adapter_model.safetensors "
+        "nor adapter_model.bin, which would hold its tensors, is there",
+        dir.string()));
   }
   CheckpointPart adapter{has_safetensors ? safetensors : dir / "adapter_model.bin",
                          {{"base_model.model.", ""}}};

@@ -148,7 +148,8 @@ absl::StatusOr<ModelSpec> ReadLlavaMole(JsonFields& config, const ModelDirectori
                     directories.model.string()));
   }
   const fs::path base_path = directories.base / "config.json";
-  ASSIGN_OR_RETURN(const nlohmann::json json, ReadJsonFile(base_path, "it would describe the base model that --base names"));
+  ASSIGN_OR_RETURN(const nlohmann::json json,
+                   ReadJsonFile(base_path, "it would describe the base model that --base names"));
   JsonFields base(json, base_path.string());
   if (base.StringOr("model_type", "") != "llama") {
     base.Refuse("model_type", "a LLaVA-MoLE release needs a llama as its base");

@@ -28,7 +28,8 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   std::vector<int64_t> experts = moe.Ints("num_experts", 1, kMaxExperts);
   if (experts.size() == 1) experts.resize(layers.size(), experts[0]);
   if (experts.size() != layers.size()) {
-    moe.Refuse("num_experts", fmt::format("needs one entry for each of {} routed layers", layers.size()));
+    moe.Refuse("num_experts",
+               fmt::format("needs one entry for each of {} routed layers", layers.size()));
     experts.resize(layers.size(), 1);
   }
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -39,7 +40,8 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   }
   decoder.router.experts_per_token =
       static_cast<int>(moe.IntOr("top_k_experts", 2, 1, std::min<int64_t>(2, kMaxExperts)));
-  // DeepSpeed divides the two chosen probabilities by their sum, but scales a single choice by its probability.
+  // DeepSpeed divides the two chosen probabilities by their sum, but scales a single choice by its
+  // probability.
   decoder.router.renormalize = decoder.router.experts_per_token > 1;
   for (int count : decoder.experts) {
     if (count > 0 && count < decoder.router.experts_per_token) {
@@ -48,7 +50,8 @@ void ReadMoe(JsonFields& config, ModelSpec& spec) {
   }
   decoder.residual_experts = moe.BoolOr("use_residual", false);
 
-  // An expert takes at most ceil(tokens / experts · factor · k) choices: only below `experts` for factor · k some are dropped.
+  // An expert takes at most ceil(tokens / experts · factor · k) choices: only below `experts` for
+  // factor · k some are dropped.
   ExpertCapacity capacity;
   capacity.factor = moe.NumberOr("eval_capacity_factor", 1.0, 0, 1e6);
   capacity.minimum = static_cast<int>(moe.IntOr("min_capacity", 4, 0, 1 << 30));

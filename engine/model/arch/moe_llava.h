@@ -1,5 +1,6 @@
-// What every MoE-LLaVA backbone shares: the `moe` object, the vision tower and projector keys, DeepSpeed's tensor names.
-// Source: PKU-YuanGroup/MoE-LLaVA at 6cb5f66, moellava/model/language_model and multimodal_encoder.
+// What every MoE-LLaVA backbone shares: the `moe` object, the vision tower and projector keys,
+// DeepSpeed's tensor names. Source: PKU-YuanGroup/MoE-LLaVA at 6cb5f66,
+// moellava/model/language_model and multimodal_encoder.
 #pragma once
 
 #include "engine/base/json_file.h"
@@ -12,7 +13,8 @@ namespace tessera {
 // stay dense where it is not enabled.
 void ReadMoe(JsonFields& config, ModelSpec& spec);
 
-// Fills spec.vision, .projector, .image_processor and .image_mode. `prefix` is that of the language model's tensors, "model.".
+// Fills spec.vision, .projector, .image_processor and .image_mode. `prefix` is that of the language
+// model's tensors, "model.".
 absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const std::string& prefix,
                         ModelSpec& spec);
 

@@ -5,7 +5,8 @@
 
 namespace tessera {
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaLlama(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaLlama(JsonFields& config,
+                                            const ModelDirectories& directories) {
   ModelSpec spec;
   ReadLlamaBlock(config, spec);
   spec.decoder.qkv_bias = spec.decoder.attention_out_bias = config.BoolOr("attention_bias", false);

@@ -8,7 +8,8 @@
 
 namespace tessera {
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config,
+                                              const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
   ReadLlamaBlock(config, spec);

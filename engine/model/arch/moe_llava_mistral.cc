@@ -18,7 +18,8 @@ nlohmann::json Defaults() {
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaMistral(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaMistral(JsonFields& config,
+                                              const ModelDirectories& directories) {
   ModelSpec spec;
   config.SetDefaults(Defaults());
   ReadLlamaBlock(config, spec);

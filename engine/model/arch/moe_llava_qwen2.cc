@@ -15,7 +15,8 @@ nlohmann::json Defaults() {
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaQwen2(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaQwen2(JsonFields& config,
+                                            const ModelDirectories& directories) {
   ModelSpec spec;
   config.SetDefaults(Defaults());
   ReadLlamaBlock(config, spec);

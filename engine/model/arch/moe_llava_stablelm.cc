@@ -15,7 +15,8 @@ nlohmann::json Defaults() { return {{"num_key_value_heads", 32}}; }
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config, const ModelDirectories& directories) {
+absl::StatusOr<ModelSpec> ReadMoeLlavaStableLm(JsonFields& config,
+                                               const ModelDirectories& directories) {
   ModelSpec spec;
   DecoderSpec& decoder = spec.decoder;
   config.SetDefaults(Defaults());

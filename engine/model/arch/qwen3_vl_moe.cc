@@ -92,7 +92,8 @@ VisionSpec ReadTower(JsonFields& config, const NativeSize& size, int decoder_wid
     vision.Refuse("num_position_embeddings", "must be a square");
   }
   if (spec.hidden % (4 * spec.heads) != 0 || spec.hidden / spec.heads > 1024) {
-    vision.Refuse("num_heads", "hidden_size must be a multiple of four times it, at most 1024 times it");
+    vision.Refuse("num_heads",
+                  "hidden_size must be a multiple of four times it, at most 1024 times it");
   }
   if (vision.IntOr("out_hidden_size", 3584, 1, kMaxSize) != decoder_width) {
     vision.Refuse("out_hidden_size", "must be text_config's hidden_size");

@@ -114,9 +114,10 @@ void ReadPromptLength(JsonFields& config, ModelSpec& spec) {
   const int64_t longest =
       config.IntOr("tokenizer_model_max_length", spec.max_context, 1, INT64_MAX);
   if (longest < spec.max_context) {
-    spec.warnings.push_back(fmt::format(
-        "{}: \"tokenizer_model_max_length\" {}: the reference cuts longer prompts, which are served whole",
-        config.place(), longest));
+    spec.warnings.push_back(
+        fmt::format("{}: \"tokenizer_model_max_length\" {}: the reference cuts longer prompts, "
+                    "which are served whole",
+                    config.place(), longest));
   }
 }
 

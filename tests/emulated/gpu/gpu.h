@@ -67,7 +67,8 @@ struct Grid {
 };
 
 template <typename... Parameters, typename... Arguments>
-void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream, Arguments... arguments) {
+void Launch(void (*kernel)(Parameters...), const Grid& grid, Stream stream,
+            Arguments... arguments) {
   emulated::Queue(stream, [=] {
     emulated::RunGrid(grid.blocks, grid.threads, grid.shared_bytes,
                       [&] { kernel(static_cast<Parameters>(arguments)...); });

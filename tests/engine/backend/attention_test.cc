@@ -12,11 +12,13 @@ TEST_P(AttentionTest, PagedMatchesReference) {
     std::vector<int64_t> lengths;
   };
   const Case cases[] = {
-      {{2, 2, 40}, 4, {1, 2, 5}}, {{4, 2, 64}, 16, {70, 33, 1}}, {{8, 1, 72}, 16, {17, 64}},
-      {{3, 3, 80}, 4, {31, 32}},  {{4, 4, 128}, 16, {65}},       {{2, 1, 64, 0, 8}, 16, {70, 3}},
-      {{4, 2, 18}, 16, {70, 5}},  {{2, 1, 12, 0, 7}, 16, {40}},
-      {{60, 1, 40}, 8, {3}},      {{4, 1, 8}, 64, {130, 64}},  {{1, 1, 256}, 64, {67, 1}},
-      {{2, 1, 128}, 64, {300}},   {{2, 2, 64, 0, 200}, 16, {600}},
+      {{2, 2, 40}, 4, {1, 2, 5}},      {{4, 2, 64}, 16, {70, 33, 1}},
+      {{8, 1, 72}, 16, {17, 64}},      {{3, 3, 80}, 4, {31, 32}},
+      {{4, 4, 128}, 16, {65}},         {{2, 1, 64, 0, 8}, 16, {70, 3}},
+      {{4, 2, 18}, 16, {70, 5}},       {{2, 1, 12, 0, 7}, 16, {40}},
+      {{60, 1, 40}, 8, {3}},           {{4, 1, 8}, 64, {130, 64}},
+      {{1, 1, 256}, 64, {67, 1}},      {{2, 1, 128}, 64, {300}},
+      {{2, 2, 64, 0, 200}, 16, {600}},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.shape.head_dim);
@@ -57,8 +59,8 @@ TEST_P(AttentionTest, WindowsEndWhereTheBatchSays) {
     spans.push_back({0, lengths[s]});
     const auto kept = Kept(shape, qkv);
     for (int64_t row = 0; row < lengths[s]; ++row) {
-      const auto y = Expected(row < ends[s] ? shape : open, setup.shape.scale, kept, row,
-                              lengths[s], true);
+      const auto y =
+          Expected(row < ends[s] ? shape : open, setup.shape.scale, kept, row, lengths[s], true);
       expected.insert(expected.end(), y.begin(), y.end());
     }
   }
@@ -67,8 +69,8 @@ TEST_P(AttentionTest, WindowsEndWhereTheBatchSays) {
 
 // One pass, 16 rows at a time, one by one, and beside another sequence: the same bits.
 TEST_P(AttentionTest, CutsDoNotMatter) {
-  for (const AttentionShape& shape :
-       {AttentionShape{2, 1, 18}, AttentionShape{4, 2, 80}, AttentionShape{2, 2, 64, 0, 21}, AttentionShape{16, 1, 40}}) {
+  for (const AttentionShape& shape : {AttentionShape{2, 1, 18}, AttentionShape{4, 2, 80},
+                                      AttentionShape{2, 2, 64, 0, 21}, AttentionShape{16, 1, 40}}) {
     if (float8_kv() && shape.head_dim == 40) continue;  // like 18 there
     const int64_t width = (shape.heads + 2 * shape.kv_heads) * shape.head_dim;
     const int64_t length = 150;
@@ -221,10 +223,14 @@ TEST_P(AttentionTest, NormsHeadsBeforeItTurnsThem) {
   rope.sine = Keep(sine, {3, 4}, DType::kFloat32);
   rope.pair_axis = backend().Upload(axes, {4});
   HeadNorms norms;
-  norms.query = {NormKind::kRmsNorm, 1e-6f,
-                 Keep({weights.begin(), weights.begin() + 8}, {8}, DType::kFloat32), {}};
-  norms.key = {NormKind::kRmsNorm, 1e-6f,
-               Keep({weights.begin() + 8, weights.end()}, {8}, DType::kFloat32), {}};
+  norms.query = {NormKind::kRmsNorm,
+                 1e-6f,
+                 Keep({weights.begin(), weights.begin() + 8}, {8}, DType::kFloat32),
+                 {}};
+  norms.key = {NormKind::kRmsNorm,
+               1e-6f,
+               Keep({weights.begin() + 8, weights.end()}, {8}, DType::kFloat32),
+               {}};
   const auto qkv = Random(3 * width, 1);
   const Tensor rows = backend().UploadActivations(qkv, {3, width});
   backend().RopeWriteKv(rows, shape, norms, rope, batch, setup.kv);

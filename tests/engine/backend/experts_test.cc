@@ -208,7 +208,8 @@ TEST_P(ExpertsTest, MatchesReference) {
     }
     EXPECT_TRUE(Near(backend().DownloadFloats(y), expected, 3 * tolerance()));
     EXPECT_TRUE(
-        Near(backend().DownloadFloats(backend().WeightedSum(y, routing.places, routing.weights)), combined, 3 * tolerance()));
+        Near(backend().DownloadFloats(backend().WeightedSum(y, routing.places, routing.weights)),
+             combined, 3 * tolerance()));
   }
 }
 
@@ -227,7 +228,7 @@ TEST_P(ExpertsTest, WeightedSumRoundsOnce) {
     }
   }
   Tensor combined = backend().WeightedSum(backend().UploadActivations(y, {6, hidden}),
-                                         routing.places, routing.weights);
+                                          routing.places, routing.weights);
   EXPECT_TRUE(Near(backend().DownloadFloats(combined), expected, tolerance()));
 }
 
@@ -268,8 +269,7 @@ TEST_P(ExpertsTest, RowsDoNotDependOnTheirNeighbours) {
       const Routing routing = RouteTo(part, 4);
       Tensor input = backend().UploadActivations(
           std::span<const float>(x).subspan(begin * hidden, count * hidden), {count, hidden});
-      return backend().DownloadFloats(
-          backend().WeightedSum(
+      return backend().DownloadFloats(backend().WeightedSum(
           backend().ExpertFfn(input, *layer.packed, routing), routing.places, routing.weights));
     };
     const auto all = run(0, rows);

@@ -51,9 +51,8 @@ TEST_P(MemoryTest, WhatArrivesIsWhatWasThere) {
     const Tensor narrow = backend().UploadActivations(step.expected, {kCount});
     const Tensor wide = backend().Upload(step.expected, {kCount});
     const Tensor numbers = backend().Upload(Numbers(kCount, i), {kCount});
-    step.arrival = backend().StartDownload(std::array{Download(narrow, step.narrow),
-                                                      Download(wide, step.wide),
-                                                      Download(numbers, step.numbers)});
+    step.arrival = backend().StartDownload(std::array{
+        Download(narrow, step.narrow), Download(wide, step.wide), Download(numbers, step.numbers)});
     backend().ResetArena();
     if (i % 3 == 0) continue;  // some wait for the step before them, some are never waited for
     steps[static_cast<size_t>(i - 1)].arrival->Wait();
@@ -76,7 +75,8 @@ TEST_P(MemoryTest, TheSideQueueWorksBesideThisOne) {
   side->Copy(side->Upload(Numbers(1000, 9), {1000}), buffer->tensor());
   const Tensor own = backend().Upload(Numbers(1000, 3), {1000});
   if (emulated()) {
-    EXPECT_FALSE(side->Idle()) << "nobody has waited";  // a real GPU may be as quick as the question
+    // a real GPU may be as quick as the question
+    EXPECT_FALSE(side->Idle()) << "nobody has waited";
   }
   while (!side->Idle()) {
   }

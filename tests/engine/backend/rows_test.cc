@@ -71,8 +71,7 @@ TEST_P(RowsTest, EmbedsDrawnTokens) {
   const std::vector<int32_t> drawn = {4, 0, 3};
   const std::vector<int32_t> ids = {2, -3, -1, 1, -2};
   const std::vector<int32_t> meant = {2, 3, 4, 1, 0};
-  const Tensor y =
-      backend().Embed(kept, backend().Upload(ids, {5}), backend().Upload(drawn, {3}));
+  const Tensor y = backend().Embed(kept, backend().Upload(ids, {5}), backend().Upload(drawn, {3}));
   EXPECT_EQ(backend().DownloadFloats(y),
             backend().DownloadFloats(backend().Embed(kept, backend().Upload(meant, {5}))));
 }
@@ -220,8 +219,8 @@ TEST_P(RowsTest, FindsTheLargestOfEachRow) {
   std::vector<float> x = RandomFloats(6 * cols, 3, 1.0f, DType::kFloat32);
   for (int64_t row = 0; row < 6; ++row) x[row * cols + 1250] = 9;
   x[0 * cols + 1199] = 2;
-  x[1 * cols + 7] = x[1 * cols + 700] = 3;              // the first of equals
-  x[2 * cols + 5] = kNan, x[2 * cols + 600] = 5;        // NaN is larger
+  x[1 * cols + 7] = x[1 * cols + 700] = 3;        // the first of equals
+  x[2 * cols + 5] = kNan, x[2 * cols + 600] = 5;  // NaN is larger
   for (int64_t i = 0; i < 1200; ++i) x[3 * cols + i] = kNone;
   for (int64_t i = 0; i < 1200; ++i) x[4 * cols + i] = -7;
   x[5 * cols] = std::numeric_limits<float>::infinity();

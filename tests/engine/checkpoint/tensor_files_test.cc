@@ -84,10 +84,11 @@ TEST_F(TensorFilesTest, AStaleIndexIsPassedOver) {
   const fs::path index = Path("model.safetensors.index.json");
   WriteFile(index, kIndex);
   const absl::Status alone = Checkpoint::Open({{directory_.path()}}).status();
-  EXPECT_NE(StatusMessage(alone).find("model-00001-of-00002.safetensors is not there; it would hold "
-                                      "tensors that " +
-                                      index.string()),
-            std::string::npos)
+  EXPECT_NE(
+      StatusMessage(alone).find("model-00001-of-00002.safetensors is not there; it would hold "
+                                "tensors that " +
+                                index.string()),
+      std::string::npos)
       << alone;
   for (const char* whole : {"pytorch_model.bin", "model.safetensors"}) {
     Touch(whole);
@@ -95,8 +96,9 @@ TEST_F(TensorFilesTest, AStaleIndexIsPassedOver) {
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_EQ(found->files, std::vector{Path(whole)});
     EXPECT_TRUE(found->promised.empty());
-    EXPECT_EQ(found->warnings,
-              std::vector{index.string() + " names files that are not there: " + whole + " is read"});
+    EXPECT_EQ(
+        found->warnings,
+        std::vector{index.string() + " names files that are not there: " + whole + " is read"});
   }
   Touch("model-00002-of-00002.safetensors");
   EXPECT_EQ(FindTensorFiles(directory_.path())->files[0], Path("model.safetensors")) << "some are";

@@ -43,10 +43,10 @@ std::vector<Case> Cases() {
     const fs::path root = testing::DataPath(folder);
     if (!fs::exists(root)) continue;
     for (const auto& entry : fs::directory_iterator(root)) {
-      for (const char* file : {"model/config.json", "model/mole.json", "model/adapter_config.json",
-                               "base/config.json", "vision_tower/config.json",
-                               "model/preprocessor_config.json",
-                               "vision_tower/preprocessor_config.json"}) {
+      for (const char* file :
+           {"model/config.json", "model/mole.json", "model/adapter_config.json", "base/config.json",
+            "vision_tower/config.json", "model/preprocessor_config.json",
+            "vision_tower/preprocessor_config.json"}) {
         if (fs::exists(entry.path() / file) && IsRead(entry.path(), file)) {
           cases.push_back({entry.path(), file});
         }
@@ -259,8 +259,7 @@ TEST(ConfigKeysTest, AKeyThatIsMissingMeansWhatTheLibraryMeans) {
       const json without = Without(release.config(), path);
       const auto missing = release.Read(without);
       if (!missing.ok()) continue;
-      const std::vector<json> values =
-          LibraryValues(which, release.config(), path);
+      const std::vector<json> values = LibraryValues(which, release.config(), path);
       EXPECT_TRUE(!values.empty() || *missing == release.spec()) << Dotted(path);
       for (const json& value : values) {
         const auto library = release.Read(With(without, path, value));

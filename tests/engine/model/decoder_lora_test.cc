@@ -86,7 +86,8 @@ class DecoderLoraTest : public ::testing::Test {
     std::vector<float> logits;
     int32_t begin = 0;
     for (const int32_t end : ends) {
-      const DecoderOutput output = decoder.Forward(*backend_, BatchOf(SomeIds(), begin, end), *cache, nullptr);
+      const DecoderOutput output =
+          decoder.Forward(*backend_, BatchOf(SomeIds(), begin, end), *cache, nullptr);
       EXPECT_EQ(output.expert_choices.size(), 2u) << "one per routed layer";
       const std::vector<float> some = backend_->DownloadFloats(output.logits);
       logits.insert(logits.end(), some.begin(), some.end());

@@ -26,7 +26,8 @@ constexpr int32_t kVocabulary = 61;
 constexpr int32_t kBlockSize = 8;
 constexpr double kTolerance = 2e-5;  // relative, float32
 
-// Keys that every architecture reads alike, and some where their defaults are those of larger models.
+// Keys that every architecture reads alike, and some where their defaults are those of larger
+// models.
 json TinyConfig(const std::string& model_type) {
   return {{"model_type", model_type},
           {"hidden_size", 64},
@@ -108,7 +109,8 @@ class DecoderTest : public ::testing::Test {
     std::vector<float> logits;
     int32_t begin = 0;
     for (const int32_t end : ends) {
-      const DecoderOutput output = decoder.Forward(*backend_, BatchOf(text, begin, end), *cache, nullptr);
+      const DecoderOutput output =
+          decoder.Forward(*backend_, BatchOf(text, begin, end), *cache, nullptr);
       const std::vector<float> some = backend_->DownloadFloats(output.logits);
       logits.insert(logits.end(), some.begin(), some.end());
       backend_->ResetArena();

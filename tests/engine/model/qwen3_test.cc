@@ -228,7 +228,8 @@ TEST_F(Qwen3Test, PicturesEncodedInSlicesHaveTheBitsOfTheWhole) {
     }
     EXPECT_EQ(slices, flops > 0 ? 1 : 3 * 2 * 3)
         << "672 rows in slices of 256, two turns, 3 layers";
-    features.push_back(backend->DownloadFloats((*model->vision->Finish(*backend, *batch))->tensor()));
+    features.push_back(
+        backend->DownloadFloats((*model->vision->Finish(*backend, *batch))->tensor()));
     backend->ResetArena();
   }
   EXPECT_EQ(features[0].size(), size_t{3} * 2 * 7 * 12 * 32)

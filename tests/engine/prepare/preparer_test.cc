@@ -102,7 +102,8 @@ TEST_F(PictureTokenTest, IdsHaveItsTokenOnceForAPictureOrForEachRow) {
 }
 
 TEST_F(PictureTokenTest, ARawPrompt) {
-  const auto prompt = Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2, Blank(2, 2))});
+  const auto prompt =
+      Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2, Blank(2, 2))});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, Joined({{kImagePlaceholder}, IdsOf("a"), {kImagePlaceholder}}));
 }
@@ -112,20 +113,18 @@ class NativePictureTest : public PictureTokenTest {
   void SetUp() override {
     PictureTokenTest::SetUp();
     format_.taken = true;
-    format_.native = NativeSize{.patch_size = 16, .merge = 2, .frames = 2, .min_pixels = 1024,
-                                .max_pixels = 64 * 1024};
+    format_.native = NativeSize{
+        .patch_size = 16, .merge = 2, .frames = 2, .min_pixels = 1024, .max_pixels = 64 * 1024};
   }
   absl::StatusOr<PreparedPrompt> TokenizeWithin(Input input, int32_t server,
                                                 std::optional<int32_t> own) const {
     Request request;
     request.input = std::move(input);
     request.max_image_tokens = own;
-    return PromptOf(Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
-                             {.max_images = 16,
-                              .image = {},
-                              .max_context = 1000,
-                              .max_image_tokens = server}),
-                    request);
+    return PromptOf(
+        Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
+                 {.max_images = 16, .image = {}, .max_context = 1000, .max_image_tokens = server}),
+        request);
   }
 };
 
@@ -166,8 +165,7 @@ TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
 TEST_F(NativePictureTest, PlaceholdersAndTokensMayMix) {
   Ids ids = {kImagePlaceholder, 65};
   ids.insert(ids.end(), 4, picture_);
-  const auto prompt =
-      TokenizeWithin(TokenPrompt{ids, {Blank(96, 64), Blank(64, 64)}}, 0, {});
+  const auto prompt = TokenizeWithin(TokenPrompt{ids, {Blank(96, 64), Blank(64, 64)}}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, (Ids{kImagePlaceholder, 65, kImagePlaceholder}));
 }

@@ -74,9 +74,9 @@ TEST(PromptTest, PicturesBeforeTexts) {
             "Be brief. USER: Why? ASSISTANT:");
   EXPECT_EQ(Text("llava_hf", {User({""}), Assistant(""), User({})}),
             "USER:  ASSISTANT:  USER: ASSISTANT:");
-  const auto prompt = BuildPrompt(TemplateOf(PromptFormat::kLlavaHf),
-                                  Messages{User({"a", ImageRef{0}, "b", ImageRef{1}})},
-                                  SpecialTokens::kText);
+  const auto prompt =
+      BuildPrompt(TemplateOf(PromptFormat::kLlavaHf),
+                  Messages{User({"a", ImageRef{0}, "b", ImageRef{1}})}, SpecialTokens::kText);
   ASSERT_TRUE(prompt.ok());
   EXPECT_EQ(prompt->images, (std::vector<int>{0, 1}));
 }
@@ -87,8 +87,9 @@ TEST(PromptTest, TheOnePictureComesToTheFront) {
   EXPECT_EQ(Text("llava_mole", {User({ImageRef{0}, "What?"})}), begin + "What? ASSISTANT: ");
   EXPECT_EQ(Text("llava_mole", {User({" \t What ", ImageRef{0}, "is it?\n\xE3\x80\x80"})}),
             begin + "What is it? ASSISTANT: ");
-  EXPECT_EQ(Text("llava_mole", {User({"What? "}), Assistant("A boat."), User({" Why? ", ImageRef{0}})}),
-            begin + "What? ASSISTANT: A boat.</s> USER:  Why?  ASSISTANT: ");
+  EXPECT_EQ(
+      Text("llava_mole", {User({"What? "}), Assistant("A boat."), User({" Why? ", ImageRef{0}})}),
+      begin + "What? ASSISTANT: A boat.</s> USER:  Why?  ASSISTANT: ");
   EXPECT_EQ(Text("llava_mole", {User({ImageRef{0}, " "}), Assistant(""), User({"Why?"})}),
             begin + " ASSISTANT: USER: Why? ASSISTANT: ");
   const auto prompt = BuildPrompt(TemplateOf(PromptFormat::kLlavaMole),

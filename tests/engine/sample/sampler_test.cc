@@ -75,7 +75,8 @@ std::vector<double> Chances(const std::vector<float>& logits, const SamplingPara
   renormalize();
   // The shortest beginning that reaches top_p.
   size_t nucleus = 0;
-  for (double reached = 0; nucleus < sorted.size() && reached < params.top_p.value_or(1); ++nucleus) {
+  for (double reached = 0; nucleus < sorted.size() && reached < params.top_p.value_or(1);
+       ++nucleus) {
     reached += sorted[nucleus].chance;
   }
   sorted.resize(nucleus);

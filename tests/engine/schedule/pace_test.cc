@@ -36,7 +36,8 @@ TEST(PaceTest, NoStepHasMoreThanTwiceTheRowsOfAnyBefore) {
   }
 }
 
-// `seconds` for one row and `row_seconds` for each further one; what steps of nobody who decodes settle at.
+// `seconds` for one row and `row_seconds` for each further one; what steps of nobody who decodes
+// settle at.
 int32_t SettledRows(const PaceOptions& options, double seconds, double row_seconds) {
   Pace pace(options);
   pace.LearnForward(1, 0, seconds);

@@ -188,8 +188,8 @@ TEST(BatchBuilderTest, SpatialPositionsGoOnBehindThePrompt) {
   StepPlan plan;
   plan.rows = {{a.get(), 5, 5, true}, {b.get(), 1, 1, true}};
   const Batch batch = Build(plan, 3).batch;
-  EXPECT_EQ(batch.positions, (Ints{1, 1, 4, 5, 6, 1,    // time
-                                   2, 2, 4, 5, 6, 1,    // row
+  EXPECT_EQ(batch.positions, (Ints{1, 1, 4, 5, 6, 1,     // time
+                                   2, 2, 4, 5, 6, 1,     // row
                                    2, 3, 4, 5, 6, 1}));  // column
 }
 
