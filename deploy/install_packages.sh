@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what of packages.txt is missing; says what it does, and does nothing when all is there.
 #
-#   deploy/install_packages.sh [build|test|runtime|all]...    default: build test
+#   deploy/install_packages.sh [build|test|lint|runtime|all]...    default: build test
 set -euo pipefail
 
 list="$(dirname "$(readlink -f "$0")")/packages.txt"
@@ -52,8 +52,8 @@ main() {
   local group package missing=()
   for group in "$@"; do
     case "$group" in
-      build | test | runtime | all) ;;
-      *) fail "unknown group \"$group\": use build, test, runtime or all" ;;
+      build | test | lint | runtime | all) ;;
+      *) fail "unknown group \"$group\": use build, test, lint, runtime or all" ;;
     esac
     while read -r package; do
       is_installed "$package" || missing+=("$package")
