@@ -101,8 +101,9 @@ class Layers {
       backend_->RopeWriteKv(qkv, shape, {}, rope, batch, kv);
       const Tensor attention =
           backend_->Linear(backend_->PagedAttention(qkv, shape, batch, kv), *layer.out);
-      normed = backend_->AddNorm(x, std::array<Delta, 1>{attention}, norm);
-      normed = backend_->AddNorm(x, std::array<Delta, 1>{Ffn(layer, normed, choices)}, norm);
+      normed = backend_->AddNorm(x, std::array<ResidualBranch, 1>{attention}, norm);
+      normed =
+          backend_->AddNorm(x, std::array<ResidualBranch, 1>{Ffn(layer, normed, choices)}, norm);
     }
     backend_->ResetArena();
   }

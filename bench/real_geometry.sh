@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A random-weight checkpoint at a published model's full geometry through the real server: load time against reading the file, memory,
-# eight picture chats at once, and what an arriving picture does to the others' inter-token time.
+# eight image chats at once, and what an arriving image does to the others' inter-token time.
 #   bench/make_checkpoint.py stablelm-1.6b-4e /tmp/stablelm-4e
 #   [DTYPE=float16] bench/real_geometry.sh /tmp/stablelm-4e [BINDIR]                     DTYPE: bfloat16 without
 set -euo pipefail
@@ -58,25 +58,25 @@ address=$(sed -n 's/.*serving grpc on \([^,]*\),.*/\1/p' "$work/server.log")
 run() { "$bin/tessera" bench --address "$address" --seed 1 --ignore-eos --timeout 600s "$@"; }
 echo "== one text request: time to first token and inter-token time"
 run --requests 1 --concurrency 1 --prompt "Describe the harbour." --max-tokens 16 2>/dev/null
-echo "== eight picture chats at once"
+echo "== eight image chats at once"
 run --requests 8 --concurrency 8 --image "${images[@]}" --image-share 1 --prompt "What is in the picture?" --max-tokens 16 2>/dev/null
 echo "memory after them: $(resident)"
 echo "== four text streams alone"
 run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 150 --json "$work/idle.json" 2>/dev/null
-echo "== four text streams while pictures arrive"
+echo "== four text streams while images arrive"
 (for image in "${arrivals[@]}"; do
   sleep 1
   "$bin/tessera" generate --address "$address" --image "$image" --max-tokens 4 --ignore-eos --json "And this one?" |
     grep -E '"(image_tokens|cached_tokens|encode_ms|prefill_ms)"' | tr -d '\n' >&2
   echo >&2
 done) &
-pictures=$!
+images=$!
 run --requests 4 --concurrency 4 --prompt "Tell a long story." --max-tokens 150 --json "$work/busy.json" 2>/dev/null
-wait "$pictures"
+wait "$images"
 python3 - "$work/idle.json" "$work/busy.json" <<'PYTHON'
 import json, sys
 idle, busy = (json.load(open(path)) for path in sys.argv[1:])
 for key in ("p50_itl_ms", "p99_itl_ms"):
     if key in idle and key in busy:
-        print(f"{key}: alone {idle[key]:.1f}, while pictures arrive {busy[key]:.1f}: {busy[key] / idle[key]:.2f}x")
+        print(f"{key}: alone {idle[key]:.1f}, while images arrive {busy[key]:.1f}: {busy[key] / idle[key]:.2f}x")
 PYTHON

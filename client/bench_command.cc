@@ -125,8 +125,8 @@ void AddWorkloadFlags(CLI::App& app, BenchFlags* flags) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--image", flags->image_paths,
-                 "Pictures, one at random for each request that has one");
-  app.add_option("--image-share", workload.image_share, "Share of requests with a picture")
+                 "Images, one at random for each request that has one");
+  app.add_option("--image-share", workload.image_share, "Share of requests with an image")
       ->check(share)
       ->capture_default_str();
   app.add_option_function<int32_t>(
@@ -145,7 +145,7 @@ void AddWorkloadFlags(CLI::App& app, BenchFlags* flags) {
   app.add_option("--deadline-share", workload.deadline_share,
                  "Share of requests with a random deadline up to 2 s")
       ->check(share);
-  app.add_option("--seed", workload.seed, "Of prompts, pictures, arrivals, cancels")
+  app.add_option("--seed", workload.seed, "Of prompts, images, arrivals, cancels")
       ->capture_default_str();
 }
 

@@ -25,11 +25,11 @@ PlannedRequest Workload::Next() {
   PlannedRequest planned;
   planned.request = options_.base;
   planned.gap = -std::log1p(-Share());
-  const double image = Share();
-  const size_t picture = static_cast<size_t>(Share() * static_cast<double>(options_.images.size()));
+  const double share = Share();
+  const size_t image = static_cast<size_t>(Share() * static_cast<double>(options_.images.size()));
   std::vector<v1::Image> images;
-  if (!options_.images.empty() && image < options_.image_share)
-    images.push_back(options_.images[picture]);
+  if (!options_.images.empty() && share < options_.image_share)
+    images.push_back(options_.images[image]);
   const std::string text = options_.prompt.empty() ? Words() : options_.prompt;
   *planned.request.mutable_conversation()->add_messages() = UserMessage(images, text);
 

@@ -17,7 +17,7 @@ namespace tessera {
 namespace {
 
 constexpr std::string_view kHelp =
-    "/image PATH  adds a picture to the next question\n"
+    "/image PATH  adds an image to the next question\n"
     "/clear       forgets the conversation\n"
     "/regen       asks the last question again\n"
     "/save FILE   writes the conversation as JSON, as generate --messages reads it\n"

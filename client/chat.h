@@ -22,7 +22,7 @@ class Chat {
 
   void SetSystem(const std::string& text);
 
-  // A picture for the next question.
+  // An image for the next question.
   absl::Status AddImage(const std::string& path);
 
   // Until the user leaves. When standard input is no terminal, the code of the first answer that
@@ -57,7 +57,7 @@ class Chat {
   // Interrupts since the last line.
   int interrupts_taken_ = 0;
   ExitCode first_failure_ = ExitCode::kOk;
-  // Of the conversation's pictures, in order, and of those for the next question.
+  // Of the conversation's images, in order, and of those for the next question.
   std::vector<std::string> image_paths_;
   std::vector<std::string> next_image_paths_;
   std::vector<v1::Image> next_images_;

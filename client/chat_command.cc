@@ -41,7 +41,7 @@ void AddChatCommand(CLI::App& app, ExitCode* exit_code) {
   const auto flags = std::make_shared<ChatFlags>();
   CLI::App* command =
       app.add_subcommand("chat", "Talks with the model, turn by turn; /help tells more");
-  command->add_option("--image", flags->images, "A picture for the first question; repeatable")
+  command->add_option("--image", flags->images, "An image for the first question; repeatable")
       ->allow_extra_args(false);
   command->add_option("--system", flags->system, "Replaces the model's system text")->check(IsUtf8);
   command

@@ -15,7 +15,7 @@
 namespace tessera {
 namespace {
 
-// A request with its pictures; also what an answer with many log-probabilities stays below.
+// A request with its images; also what an answer with many log-probabilities stays below.
 constexpr int kMaxMessageBytes = 512 << 20;
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
@@ -44,7 +44,7 @@ grpc::ChannelArguments ChannelArguments(const ClientOptions& options) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   if (options.max_attempts > 1) {
     arguments.SetServiceConfigJSON(ServiceConfig(options.max_attempts));
-    // The default, 256 KiB, would leave every request with a picture without retries.
+    // The default, 256 KiB, would leave every request with an image without retries.
     arguments.SetInt(GRPC_ARG_PER_RPC_RETRY_BUFFER_SIZE, kMaxMessageBytes);
   } else {
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);

@@ -67,16 +67,16 @@ void AddPromptFlags(CLI::App& app, PromptSource* source, v1::GenerateRequest* re
                  "The question; read from standard input when not given")
       ->check(IsUtf8);
   app.add_option("--image", source->images,
-                 "A picture (JPEG, PNG, WebP) before the question; repeatable")
+                 "An image (JPEG, PNG, WebP) before the question; repeatable")
       ->allow_extra_args(false);
   app.add_option("--system", source->system, "Replaces the model's system text")->check(IsUtf8);
   app.add_option("--messages", source->messages_file,
                  "A conversation: JSON array of {\"role\", \"content\"}, content a string or parts "
                  "{\"text\"} and {\"image\": path relative to the file}");
-  app.add_option("--prompt-raw", source->raw, "A prompt as it is, with <image> where pictures go")
+  app.add_option("--prompt-raw", source->raw, "A prompt as it is, with <image> where images go")
       ->check(IsUtf8);
   app.add_option("--token-ids", source->token_ids_file,
-                 "JSON array of token ids, -200 where pictures go");
+                 "JSON array of token ids, -200 where images go");
   app.add_option_function<std::string>(
          "--model", [request](const std::string& name) { request->set_model(name); },
          "A served model's name")
@@ -139,7 +139,7 @@ void AddSamplingFlags(CLI::App& app, v1::SamplingParams* params) {
 void AddImageLimitFlag(CLI::App& app, v1::GenerateRequest* request) {
   app.add_option_function<int32_t>(
       "--max-image-tokens", [request](int32_t tokens) { request->set_max_image_tokens(tokens); },
-      "Tokens that a picture may take where its size decides; larger ones are shrunk");
+      "Tokens that an image may take where its size decides; larger ones are shrunk");
 }
 
 void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request) {
@@ -148,7 +148,7 @@ void AddRequestFlags(CLI::App& app, v1::GenerateRequest* request) {
          [request](const std::string& mode) {
            request->set_image_mode(mode == "pad" ? v1::IMAGE_MODE_PAD : v1::IMAGE_MODE_CROP);
          },
-         "How pictures are brought to the model's square")
+         "How images are brought to the model's square")
       ->check(CLI::IsMember({"pad", "crop"}));
   AddImageLimitFlag(app, request);
   app.add_option_function<std::string>(

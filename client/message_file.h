@@ -12,11 +12,11 @@
 
 namespace tessera {
 
-// INVALID_ARGUMENT "FILE: messages[2].content[0].image: …" for what is not so, or for a picture
+// INVALID_ARGUMENT "FILE: messages[2].content[0].image: …" for what is not so, or for an image
 // that cannot be read.
 absl::StatusOr<v1::Conversation> LoadConversation(const std::filesystem::path& path);
 
-// `image_paths` names the conversation's pictures in order; they are written as absolute paths.
+// `image_paths` names the conversation's images in order; they are written as absolute paths.
 absl::Status SaveConversation(const v1::Conversation& conversation,
                               const std::vector<std::string>& image_paths,
                               const std::filesystem::path& path);

@@ -37,11 +37,11 @@ std::string Describe(const v1::Model& model) {
       fmt::format("  layers      {}, {} of them with {} experts, {} per token\n", model.layers(),
                   model.moe_layers(), model.experts(), model.experts_per_token());
   text += fmt::format("  context     {} tokens\n", model.max_context_tokens());
-  if (!model.takes_images()) return text + "  pictures    none\n";
+  if (!model.takes_images()) return text + "  images    none\n";
   const std::string each = model.tokens_per_image() > 0
                                ? fmt::format("{} tokens each", model.tokens_per_image())
                                : "tokens by size";
-  return text + fmt::format("  pictures    at most {}, {}\n", model.max_images(), each);
+  return text + fmt::format("  images    at most {}, {}\n", model.max_images(), each);
 }
 
 ExitCode RunModels(const ModelsFlags& flags) {

@@ -23,7 +23,7 @@ absl::Status AppendImages(const std::vector<std::string>& paths, Images* images)
   return absl::OkStatus();
 }
 
-// A JSON array of ids, -200 where a picture goes.
+// A JSON array of ids, -200 where an image goes.
 absl::Status AppendIds(const std::string& path, google::protobuf::RepeatedField<int32_t>* ids) {
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
@@ -96,7 +96,7 @@ absl::Status SetInput(const PromptSource& source, v1::GenerateRequest* request) 
   if (!source.messages_file.has_value()) return absl::InvalidArgumentError("no question");
   if (!source.images.empty()) {
     return absl::InvalidArgumentError(
-        "--image does not go with --messages: name the pictures in the file");
+        "--image does not go with --messages: name the images in the file");
   }
   absl::StatusOr<v1::Conversation> conversation = LoadConversation(*source.messages_file);
   if (!conversation.ok()) return conversation.status();

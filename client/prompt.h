@@ -1,4 +1,4 @@
-// What the model is asked, made of what the user names: a question with pictures, a file of
+// What the model is asked, made of what the user names: a question with images, a file of
 // messages, a raw prompt or token ids.
 #pragma once
 
@@ -24,7 +24,7 @@ struct PromptSource {
   std::optional<std::string> token_ids_file;
 };
 
-// The user's turn: every picture followed by a line break, then the text, as the LLaVA family was
+// The user's turn: every image followed by a line break, then the text, as the LLaVA family was
 // trained:
 // "<image>\n<image>\nWhat differs?".
 v1::Message UserMessage(const std::vector<v1::Image>& images, std::string_view text);

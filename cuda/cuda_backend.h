@@ -8,7 +8,7 @@
 #include "cuda/fallback_log.h"
 #include "cuda/graphs.h"
 #include "cuda/kernels/kernels.h"
-#include "cuda/landings.h"
+#include "cuda/pinned_readbacks.h"
 #include "cuda/staging.h"
 #include "cuda/tile_choice.h"
 #include "cuda/weight_format.h"
@@ -34,23 +34,23 @@ class CudaBackend final : public Backend {
   int32_t BlockRows() const override { return 64; }
   Fallbacks fallbacks() const override { return fallbacks_.counts(); }
   void Autotune() override { tiles_.Tune(staging_, stream_); }
-  std::unique_ptr<Repeater> MakeRepeater() override {
+  std::unique_ptr<GraphCache> MakeGraphCache() override {
     return std::make_unique<Graphs>(arena_, staging_, stream_);
   }
   bool queues() const override { return true; }
   bool Idle() override { return gpu::Done(stream_); }
-  std::unique_ptr<Backend> MakeSideQueue() override;
-  void set_share(double share) override;
+  std::unique_ptr<Backend> MakeSecondaryStream() override;
+  void set_sm_fraction(double share) override;
   void ResetArena() override { arena_.Reset(); }
   Tensor New(DType dtype, Dims dims) override;
 
  private:
-  int64_t MostHeadDim() const override { return cuda::kMostHeadDim; }
+  int64_t MostHeadDim() const override { return cuda::kMaxHeadDim; }
   bool TakesFloat8Kv() const override { return true; }
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) override;
+  std::unique_ptr<PendingCopy> DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // pack.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
@@ -62,18 +62,18 @@ class CudaBackend final : public Backend {
                    Tensor y) override;
   void DoLoraLinear(Tensor x, const PackedLora& weights, const Routing& routing, Tensor y) override;
   // operations.cc
-  void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) override;
+  void DoEmbed(Tensor table, Tensor ids, Tensor sampled, Tensor y) override;
   void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
   void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
-  void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                    std::span<const LogitEdit> edits, Tensor places) override;
+  void DoSampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                      std::span<const LogitAdjustment> adjustments, Tensor places) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
-  void DoAdd(Tensor x, Tensor delta) override;
+  void DoAdd(Tensor x, Tensor branch) override;
   void DoScaleRows(Tensor x, Tensor factors) override;
-  void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
-                 Tensor y) override;
+  void DoAddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
+                 float scale, Tensor y) override;
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
   void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                      const Rope& rope, const PagedBatch& batch, const KvLayer& kv) override;
@@ -100,7 +100,7 @@ class CudaBackend final : public Backend {
   int multiprocessors_;  // that persistent kernels fill
   DeviceArena arena_;
   Staging staging_;
-  Landings landings_;
+  PinnedReadbacks pinned_readbacks_;
   const std::optional<std::filesystem::path> tile_cache_;
   TileChoice tiles_;
   FallbackLog fallbacks_;

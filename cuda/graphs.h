@@ -15,7 +15,7 @@
 
 namespace tessera {
 
-class Graphs final : public Repeater {
+class Graphs final : public GraphCache {
  public:
   static constexpr size_t kKept = 64;  // the ones used last
 

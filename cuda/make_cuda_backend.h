@@ -16,10 +16,10 @@ struct CUstream_st;
 namespace tessera {
 
 // Linear layers, the logits' included, and experts are kept in `weights`; embeddings, norms,
-// routers, low-rank experts with their dense layer, and all of a side queue in the activations'
-// dtype. UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION where there is no usable GPU,
-// INVALID_ARGUMENT for what the GPU does not compute in: quantised weights with float32, rows of 8
-// bits on anything but Hopper.
+// routers, low-rank experts with their dense layer, and all of a secondary stream in the
+// activations' dtype. UNIMPLEMENTED in a build without CUDA, FAILED_PRECONDITION where there is no
+// usable GPU, INVALID_ARGUMENT for what the GPU does not compute in: quantised weights with
+// float32, rows of 8 bits on anything but Hopper.
 //
 // `tile_cache`: the directory where Autotune() keeps which tiles of matrix products it measured to
 // be best; empty: nowhere; nullopt: a rule chooses tiles and nothing is measured. Results are the

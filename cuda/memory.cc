@@ -31,7 +31,7 @@ CudaBackend::CudaBackend(DType dtype, WeightFormat format, gpu::Device device,
       stream_(stream),
       multiprocessors_(device_.multiprocessors),
       staging_(stream),
-      landings_(stream),
+      pinned_readbacks_(stream),
       tile_cache_(uses_hopper() ? tile_cache : std::nullopt),
       tiles_(device_, dtype, tile_cache_, tuning) {}
 
@@ -62,14 +62,14 @@ absl::StatusOr<std::unique_ptr<Buffer>> CudaBackend::Allocate(DType dtype, Dims 
   return std::make_unique<DeviceBuffer>(Tensor(dtype, dims, memory), stream_);
 }
 
-std::unique_ptr<Backend> CudaBackend::MakeSideQueue() {
+std::unique_ptr<Backend> CudaBackend::MakeSecondaryStream() {
   const gpu::StreamHandle stream = gpu::OpenSideStream();
   TESSERA_CHECK_MSG(stream != nullptr, "no second stream");
   return std::make_unique<CudaBackend>(activation_dtype(), WeightFormat::kActivations, device_,
                                        stream, tile_cache_);
 }
 
-void CudaBackend::set_share(double share) {
+void CudaBackend::set_sm_fraction(double share) {
   multiprocessors_ = std::max(1, static_cast<int>(share * device_.multiprocessors));
 }
 
@@ -98,8 +98,8 @@ void CudaBackend::DoUpload(const void* source, Tensor target) {
   staging_.Upload(source, target.bytes(), target.data);
 }
 
-std::unique_ptr<Arrival> CudaBackend::DoDownload(std::span<const Download> downloads) {
-  return landings_.Start(downloads);
+std::unique_ptr<PendingCopy> CudaBackend::DoDownload(std::span<const Download> downloads) {
+  return pinned_readbacks_.Start(downloads);
 }
 
 void CudaBackend::DoCopy(Tensor source, Tensor target) {

@@ -3,8 +3,8 @@
 
 namespace tessera {
 
-void CudaBackend::DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) {
-  cuda::Embed(table, ids, drawn, y, stream_);
+void CudaBackend::DoEmbed(Tensor table, Tensor ids, Tensor sampled, Tensor y) {
+  cuda::Embed(table, ids, sampled, y, stream_);
 }
 
 void CudaBackend::DoGatherRows(Tensor x, Tensor rows, Tensor y) {
@@ -23,32 +23,33 @@ void CudaBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
   cuda::ArgMax(x, columns, largest, stream_);
 }
 
-void CudaBackend::DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                               std::span<const LogitEdit> edits, Tensor places) {
+void CudaBackend::DoSampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                                 std::span<const LogitAdjustment> adjustments, Tensor places) {
   const auto upload = [&](auto values) {
     const auto bytes = static_cast<int64_t>(values.size_bytes());
     const Tensor target = New(DType::kInt32, {bytes / 4});
     if (bytes > 0) DoUpload(values.data(), target);
     return target.data;
   };
-  const auto count = static_cast<int>(edits.size());
-  cuda::EditLogits(x, static_cast<const LogitEdit*>(upload(edits)), count, stream_);
+  const auto count = static_cast<int>(adjustments.size());
+  cuda::AdjustLogits(x, static_cast<const LogitAdjustment*>(upload(adjustments)), count, stream_);
   const Largest largest = {places, New(DType::kFloat32, {x.rows()})};
   cuda::ArgMax(x, columns, largest, stream_);
-  cuda::DrawTokens(x, columns, static_cast<const Draw*>(upload(draws)), largest, stream_);
+  cuda::SampleTokens(x, columns, static_cast<const SampleParams*>(upload(samples)), largest,
+                     stream_);
 }
 
 void CudaBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
   cuda::AddNorm(x, {}, norm, 1.0f, y, stream_);
 }
 
-void CudaBackend::DoAdd(Tensor x, Tensor delta) { cuda::Add(x, delta, stream_); }
+void CudaBackend::DoAdd(Tensor x, Tensor branch) { cuda::Add(x, branch, stream_); }
 
 void CudaBackend::DoScaleRows(Tensor x, Tensor factors) { cuda::ScaleRows(x, factors, stream_); }
 
-void CudaBackend::DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
-                            float scale, Tensor y) {
-  cuda::AddNorm(x, deltas, norm, scale, y, stream_);
+void CudaBackend::DoAddNorm(Tensor x, std::span<const ResidualBranch> branches,
+                            const NormWeights& norm, float scale, Tensor y) {
+  cuda::AddNorm(x, branches, norm, scale, y, stream_);
 }
 
 void CudaBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
@@ -57,12 +58,12 @@ void CudaBackend::DoGatedActivate(Tensor x, Activation activation, Tensor y) {
 
 void CudaBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                                 const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
-  cuda::TurnHeads(qkv, shape, norms, rope, batch.positions, batch.slots, kv, stream_);
+  cuda::RotateHeads(qkv, shape, norms, rope, batch.positions, batch.slots, kv, stream_);
 }
 
 void CudaBackend::DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
                               Tensor positions) {
-  cuda::TurnHeads(qkv, shape, {}, rope, positions, {}, {}, stream_);
+  cuda::RotateHeads(qkv, shape, {}, rope, positions, {}, {}, stream_);
 }
 
 void CudaBackend::DoPagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,

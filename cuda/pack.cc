@@ -213,11 +213,11 @@ absl::StatusOr<std::unique_ptr<PackedExperts>> CudaBackend::DoPackExperts(
     const ExpertWeights& source) {
   Packer packer(activation_dtype(), format_, uses_hopper(), stream_, staging_);
   const auto experts = static_cast<int64_t>(source.up.size());
-  if (format_ == WeightFormat::kFloat8W8A8 && experts > cuda::kMostTiledExperts) {
+  if (format_ == WeightFormat::kFloat8W8A8 && experts > cuda::kMaxTiledExperts) {
     return absl::InvalidArgumentError(
         fmt::format("layers of {} experts have no kernel in fp8-w8a8 (at most {}); use --weights "
                     "fp8",
-                    experts, cuda::kMostTiledExperts));
+                    experts, cuda::kMaxTiledExperts));
   }
   const int64_t hidden = source.up[0].weights[0].dims[1];
   const int64_t ffn = source.down[0].weights[0].dims[1];

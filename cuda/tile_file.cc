@@ -19,9 +19,9 @@ namespace {
 using nlohmann::json;
 
 constexpr int kFormat = 1;
-constexpr size_t kMostBytes = size_t{1} << 20;
-constexpr int64_t kMostExperts = 1 << 16;
-constexpr int64_t kMostSize = int64_t{1} << 31;
+constexpr size_t kMaxBytes = size_t{1} << 20;
+constexpr int64_t kMaxExperts = 1 << 16;
+constexpr int64_t kMaxSize = int64_t{1} << 31;
 std::string_view NameOf(WeightFormat format) {
   return format == WeightFormat::kActivations ? "activations" : WeightFormatName(format);
 }
@@ -104,9 +104,9 @@ TileTable::Tiles ReadTileList(Fields& fields, WeightFormat format) {
 absl::Status ReadProduct(const json& object, TileTable& table) {
   Fields fields(object);
   ProductShape shape;
-  shape.experts = fields.Int("experts", 1, kMostExperts);
-  shape.in = fields.Int("in", 1, kMostSize);
-  shape.out = fields.Int("out", 1, kMostSize);
+  shape.experts = fields.Int("experts", 1, kMaxExperts);
+  shape.in = fields.Int("in", 1, kMaxSize);
+  shape.out = fields.Int("out", 1, kMaxSize);
   shape.format = ReadFormat(fields);
   shape.gated = fields.Bool("gated");
   shape.gathered = fields.Bool("gathered");
@@ -135,7 +135,7 @@ absl::Status WriteAll(int file, std::string_view text) {
 }  // namespace
 
 absl::StatusOr<TileFile> ParseTiles(std::string_view text) {
-  if (text.size() > kMostBytes) return absl::InvalidArgumentError("larger than 1 MiB");
+  if (text.size() > kMaxBytes) return absl::InvalidArgumentError("larger than 1 MiB");
   const json root = json::parse(text, nullptr, false);
   if (root.is_discarded()) return absl::InvalidArgumentError("not JSON");
   Fields fields(root);
@@ -189,7 +189,7 @@ absl::StatusOr<TileFile> ReadTiles(const std::filesystem::path& path) {
     return absl::InvalidArgumentError(path.string() + " is no file");
   }
   std::ifstream stream(path, std::ios::binary);
-  std::string text(kMostBytes + 1, '\0');
+  std::string text(kMaxBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(stream.gcount()));
   auto file = ParseTiles(text);

@@ -12,8 +12,8 @@ namespace tessera {
 namespace {
 
 constexpr int kFewestLaunches = 4;
-constexpr int kMostCopies = 32;
-constexpr double kMostRowBytes = 1 << 30;  // of x and y
+constexpr int kMaxCopies = 32;
+constexpr double kMaxRowBytes = 1 << 30;  // of x and y
 constexpr size_t kRandomBytes = size_t{1} << 20;
 
 bool IsQuantised(WeightFormat format) { return format != WeightFormat::kActivations; }
@@ -66,14 +66,14 @@ absl::StatusOr<std::unique_ptr<TileTimer>> TileTimer::Make(const ProductShape& s
 absl::Status TileTimer::Allocate() {
   const int64_t row_bytes = (shape_.in + Columns(shape_)) * 2;
   most_places_ = options_.most_places;
-  while (most_places_ > 1 && static_cast<double>(most_places_ * row_bytes) > kMostRowBytes) {
+  while (most_places_ > 1 && static_cast<double>(most_places_ * row_bytes) > kMaxRowBytes) {
     most_places_ /= 2;
   }
   const int64_t bytes = WeightBytes(shape_);
   // The rest is for what the weights are read for.
   const double room = std::min(options_.cold_bytes, static_cast<double>(gpu::FreeBytes()) / 2);
   const double wanted = std::ceil(room / static_cast<double>(bytes));
-  const int copies = static_cast<int>(std::clamp(wanted, 1.0, double{kMostCopies}));
+  const int copies = static_cast<int>(std::clamp(wanted, 1.0, double{kMaxCopies}));
   for (int i = 0; i < copies; ++i) {
     ASSIGN_OR_RETURN(DeviceMemory copy, DeviceMemory::Allocate(static_cast<size_t>(bytes)));
     cuda::HopperMaps maps;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, starts the server on the demonstration model, asks it about a picture, prints the answer as it
+# Installs what is missing, builds, starts the server on the demonstration model, asks it about an image, prints the answer as it
 # comes, and stays up until Ctrl-C. With --once it ends after the answer.
 set -euo pipefail
 

@@ -32,14 +32,14 @@ absl::Status ShutdownStatus() {
 
 class ModelEngine final : public Engine {
  public:
-  // `side_queue`: the vision encoder's; null where it has the decoder's.
-  ModelEngine(std::unique_ptr<Backend> backend, std::unique_ptr<Backend> side_queue,
+  // `secondary_stream`: the vision encoder's; null where it has the decoder's.
+  ModelEngine(std::unique_ptr<Backend> backend, std::unique_ptr<Backend> secondary_stream,
               std::unique_ptr<LoadedModel> model, const EngineOptions& options)
       : backend_(std::move(backend)),
-        side_queue_(std::move(side_queue)),
+        secondary_stream_(std::move(secondary_stream)),
         model_(std::move(model)),
         options_(options),
-        preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->picture_format(),
+        preparer_(*model_->tokenizer, model_->spec.prompt_format, model_->image_format(),
                   {options.max_images,
                    {},
                    model_->info.max_context,
@@ -55,12 +55,12 @@ class ModelEngine final : public Engine {
   ~ModelEngine() override { Shutdown(); }
 
   absl::Status Start(const ModelOptions& model_options) {
-    Backend& vision_backend = side_queue_ == nullptr ? *backend_ : *side_queue_;
+    Backend& vision_backend = secondary_stream_ == nullptr ? *backend_ : *secondary_stream_;
     ASSIGN_OR_RETURN(loop_, StepLoop::Create(*backend_, vision_backend, *model_, model_options,
                                              options_, gate_, pool_, telemetry_));
     RETURN_IF_ERROR(loop_->WarmUp());
     loop_->PublishGauges();
-    pool_.Start(loop_->row_limits(), options_.picture_threads);
+    pool_.Start(loop_->row_limits(), options_.image_threads);
     thread_ = std::jthread([this] { Run(); });
     return absl::OkStatus();
   }
@@ -82,7 +82,7 @@ class ModelEngine final : public Engine {
                                                       std::shared_ptr<OutputSink> sink);
 
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<Backend> side_queue_;
+  std::unique_ptr<Backend> secondary_stream_;
   std::unique_ptr<LoadedModel> model_;
   const EngineOptions options_;
   Preparer preparer_;
@@ -168,7 +168,7 @@ EngineStats ModelEngine::Stats() const {
   stats.oldest(Standing::kQueued) = input.oldest_queued;
   stats.oldest(Standing::kPreparing) = input.oldest_preparing;
   stats.longest_turn_seconds = input.longest_turn;
-  stats.images_decoded = input.pictures;
+  stats.images_decoded = input.images;
   return stats;
 }
 
@@ -204,13 +204,13 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
     const EngineOptions& options, const std::function<void(int64_t, int64_t)>& progress) {
   const DType kv_dtype = options.kv_dtype.value_or(backend->activation_dtype());
   RETURN_IF_ERROR(backend->CheckKvDType(kv_dtype));
-  std::unique_ptr<Backend> side_queue = backend->MakeSideQueue();
+  std::unique_ptr<Backend> secondary_stream = backend->MakeSecondaryStream();
   ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
-                   LoadModel({*backend, side_queue == nullptr ? *backend : *side_queue},
+                   LoadModel({*backend, secondary_stream == nullptr ? *backend : *secondary_stream},
                              model_options, progress));
   backend->Autotune();
-  if (model->vision == nullptr) side_queue.reset();
-  if (side_queue != nullptr) side_queue->Autotune();
+  if (model->vision == nullptr) secondary_stream.reset();
+  if (secondary_stream != nullptr) secondary_stream->Autotune();
   EngineOptions resolved = options;
   if (options.max_context > 0) {
     RETURN_IF_ERROR(CheckMaxContext(options.max_context, model->info.max_context));
@@ -225,7 +225,7 @@ absl::StatusOr<std::unique_ptr<Engine>> StartEngine(
   if (resolved.kv_cache_bytes == 0) {
     resolved.kv_cache_bytes = std::max(context_bytes, backend->CacheBytes());
   }
-  auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(side_queue),
+  auto engine = std::make_unique<ModelEngine>(std::move(backend), std::move(secondary_stream),
                                               std::move(model), resolved);
   RETURN_IF_ERROR(engine->Start(model_options));
   return engine;

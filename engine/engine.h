@@ -1,5 +1,5 @@
 // Start here. The engine takes Requests from any thread and runs them all on one model: an input
-// pool tokenizes and decodes pictures, one engine thread plans, encodes, forwards, samples and
+// pool tokenizes and decodes images, one engine thread plans, encodes, forwards, samples and
 // delivers, step after step.
 //
 // Invariants: every accepted request gets exactly one OnFinish; all scheduler, KV and model state
@@ -33,7 +33,7 @@ class Engine {
   virtual void Cancel(Ticket ticket) = 0;
   // The same with kDeadline: its caller's clock says so before ours does.
   virtual void Expire(Ticket ticket) = 0;
-  // Token counts of an input, without running it. Blocks for decoding the headers of pictures and
+  // Token counts of an input, without running it. Blocks for decoding the headers of images and
   // tokenizing.
   virtual absl::StatusOr<PromptInfo> CountTokens(const Request& request) = 0;
   virtual EngineStats Stats() const = 0;

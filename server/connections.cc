@@ -22,7 +22,7 @@ constexpr int64_t kGreetingBytes = 24 + 9;
 // Of headers, pings and windows, in the long run: 40 calls without a message a second.
 constexpr double kHeaderBytesPerSecond = 4096;
 // A client sends on until it is told that its call has ended.
-constexpr int64_t kMostLateBytes = int64_t{kMaxStreamsPerConnection} * kStreamWindowBytes;
+constexpr int64_t kMaxLateBytes = int64_t{kMaxStreamsPerConnection} * kStreamWindowBytes;
 constexpr double kLateBytesPerSecond = 1 << 20;
 constexpr std::chrono::seconds kIdleTime(30);
 constexpr std::chrono::seconds kResetPause(2);
@@ -30,7 +30,7 @@ constexpr std::chrono::seconds kResetPause(2);
 constexpr int64_t kCallBytes = 20 << 10;
 constexpr int64_t kOutsideShare = 8;  // of the memory for requests, one part of so many
 constexpr int64_t kMuchAtOnce = 64 << 10;
-constexpr int64_t kLeastOutside = 4096;  // what every connection has now and then
+constexpr int64_t kMinOutside = 4096;  // what every connection has now and then
 
 // Since the connection was opened, read by gRPC or not; tcp(7).
 int64_t ArrivedBytes(const FileDescriptor& socket) {
@@ -168,7 +168,7 @@ void Connections::Erase(Map::iterator entry) {
   if (--network->second == 0) per_network_.erase(network);
   Connection& connection = entry->second;
   // Not for the many that come and say little: each keeps a descriptor.
-  if (connection.outside_bytes > kLeastOutside &&
+  if (connection.outside_bytes > kMinOutside &&
       IsSameSocket(connection.socket.get(), connection.grpc_socket)) {
     leaving_.push_back({.socket = std::move(connection.socket),
                         .grpc_socket = connection.grpc_socket,
@@ -330,14 +330,14 @@ bool Connections::EndOverlongHeaders(Clock::time_point now) {
       connection.forgiven_bytes += std::min(connection.outside_bytes, forgiven) - retained;
     }
     much = much || connection.outside_bytes - before >= kMuchAtOnce;
-    connection.late_bytes = std::min(connection.late_bytes, kMostLateBytes) - late;
+    connection.late_bytes = std::min(connection.late_bytes, kMaxLateBytes) - late;
     connection.late_bytes = std::max<int64_t>(0, connection.late_bytes);
     const int64_t windows = connection.calls * kStreamWindowBytes + connection.late_bytes;
     if (limits_.header_bytes > 0 && !connection.ended &&
         connection.outside_bytes - windows > limits_.header_bytes) {
       End(connection, EndCause::kHeaders);
     }
-    if (connection.outside_bytes > kLeastOutside) outside += connection.outside_bytes;
+    if (connection.outside_bytes > kMinOutside) outside += connection.outside_bytes;
   }
   if (memory_ != nullptr) {
     held_.ForceResize(outside + calls_ * kCallBytes);

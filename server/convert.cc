@@ -32,7 +32,7 @@ absl::StatusOr<EncodedImage> ToImage(v1::Image& image, const std::string& path) 
                      path + ".data", fmt::format("has {} bytes; at most 20 MiB are taken", size)),
         "bytes", size);
   }
-  std::optional<std::string> type = PictureType(image.mime_type());
+  std::optional<std::string> type = ImageType(image.mime_type());
   if (!type) {
     return InvalidField(path + ".mime_type",
                         fmt::format("must be image/jpeg, image/png or image/webp, not \"{}\"",
@@ -55,9 +55,8 @@ absl::Status CheckImageCount(int64_t images, std::string_view field, const Model
   if (images == 0) return absl::OkStatus();
   if (!model.takes_images) {
     return WithErrorMetadata(
-        RequestError(
-            absl::StatusCode::kInvalidArgument, ErrorReason::kModalityNotSupported, field,
-            fmt::format("holds pictures, but the model \"{}\" takes text only", model.name)),
+        RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kModalityNotSupported, field,
+                     fmt::format("holds images, but the model \"{}\" takes text only", model.name)),
         "model", model.name);
   }
   if (images > model.max_images) {
@@ -65,7 +64,7 @@ absl::Status CheckImageCount(int64_t images, std::string_view field, const Model
         WithErrorMetadata(
             RequestError(
                 absl::StatusCode::kInvalidArgument, ErrorReason::kTooManyImages, field,
-                fmt::format("holds {} pictures; at most {} are taken", images, model.max_images)),
+                fmt::format("holds {} images; at most {} are taken", images, model.max_images)),
             "images", std::to_string(images)),
         "max_images", std::to_string(model.max_images));
   }
@@ -75,7 +74,7 @@ absl::Status CheckImageCount(int64_t images, std::string_view field, const Model
 absl::Status CheckMarks(int64_t marks, int64_t images, std::string_view field,
                         std::string_view mark) {
   if (marks == images) return absl::OkStatus();
-  return InvalidField(field, fmt::format("has {} places {} for {} pictures", marks, mark, images));
+  return InvalidField(field, fmt::format("has {} places {} for {} images", marks, mark, images));
 }
 
 absl::StatusOr<Role> ToRole(v1::Role role, int index, const std::string& path) {
@@ -106,7 +105,7 @@ absl::StatusOr<Message> ToMessage(v1::Message& message, int index, const std::st
     } else if (!part.has_image()) {
       return InvalidField(part_path, "must hold text or image");
     } else if (result.role != Role::kUser) {
-      return InvalidField(part_path + ".image", "is a picture; only the user's messages hold some");
+      return InvalidField(part_path + ".image", "is an image; only the user's messages hold some");
     } else {
       ASSIGN_OR_RETURN(EncodedImage image, ToImage(*part.mutable_image(), part_path + ".image"));
       result.parts.emplace_back(std::move(image));

@@ -28,7 +28,7 @@ absl::Status CheckRequestId(const std::string& id);
 // NOT_FOUND / MODEL_NOT_FOUND unless `name` is empty or one of the served model's.
 absl::Status CheckModelName(const std::string& name, const ModelInfo& model);
 
-// Texts and pictures are moved from the message, not copied: give it away where it is not needed.
+// Texts and images are moved from the message, not copied: give it away where it is not needed.
 absl::StatusOr<Request> ToRequest(v1::GenerateRequest message, const ModelInfo& model,
                                   const CallFacts& call);
 // Sampling is left at its defaults.

@@ -1,4 +1,4 @@
-// One CountTokens call. Counting decodes headers of pictures and tokenizes, so it runs on the task
+// One CountTokens call. Counting decodes headers of images and tokenizes, so it runs on the task
 // queue. What waits there is freed as soon as its client has left.
 #pragma once
 

@@ -9,8 +9,8 @@ namespace tessera {
 namespace {
 
 constexpr int64_t kPerConnection = 2;
-constexpr int64_t kMostReserved = 256;  // for files, HTTP, gRPC itself
-constexpr int64_t kMostByDefault = 4096;
+constexpr int64_t kMaxReserved = 256;  // for files, HTTP, gRPC itself
+constexpr int64_t kMaxByDefault = 4096;
 // A proxy multiplexes calls on few connections, but all its clients' have its address.
 constexpr int64_t kFewestPerAddress = 64;
 
@@ -35,14 +35,14 @@ DescriptorLimit RaiseDescriptorLimit() {
 
 absl::StatusOr<ConnectionLimits> ChooseConnectionLimits(int64_t total, int64_t per_network,
                                                         int64_t descriptors) {
-  const int64_t reserved = std::min(descriptors / 4, kMostReserved);
+  const int64_t reserved = std::min(descriptors / 4, kMaxReserved);
   const int64_t possible = std::max<int64_t>(1, (descriptors - reserved) / kPerConnection);
   if (total > possible) {
     return absl::InvalidArgumentError(fmt::format(
         "--max-connections {}: at most {} with {} file descriptors; raise the limit (ulimit -Hn)",
         total, possible, descriptors));
   }
-  ConnectionLimits limits{.total = total > 0 ? total : std::min(possible, kMostByDefault),
+  ConnectionLimits limits{.total = total > 0 ? total : std::min(possible, kMaxByDefault),
                           .per_network = per_network,
                           .header_bytes = 0};
   if (per_network > limits.total) {

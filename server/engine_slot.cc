@@ -10,7 +10,7 @@ namespace tessera {
 namespace {
 
 constexpr double kStalledSeconds = 10;
-// Of one turn of preparing. The header of a picture bounds it to 3 s of an idle core
+// Of one turn of preparing. The header of an image bounds it to 3 s of an idle core
 // (ImageLimits::max_work); this is for slow and busy ones.
 constexpr double kStuckSeconds = 60;
 
@@ -58,7 +58,7 @@ Readiness EngineSlot::CheckReadiness() const {
   }
   if (stats.longest_turn_seconds > kStuckSeconds) {
     return {.ready = false,
-            .reason = fmt::format("preparing one text or picture has taken {:.1f} s",
+            .reason = fmt::format("preparing one text or image has taken {:.1f} s",
                                   stats.longest_turn_seconds)};
   }
   const std::lock_guard lock(mutex_);

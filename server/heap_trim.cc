@@ -12,7 +12,7 @@
 namespace tessera {
 namespace {
 
-constexpr int64_t kLeastGrowth = int64_t{16} << 20;
+constexpr int64_t kMinGrowth = int64_t{16} << 20;
 constexpr int64_t kTrimsUntilNeeded = 32;  // about; they move it by their part of the growth
 
 }  // namespace
@@ -20,7 +20,7 @@ constexpr int64_t kTrimsUntilNeeded = 32;  // about; they move it by their part 
 bool TrimRule::IsWorthIt(int64_t resident, int64_t held) {
   if (!needed_) needed_ = resident;
   needed_ = std::min(*needed_, resident);
-  return resident - *needed_ - held >= kLeastGrowth;
+  return resident - *needed_ - held >= kMinGrowth;
 }
 
 void TrimRule::Trimmed(int64_t resident) {

@@ -34,7 +34,7 @@ void AddGauges(const ModelInfo& model, const EngineStats& stats, MetricSet& set)
              {"dtype", model.kv_dtype}});
   set.Gauge("tessera_model_warnings", "Warnings about the model, which the log and GetModel tell.",
             static_cast<double>(model.warnings.size()));
-  set.Gauge("tessera_image_cache_bytes", "Bytes of encoded pictures kept for reuse.",
+  set.Gauge("tessera_image_cache_bytes", "Bytes of encoded images kept for reuse.",
             static_cast<double>(stats.image_cache_bytes));
   set.Gauge("tessera_engine_heartbeat_age_seconds",
             "Seconds since the engine's thread last came round; small also when idle.",
@@ -69,7 +69,7 @@ void AddAges(const EngineStats& stats, MetricSet& set) {
               {{"standing", std::string(StandingName(static_cast<Standing>(i)))}});
   }
   set.Gauge("tessera_preparing_turn_age_seconds",
-            "How long the longest turn of preparing under way has taken: one text or one picture.",
+            "How long the longest turn of preparing under way has taken: one text or one image.",
             stats.longest_turn_seconds);
 }
 
@@ -103,10 +103,10 @@ void AddCounters(const EngineStats& stats, MetricSet& set) {
         stats.prefix_hit_tokens);
   count("tessera_preemptions_total", "Times that a request gave its KV blocks to others.",
         stats.preemptions);
-  count("tessera_images_decoded_total", "Pictures whose decoding was begun.", stats.images_decoded);
-  count("tessera_images_encoded_total", "Pictures that the vision encoder computed.",
+  count("tessera_images_decoded_total", "Images whose decoding was begun.", stats.images_decoded);
+  count("tessera_images_encoded_total", "Images that the vision encoder computed.",
         stats.images_encoded);
-  constexpr char kLookupHelp[] = "Pictures looked up among those already encoded.";
+  constexpr char kLookupHelp[] = "Images looked up among those already encoded.";
   count("tessera_image_cache_lookups_total", kLookupHelp, stats.image_cache_hits,
         {{"result", "hit"}});
   count("tessera_image_cache_lookups_total", kLookupHelp, stats.image_cache_misses,

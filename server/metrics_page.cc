@@ -12,7 +12,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr double kShare = 0.05;  // of a core
-constexpr std::chrono::duration<double> kMostBudget(0.5);
+constexpr std::chrono::duration<double> kMaxBudget(0.5);
 
 HttpResponse Page(std::shared_ptr<const std::string> text) {
   return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = std::move(text)};
@@ -22,7 +22,7 @@ HttpResponse Page(std::shared_ptr<const std::string> text) {
 
 MetricsPage::MetricsPage(std::vector<const prometheus::Collectable*> collectors)
     : collectors_(std::move(collectors)),
-      budget_(kMostBudget),
+      budget_(kMaxBudget),
       budget_time_(steady_clock::now()),
       thread_([this] { Run(); }) {}
 
@@ -52,7 +52,7 @@ void MetricsPage::Get(HttpAnswer answer) {
 bool MetricsPage::MayRender() {
   const steady_clock::time_point now = steady_clock::now();
   budget_ =
-      std::min<std::chrono::duration<double>>(kMostBudget, budget_ + kShare * (now - budget_time_));
+      std::min<std::chrono::duration<double>>(kMaxBudget, budget_ + kShare * (now - budget_time_));
   budget_time_ = now;
   return budget_.count() > 0;
 }

@@ -23,7 +23,7 @@ constexpr Name kNames[] = {
 
 }  // namespace
 
-std::optional<std::string> PictureType(std::string_view mime_type) {
+std::optional<std::string> ImageType(std::string_view mime_type) {
   mime_type = mime_type.substr(0, mime_type.find(';'));
   std::string name;
   for (const char c : mime_type) {

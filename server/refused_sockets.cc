@@ -10,7 +10,7 @@ namespace tessera {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience(500);
-constexpr size_t kMostRefused = 32;
+constexpr size_t kMaxRefused = 32;
 constexpr int kReadsAtOnce = 16;
 
 // Throws away what has arrived. Whether the peer has closed as well.
@@ -28,7 +28,7 @@ bool ReadToTheEnd(const FileDescriptor& socket) {
 
 void RefusedSockets::Add(FileDescriptor socket, Clock::time_point now) {
   shutdown(socket.get(), SHUT_WR);
-  if (refused_.size() == kMostRefused) {
+  if (refused_.size() == kMaxRefused) {
     ReadToTheEnd(refused_.front().socket);
     refused_.pop_front();
   }

@@ -139,7 +139,7 @@ void AddLimitFlags(CLI::App& app, ServerOptions& options, TextFlags& text) {
                  "Tokens of prompt and answer at most; 0 (default): the model's own")
       ->check(CLI::Range(0, 1 << 24));
   app.add_option("--max-image-tokens", options.engine.max_image_tokens,
-                 "Tokens that one picture may take where its size decides; larger ones are shrunk; "
+                 "Tokens that one image may take where its size decides; larger ones are shrunk; "
                  "0: the model's own limit")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 24));

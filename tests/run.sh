@@ -47,7 +47,7 @@ check "engine" $bin/engine_test
 check "operations where OpenMP gives one thread" env OMP_THREAD_LIMIT=1 $bin/engine_test --gtest_filter='Devices/*'
 # Only products have other kernels on Ampere than on Hopper, or for 8-bit weights; logits are float32 everywhere; an 8-bit cache is widened
 # alike for both types, and cuts are the same for them.
-same='*AttentionTest*Ampere*:*DoNotMatter*HopperFloat16*:*CutsOfLong*Fp8Kv:*Neighbours*AmpereFloat16*Weights:*RowsTest*Ampere*:*RepeaterTest*Ampere*:*DrawTest*Float16:*Route*Weights:*Ties*Weights:*WeightedSum*Weights:*Route*W8A8:*Ties*W8A8:*WeightedSum*W8A8'
+same='*AttentionTest*Ampere*:*DoNotMatter*HopperFloat16*:*CutsOfLong*Fp8Kv:*Neighbours*AmpereFloat16*Weights:*RowsTest*Ampere*:*GraphCacheTest*Ampere*:*SampleTest*Float16:*Route*Weights:*Ties*Weights:*WeightedSum*Weights:*Route*W8A8:*Ties*W8A8:*WeightedSum*W8A8'
 check "CUDA operations on an emulated GPU" in_two_shards $bin/cuda_emulated_test --gtest_filter="-$same"
 check "a whole model on it" $bin/tessera-golden-emulated --device cuda tests/golden/models/qwen3_vl_moe
 check "CUDA kernels: tested, compiled, none spills" tests/cuda/compile_check.sh

@@ -11,7 +11,7 @@ namespace tessera::bench {
 namespace {
 
 constexpr double kRunSeconds = 2e-3;  // so that a run is long beside the clock's steps
-constexpr int kMostOperations = 24;   // of a run
+constexpr int kMaxOperations = 24;    // of a run
 constexpr int64_t kNanElements = int64_t{1} << 20;
 
 template <typename T>
@@ -115,7 +115,7 @@ std::vector<double> Bench::Measure(int copies, const std::function<void(int)>& o
     for (int i = 0; i < operations; ++i) operation(i % copies);
   };
   const double once = QuantilesOf(timer_.Time(run, 3)).median / copies;
-  const int wanted = std::clamp(static_cast<int>(kRunSeconds / once), 1, kMostOperations);
+  const int wanted = std::clamp(static_cast<int>(kRunSeconds / once), 1, kMaxOperations);
   operations = (wanted + copies - 1) / copies * copies;
   auto seconds = timer_.Time(run, options_.samples);
   for (double& value : seconds) value /= operations;

@@ -12,9 +12,9 @@ constexpr int kScaleExponent = -6;  // of all rows: numbers of activations of σ
 
 // Brings bfloat16 activations to what a scale times E4M3 numbers can be, towards zero.
 void RoundToFloat8(std::vector<uint16_t>& values) {
-  constexpr int kLeastExponent = 127 - 6 + kScaleExponent;
+  constexpr int kMinExponent = 127 - 6 + kScaleExponent;
   for (uint16_t& value : values) {
-    const bool normal = (value >> 7 & 0xff) >= kLeastExponent;
+    const bool normal = (value >> 7 & 0xff) >= kMinExponent;
     value &= normal ? 0xfff0 : 0x8000;
   }
 }

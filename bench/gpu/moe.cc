@@ -85,7 +85,7 @@ RouterConfig MoeLayer::config() const {
 }
 
 void MoeLayer::SetPopularity(Popularity popularity) {
-  // Logits of deviation 1.28, that of a Gumbel distribution, which makes the best k a draw by
+  // Logits of deviation 1.28, that of a Gumbel distribution, which makes the best k a sample by
   // weight.
   const float scale = 1.28f / std::sqrt(static_cast<float>(geometry_.hidden));
   router_ = bench_.activations().TakeFloats(geometry_.experts * geometry_.hidden, 21);

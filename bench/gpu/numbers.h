@@ -10,7 +10,7 @@
 namespace tessera::bench {
 
 // Normal numbers rounded to bfloat16. Zeros or few distinct values would make a GPU look faster
-// than it is: it draws less power.
+// than it is: it samples less power.
 class NormalNumbers {
  public:
   NormalNumbers(float sigma, uint32_t seed);

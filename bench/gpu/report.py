@@ -18,7 +18,7 @@ AIMS = [
     ("decoder layers, 1 row", lambda r: key(r) == ("step", "decode") and tokens(r) == 1, 60, 75),
     ("decoder layers, 32 to 128 rows", lambda r: key(r) == ("step", "decode") and tokens(r) >= 32, 65, 80),
     ("decoder layers, prompts of 16 requests", lambda r: key(r) == ("step", "prefill"), 50, 65),
-    ("vision layers, 32 pictures", lambda r: r["section"] == "vision" and r["detail"].startswith("32 "), 45, 60),
+    ("vision layers, 32 images", lambda r: r["section"] == "vision" and r["detail"].startswith("32 "), 45, 60),
 ]  # fmt: skip
 
 
@@ -108,8 +108,8 @@ def contenders_beside(rows):
     return table_of(["what", "floor µs", *names], lines)
 
 
-def draw(rows, path):
-    """The share of the floor against tokens, a picture for each shape's MoE layer; nothing without matplotlib."""
+def sample(rows, path):
+    """The share of the floor against tokens, an image for each shape's MoE layer; nothing without matplotlib."""
     try:
         import matplotlib
 
@@ -157,7 +157,7 @@ def main():
     text += "Floors count the bytes and products of the routing that was measured. Median µs and % of the floor; "
     text += "contenders ran one after another.\n\n"
     text += aims(rows) + "\n" + contenders_beside(rows)
-    if draw(rows, flags.out / "report.png"):
+    if sample(rows, flags.out / "report.png"):
         text += "\n![share of the floor](report.png)\n"
     (flags.out / "report.md").write_text(text, encoding="utf-8")
     print(text)

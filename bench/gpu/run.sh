@@ -47,7 +47,7 @@ part() {
 gpu_state() {
   command -v nvidia-smi >/dev/null || { echo "nvidia-smi is not here: clocks, power and temperature unknown"; return; }
   echo "GPU: name, driver, SM MHz, memory MHz, W, °C"
-  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.draw,temperature.gpu --format=csv,noheader || true
+  nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem,power.sample,temperature.gpu --format=csv,noheader || true
 }
 
 # --cublaslt PATH for each copy that Python packages bring.

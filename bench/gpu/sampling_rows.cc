@@ -1,5 +1,5 @@
-// Drawing tokens from rows of logits: greedy, from the whole vocabulary, and with a model's usual
-// filters.
+// SampleKernelInput tokens from rows of logits: greedy, from the whole vocabulary, and with a
+// model's usual filters.
 #include <fmt/format.h>
 
 #include "bench/gpu/bench.h"
@@ -9,7 +9,7 @@ namespace {
 
 struct Sampling {
   const char* name;
-  Draw draw;
+  SampleParams sample;
 };
 
 constexpr Sampling kSamplings[] = {
@@ -20,17 +20,18 @@ constexpr Sampling kSamplings[] = {
 
 // The share of rows whose token is not the one that the definition gives.
 double Error(Bench& bench, Tensor logits, const std::vector<float>& host,
-             const std::vector<Draw>& draws) {
+             const std::vector<SampleParams>& samples) {
   Backend& backend = bench.backend();
   const auto columns = static_cast<size_t>(logits.cols());
-  const auto tokens = backend.DownloadInts(backend.DrawTokens(logits, logits.cols(), draws, {}));
+  const auto tokens =
+      backend.DownloadInts(backend.SampleTokens(logits, logits.cols(), samples, {}));
   backend.ResetArena();
   double wrong = 0;
-  for (size_t row = 0; row < draws.size(); ++row) {
+  for (size_t row = 0; row < samples.size(); ++row) {
     const std::span of_row(host.data() + row * columns, columns);
-    wrong += tokens[row] == DrawToken(of_row, draws[row]) ? 0 : 1;
+    wrong += tokens[row] == SampleToken(of_row, samples[row]) ? 0 : 1;
   }
-  return wrong / static_cast<double>(draws.size());
+  return wrong / static_cast<double>(samples.size());
 }
 
 }  // namespace
@@ -45,21 +46,21 @@ void SamplingRows(Bench& bench) {
     const Tensor logits = bench.KeepFloats(host, {count, columns});
     const double values = static_cast<double>(count * columns);
     for (const Sampling& sampling : kSamplings) {
-      std::vector<Draw> draws(static_cast<size_t>(count), sampling.draw);
-      for (size_t i = 0; i < draws.size(); ++i) {
-        draws[i].uniform = (static_cast<double>(i) + 0.5) / static_cast<double>(draws.size());
+      std::vector<SampleParams> samples(static_cast<size_t>(count), sampling.sample);
+      for (size_t i = 0; i < samples.size(); ++i) {
+        samples[i].uniform = (static_cast<double>(i) + 0.5) / static_cast<double>(samples.size());
       }
       const Work work = {values * 4, values};  // logits are read once at least
       bench.Add({"sampling",
-                 "draw",
+                 "sample",
                  sampling.name,
                  count,
                  fmt::format("{} tokens", columns),
                  {},
                  work,
-                 Error(bench, logits, host, draws),
+                 Error(bench, logits, host, samples),
                  0},
-                1, [&](int) { bench.backend().DrawTokens(logits, columns, draws, {}); });
+                1, [&](int) { bench.backend().SampleTokens(logits, columns, samples, {}); });
     }
     bench.Drop();
   }

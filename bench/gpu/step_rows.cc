@@ -82,11 +82,11 @@ class Decoder {
       const Tensor qkv = backend.Linear(normed, *layers_[i].qkv);
       backend.RopeWriteKv(qkv, geometry_.shape, head_norms_, rope_, cache.batch(), kv[i]);
       const Tensor attended = backend.PagedAttention(qkv, geometry_.shape, cache.batch(), kv[i]);
-      const Delta attention[] = {backend.Linear(attended, *layers_[i].out)};
+      const ResidualBranch attention[] = {backend.Linear(attended, *layers_[i].out)};
       normed = backend.AddNorm(x, attention, norm_);
       const Routing routing = moe_.Route(normed);
       if (chosen != nullptr) chosen->push_back(routing.experts);
-      const Delta experts[] = {{moe_.Experts(normed, routing, i), routing}};
+      const ResidualBranch experts[] = {{moe_.Experts(normed, routing, i), routing}};
       normed = backend.AddNorm(x, experts, norm_);
     }
   }

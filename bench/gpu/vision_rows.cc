@@ -10,9 +10,9 @@ namespace {
 
 struct Tower {
   std::string name;
-  int64_t layers, rows, hidden, ffn;  // rows of one picture
+  int64_t layers, rows, hidden, ffn;  // rows of one image
   int heads;
-  std::vector<int64_t> pictures;
+  std::vector<int64_t> images;
 };
 
 Tower TowerOf(bool smoke) {
@@ -35,14 +35,14 @@ class Layers {
     }
   }
 
-  // In place on x [pictures · rows, hidden].
+  // In place on x [images · rows, hidden].
   void Run(Tensor x, Tensor starts) {
     Backend& backend = bench_.backend();
     for (const Layer& layer : layers_) {
       const Tensor qkv = backend.Linear(backend.Norm(x, norm_), *layer.qkv);
       const Tensor attended = backend.FullAttention(qkv, shape_, starts, tower_.rows);
-      const Delta deltas[] = {backend.Linear(attended, *layer.out)};
-      const Tensor normed = backend.AddNorm(x, deltas, norm_);
+      const ResidualBranch branches[] = {backend.Linear(attended, *layer.out)};
+      const Tensor normed = backend.AddNorm(x, branches, norm_);
       const Tensor inner = backend.Linear(normed, *layer.up, Activation::kQuickGelu);
       backend.Add(x, backend.Linear(inner, *layer.down));
     }
@@ -70,9 +70,9 @@ class Layers {
 };
 
 // Products of the layers and of attention; the weights and the rows' way in and out.
-Work WorkOf(const Bench& bench, const Tower& t, int64_t pictures) {
+Work WorkOf(const Bench& bench, const Tower& t, int64_t images) {
   const auto hidden = static_cast<double>(t.hidden);
-  const auto rows = static_cast<double>(pictures * t.rows);
+  const auto rows = static_cast<double>(images * t.rows);
   const double weights = hidden * (4 * hidden + 2 * static_cast<double>(t.ffn));
   const double attention = 4 * hidden * static_cast<double>(t.rows);
   const auto layers = static_cast<double>(t.layers);
@@ -86,23 +86,23 @@ void VisionRows(Bench& bench) {
   const Tower tower = TowerOf(bench.options().smoke);
   Layers layers(bench, tower);
   bench.backend().Autotune();
-  for (const int64_t pictures : tower.pictures) {
-    const int64_t rows = pictures * tower.rows;
+  for (const int64_t images : tower.images) {
+    const int64_t rows = images * tower.rows;
     const Tensor x =
         bench.Keep(bench.activations().Take(rows * tower.hidden, 51), {rows, tower.hidden});
     std::vector<int32_t> starts;
-    for (int64_t i = 0; i <= pictures; ++i) {
+    for (int64_t i = 0; i <= images; ++i) {
       starts.push_back(static_cast<int32_t>(i * tower.rows));
     }
-    const Tensor device_starts = bench.KeepInts(starts, {pictures + 1});
+    const Tensor device_starts = bench.KeepInts(starts, {images + 1});
     Backend& backend = bench.backend();
     bench.Add({"vision",
                "layers",
                tower.name,
                rows,
-               fmt::format("{} pictures {} layers", pictures, tower.layers),
+               fmt::format("{} images {} layers", images, tower.layers),
                {},
-               WorkOf(bench, tower, pictures)},
+               WorkOf(bench, tower, images)},
               1, [&](int) {
                 const Tensor stream = backend.New(bench.dtype(), {rows, tower.hidden});
                 backend.Copy(x, stream);

@@ -19,14 +19,14 @@ constexpr int kJoinThreads = 128;
 constexpr int kFewRows = 16;
 constexpr int kFewRowsOfAll = 64;
 // Splits get blocks of their own where there are no more blocks than this otherwise, and at least
-// so many splits; but not where their results are more than kMostScratch float32 values.
+// so many splits; but not where their results are more than kMaxScratch float32 values.
 struct Spread {
   int64_t most_blocks;
   int64_t least_splits;
 };
 constexpr Spread kSpreadFew = {1024, 2};
 constexpr Spread kSpreadMany = {256, 4};
-constexpr int64_t kMostScratch = int64_t{1} << 26;
+constexpr int64_t kMaxScratch = int64_t{1} << 26;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -50,7 +50,7 @@ struct Plan {
 void SpreadSplits(const Spread& spread, int64_t blocks, int64_t splits, int64_t results,
                   int64_t head_dim, LaunchPlan& launch) {
   if (splits < spread.least_splits || blocks > spread.most_blocks) return;
-  if (results * splits * (head_dim + 2) > kMostScratch) return;
+  if (results * splits * (head_dim + 2) > kMaxScratch) return;
   launch.parts = splits;
   launch.partials = results * splits;
 }
@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kJoinThreads) JoinKernel(AttentionTask<T> task
   const RowTile tile = TileOf(task, sequence, 0, INT_MAX);
   const KeyRange seen = Visible(task, tile, query * task.group);
   if (seen.last < seen.first) return;
-  constexpr int kParts = kMostHeadDim / 32;
+  constexpr int kParts = kMaxHeadDim / 32;
   const int split_keys = task.split_tiles * kKeyTile;
   float largest = -INFINITY, weight = 0, sums[kParts] = {};
 #pragma unroll 2
@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(kJoinThreads) JoinKernel(AttentionTask<T> task
 }
 
 void CheckShape(const AttentionShape& shape) {
-  TESSERA_CHECK(shape.head_dim > 0 && shape.head_dim <= kMostHeadDim);
+  TESSERA_CHECK(shape.head_dim > 0 && shape.head_dim <= kMaxHeadDim);
   TESSERA_CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   TESSERA_CHECK(shape.scale > 0);  // the largest score is sought before it is scaled
 }

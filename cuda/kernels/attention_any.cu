@@ -9,7 +9,7 @@ namespace tessera::cuda {
 namespace {
 
 constexpr int kThreads = 32;
-constexpr int kDimsPerLane = kMostHeadDim / kThreads;
+constexpr int kDimsPerLane = kMaxHeadDim / kThreads;
 
 // A row of keys or values.
 template <typename T>
@@ -41,7 +41,7 @@ template <typename T, typename Rows>
 __global__ void __launch_bounds__(kThreads)
     AttendAnyKernel(AttentionTask<T> task, Rows keys, Rows values) {
   gpu::WaitForPrevious();
-  __shared__ float query[kMostHeadDim];
+  __shared__ float query[kMaxHeadDim];
   const RowTile tile = FindTile(task, static_cast<int>(blockIdx.x), 1);
   if (tile.rows == 0) return;  // the whole block
   const int lane = static_cast<int>(threadIdx.x);

@@ -223,7 +223,7 @@ void LaunchWarps(const AttentionTask<typename Warp::Element>& task, const dim3& 
               stream, task);
 }
 
-// For any head_dim up to kMostHeadDim; `rows` of the queries are wanted.
+// For any head_dim up to kMaxHeadDim; `rows` of the queries are wanted.
 void LaunchAny(const AttentionTask<float>& task, int64_t rows, int kv_heads, gpu::Stream stream);
 void LaunchAny(const AttentionTask<BFloat16>& task, int64_t rows, int kv_heads, gpu::Stream stream);
 void LaunchAny(const AttentionTask<Float16>& task, int64_t rows, int kv_heads, gpu::Stream stream);

@@ -64,7 +64,7 @@ __global__ void QuantizeMatrixKernel(StoredMatrix source, PackedRows target) {
   gpu::WaitForPrevious();
   constexpr unsigned kWarps = kThreads / 32;
   constexpr unsigned kRows = kTile / kWarps;
-  constexpr float kMost = kFormat == WeightFormat::kInt8 ? kMostInt8 : kMostFloat8;
+  constexpr float kMost = kFormat == WeightFormat::kInt8 ? kMaxInt8 : kMaxFloat8;
   __shared__ SharedTile<float> tile;
   const int64_t first = int64_t{blockIdx.x} * kTile;
   const unsigned warp = threadIdx.x / 32;
@@ -129,7 +129,7 @@ __global__ void QuantizeGroupsKernel(StoredMatrix source, PackedRows target) {
     for (int n = 0; n < 8; ++n) {
       const int c = FourBitColumn(static_cast<int>(lane), static_cast<int>(lane) / 4, n);
       const float x = usable ? halves[c / kTile][row][c % kTile] / scale : 0.0f;
-      const auto number = static_cast<int>(rintf(fminf(fmaxf(x, -kMostInt4), kMostInt4)));
+      const auto number = static_cast<int>(rintf(fminf(fmaxf(x, -kMaxInt4), kMaxInt4)));
       word |= static_cast<uint32_t>(number + 8) << 4 * n;
     }
     const int owner = box_row % 8 * 4 + static_cast<int>(lane) % 4;

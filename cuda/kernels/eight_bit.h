@@ -34,21 +34,21 @@ __device__ __forceinline__ float Magnitude(float x) {
   return fabsf(x) < INFINITY ? fabsf(x) : INFINITY;
 }
 
-constexpr float kMostFloat8 = 448.0f;
-constexpr float kMostInt8 = 127.0f;
+constexpr float kMaxFloat8 = 448.0f;
+constexpr float kMaxInt8 = 127.0f;
 
 // The number of a format nearest to x, ties to even; those beyond its largest become that.
 template <WeightFormat kFormat>
 __device__ __forceinline__ uint8_t Quantize(float x);
 template <>
 __device__ __forceinline__ uint8_t Quantize<WeightFormat::kInt8>(float x) {
-  const auto number = static_cast<int>(rintf(fminf(fmaxf(x, -kMostInt8), kMostInt8)));
+  const auto number = static_cast<int>(rintf(fminf(fmaxf(x, -kMaxInt8), kMaxInt8)));
   return static_cast<uint8_t>(number & 0xff);
 }
 template <>
 __device__ __forceinline__ uint8_t Quantize<WeightFormat::kFloat8>(float x) {
   const uint32_t sign = gpu::FloatBits(x) >> 24 & 0x80;
-  const float magnitude = fminf(fabsf(x), kMostFloat8);
+  const float magnitude = fminf(fabsf(x), kMaxFloat8);
   uint32_t number;
   if (magnitude < 0x1p-6f) {
     number = static_cast<uint32_t>(rintf(magnitude * 512.0f));  // subnormal, 2^-9 apart

@@ -16,7 +16,7 @@ namespace tessera::cuda {
 constexpr int kFourBitBlockBytes = kBlockBytes / 2;
 constexpr int kFourBitScales = kBoxRows / kBlockRows * kFourBitBlockBytes;  // where they begin
 static_assert(kFourBitBoxBytes == kFourBitScales + kBoxRows * 2);
-constexpr float kMostInt4 = 7.0f;
+constexpr float kMaxInt4 = 7.0f;
 
 __host__ __device__ __forceinline__ int64_t RowBoxes(int64_t out) {
   return (out + kBoxRows - 1) / kBoxRows;
@@ -34,7 +34,7 @@ __device__ __forceinline__ int FourBitColumn(int lane, int word, int n) {
 // The scale of a group, by its largest magnitude: a 7th of it in five significant bits.
 __device__ __forceinline__ float FourBitScale(float most) {
   constexpr int kDropped = 19;  // of 23 bits of the fraction
-  const uint32_t bits = gpu::FloatBits(most / kMostInt4);
+  const uint32_t bits = gpu::FloatBits(most / kMaxInt4);
   const uint32_t half = (1u << (kDropped - 1)) - 1;
   return gpu::BitsFloat((bits + half + (bits >> kDropped & 1)) >> kDropped << kDropped);
 }

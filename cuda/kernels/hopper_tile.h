@@ -12,7 +12,7 @@ namespace tessera::cuda {
 // then void.
 constexpr int kHopperKernels = 2;
 
-constexpr int kMostTiledExperts = 512;
+constexpr int kMaxTiledExperts = 512;
 
 // A block computes `rows` rows of W for `places` places of one expert at a time.
 struct HopperTile {
@@ -27,7 +27,7 @@ constexpr std::array<int, 6> kTilePlaces = {8, 16, 32, 64, 128, 256};
 // Fewer rows of W than the tensor cores take at a time waste most of their work, so that W is read
 // by more multiprocessors: worth it where few places leave that work idle.
 constexpr int kWholeRows = 64;
-constexpr int kMostNarrowPlaces = 32;
+constexpr int kMaxNarrowPlaces = 32;
 constexpr bool IsNarrow(const HopperTile& tile) { return tile.rows < kWholeRows; }
 
 // 4-bit weights come 64 rows at a time (four_bit.h).
@@ -47,7 +47,7 @@ constexpr bool IsHopperTile(const HopperTile& tile, WeightFormat format) {
   };
   return is_in(kTileRows, tile.rows) && is_in(kTilePlaces, tile.places) &&
          tile.rows >= LeastTileRows(format) && tile.places <= MostTilePlaces(format) &&
-         (!IsNarrow(tile) || tile.places <= kMostNarrowPlaces);
+         (!IsNarrow(tile) || tile.places <= kMaxNarrowPlaces);
 }
 
 }  // namespace tessera::cuda

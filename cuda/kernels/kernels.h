@@ -7,8 +7,8 @@
 #include <span>
 
 #include "cuda/weight_format.h"
-#include "engine/backend/draw.h"
 #include "engine/backend/operands.h"
+#include "engine/backend/sample.h"
 #include "engine/backend/tensor.h"
 #include "gpu/runtime.h"
 
@@ -53,27 +53,28 @@ void CopyMatrix(const StoredMatrix& source, const PackedRows& target, Stream str
 void QuantizeMatrix(const StoredMatrix& source, const PackedRows& target, Stream stream);
 
 // --- rows.cu ---
-void Embed(Tensor table, Tensor ids, Tensor drawn, Tensor y, Stream stream);
+void Embed(Tensor table, Tensor ids, Tensor sampled, Tensor y, Stream stream);
 void GatherRows(Tensor x, Tensor rows, Tensor y, Stream stream);
 void PutRows(Tensor x, Tensor source, Tensor rows, Stream stream);
 void AddRows(Tensor x, Tensor source, Tensor rows, Stream stream);
-void Add(Tensor x, Tensor delta, Stream stream);
+void Add(Tensor x, Tensor branch, Stream stream);
 void ScaleRows(Tensor x, Tensor factors, Stream stream);
 void GatedActivate(Tensor x, Activation activation, Tensor y, Stream stream);
 
 // --- argmax.cu ---
 void ArgMax(Tensor x, int64_t columns, const Largest& largest, Stream stream);
 
-// --- draw.cu ---
-// Arrays on the device. `largest` is that of the edited logits; its places become the tokens drawn.
-void EditLogits(Tensor x, const LogitEdit* edits, int count, Stream stream);
-void DrawTokens(Tensor x, int64_t columns, const Draw* draws, const Largest& largest,
-                Stream stream);
+// --- sample.cu ---
+// Arrays on the device. `largest` is that of the edited logits; its places become the tokens
+// sampled.
+void AdjustLogits(Tensor x, const LogitAdjustment* adjustments, int count, Stream stream);
+void SampleTokens(Tensor x, int64_t columns, const SampleParams* samples, const Largest& largest,
+                  Stream stream);
 
 // --- norm.cu ---
-// x += scale · Σ deltas, two at most, then y = norm(x).
-void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
-             Tensor y, Stream stream);
+// x += scale · Σ branches, two at most, then y = norm(x).
+void AddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
+             float scale, Tensor y, Stream stream);
 
 // --- route.cu ---
 void Route(Tensor x, Tensor router, Tensor bias, const RouterConfig& config, Tensor noise,
@@ -118,13 +119,13 @@ void JoinLowRank(Tensor x, Tensor low, const Routing& routing, int64_t rank, flo
                  Tensor joined, Stream stream);
 
 // --- rope.cu ---
-// Norms and turns queries and keys of qkv in place; where kv.keys is not empty also writes keys and
-// values to their slots, as the cache stores them.
-void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
-               Tensor positions, Tensor slots, const KvLayer& kv, Stream stream);
+// Norms and rotates queries and keys of qkv in place; where kv.keys is not empty also writes keys
+// and values to their slots, as the cache stores them.
+void RotateHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
+                 Tensor positions, Tensor slots, const KvLayer& kv, Stream stream);
 
 // --- attention.cu, rope.cu ---
-constexpr int kMostHeadDim = 256;
+constexpr int kMaxHeadDim = 256;
 
 // Of all types: head_dim a multiple of 8 up to 256, scale > 0.
 // The float32 values of scratch that PagedAttention() needs, 8-byte aligned.

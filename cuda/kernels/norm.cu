@@ -13,7 +13,7 @@ constexpr int kThreads = 128;
 template <typename T>
 struct NormTask {
   T* x;
-  Combined<T> deltas[2];  // without choices: rows as they are
+  Combined<T> branches[2];  // without choices: rows as they are
   int count;
   const float* weight;
   const float* bias;
@@ -26,16 +26,16 @@ struct NormTask {
 
 // Combined rows are rounded as if they had been stored.
 template <typename T>
-__device__ void LoadDelta(const Combined<T>& from, int64_t c, int64_t cols, bool aligned,
-                          float (&delta)[8]) {
+__device__ void LoadBranch(const Combined<T>& from, int64_t c, int64_t cols, bool aligned,
+                           float (&branch)[8]) {
   const int64_t row = blockIdx.x;
   if (from.choices == 0) {
-    LoadEight(from.y + row * cols, c, cols, aligned, delta);
+    LoadEight(from.y + row * cols, c, cols, aligned, branch);
     return;
   }
-  CombineEight(from, row, c, cols, aligned, delta);
+  CombineEight(from, row, c, cols, aligned, branch);
 #pragma unroll
-  for (int j = 0; j < 8; ++j) delta[j] = ToFloat(Round<T>(delta[j]));
+  for (int j = 0; j < 8; ++j) branch[j] = ToFloat(Round<T>(branch[j]));
 }
 
 // values[c] = the row, summed and rounded as it is stored.
@@ -45,14 +45,14 @@ __device__ void SumRow(const NormTask<T>& task, float* values) {
   const int64_t row = blockIdx.x * cols;
   const bool aligned = cols % 8 == 0;
   for (int64_t c = threadIdx.x * 8; c < cols; c += kThreads * 8) {
-    float sum[8], delta[8];
+    float sum[8], branch[8];
     LoadEight(task.x + row, c, cols, aligned, sum);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       if (i >= task.count) break;
-      LoadDelta(task.deltas[i], c, cols, aligned, delta);
+      LoadBranch(task.branches[i], c, cols, aligned, branch);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) sum[j] = fmaf(task.scale, delta[j], sum[j]);
+      for (int j = 0; j < 8; ++j) sum[j] = fmaf(task.scale, branch[j], sum[j]);
     }
     if (task.count > 0) StoreEight(sum, c, cols, aligned, task.x + row);
 #pragma unroll
@@ -98,13 +98,13 @@ __global__ void __launch_bounds__(kThreads) AddNormKernel(NormTask<T> task) {
 
 }  // namespace
 
-void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
-             Tensor y, Stream stream) {
+void AddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
+             float scale, Tensor y, Stream stream) {
   ForDType(x.dtype, [&](auto element) {
     using T = decltype(element);
     NormTask<T> task = {.x = x.as<T>(),
-                        .deltas = {},
-                        .count = static_cast<int>(deltas.size()),
+                        .branches = {},
+                        .count = static_cast<int>(branches.size()),
                         .weight = norm.weight.as<float>(),
                         .bias = norm.bias.as<float>(),
                         .scale = scale,
@@ -112,11 +112,11 @@ void AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, f
                         .centred = norm.kind == NormKind::kLayerNorm,
                         .cols = x.cols(),
                         .y = y.as<T>()};
-    for (size_t i = 0; i < deltas.size(); ++i) {
-      const Routing& routing = deltas[i].routing;
-      task.deltas[i] = {deltas[i].rows.as<T>(), routing.places.as<int32_t>(),
-                        routing.weights.as<float>(),
-                        deltas[i].routed() ? static_cast<int>(routing.places.cols()) : 0};
+    for (size_t i = 0; i < branches.size(); ++i) {
+      const Routing& routing = branches[i].routing;
+      task.branches[i] = {branches[i].rows.as<T>(), routing.places.as<int32_t>(),
+                          routing.weights.as<float>(),
+                          branches[i].routed() ? static_cast<int>(routing.places.cols()) : 0};
     }
     const size_t shared = static_cast<size_t>(x.cols()) * sizeof(float);
     gpu::Launch(AddNormKernel<T>, {dim3(static_cast<unsigned>(x.rows())), kThreads, shared}, stream,

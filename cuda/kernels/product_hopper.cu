@@ -35,7 +35,7 @@ bool HopperProductFits(const Product& product) {
   const int64_t chunk = bytes ? kChunkBytes : kChunkBytes / 2;
   return types && product.x.cols() % chunk == 0 && product.stride % chunk == 0 &&
          aligned(product.x.data) && aligned(product.weights) &&
-         product.x.elements() / chunk <= INT32_MAX && product.experts <= kMostTiledExperts &&
+         product.x.elements() / chunk <= INT32_MAX && product.experts <= kMaxTiledExperts &&
          (!product.gated || product.out % 16 == 0) &&
          MostTiles(product.places, TilingOf(product, {kTileRows[0], kMinPlaces})) <= INT32_MAX;
 }
@@ -113,7 +113,7 @@ HopperTile ChooseHopperTile(const Product& product, int multiprocessors) {
   HopperTile tile = {product.out > kWholeRows ? 2 * kWholeRows : kWholeRows, kMinPlaces};
   const int most = MostTilePlaces(product.format);
   while (tile.places < most && tile.places < usual) tile.places *= 2;
-  if (tile.places <= kMostNarrowPlaces) {
+  if (tile.places <= kMaxNarrowPlaces) {
     tile.rows = ChooseRows(product, tile.places, multiprocessors);
     return tile;
   }
@@ -122,7 +122,7 @@ HopperTile ChooseHopperTile(const Product& product, int multiprocessors) {
   };
   if (tile.rows > kWholeRows && idle()) tile.rows = kWholeRows;
   // With fewer places than that more tiles would only read more of W.
-  while (tile.places > kMostNarrowPlaces && idle()) tile.places /= 2;
+  while (tile.places > kMaxNarrowPlaces && idle()) tile.places /= 2;
   return tile;
 }
 

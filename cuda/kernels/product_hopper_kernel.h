@@ -32,7 +32,7 @@ constexpr int kRowBytes = 128;  // of a row of a stage, swizzled as LoadTile() d
 constexpr int kChunkBytes = 16;
 constexpr int kStageSteps = kRowBytes / 32;  // products of a stage
 constexpr int kRingBytes = 200 * 1024;
-constexpr int kMostStages = 16;
+constexpr int kMaxStages = 16;
 constexpr int kNarrowBoxRows = 16;  // of W, of a box of HopperMaps::narrow
 
 template <typename T>
@@ -76,7 +76,7 @@ struct Shape {
   static constexpr int kWeightBytes = Weights::kBoxBytes * kConsumers;
   static constexpr int kFetchedBytes = Weights::kFetchedBytes * kRowsOfW / kWarpgroupRows;
   static constexpr int kStageBytes = kWeightBytes + kPlaces * kRowBytes;
-  static constexpr int kStages = std::min(kMostStages, kRingBytes / kStageBytes);
+  static constexpr int kStages = std::min(kMaxStages, kRingBytes / kStageBytes);
   // Stages whose rows of x are on their way at a time.
   static constexpr int kGathering = kStages / 2;
 };
@@ -88,7 +88,7 @@ struct Shared {
   float staged[S::kConsumers][kStagedFloats];
   gpu::Barrier full[S::kStages];   // a phase ends when a stage is filled
   gpu::Barrier empty[S::kStages];  // … and may be filled again
-  int32_t tiles[2 * (kMostTiledExperts + 1)];
+  int32_t tiles[2 * (kMaxTiledExperts + 1)];
 };
 
 // A stage of the ring and how often the ring has been run through, modulo 2.
@@ -219,7 +219,7 @@ template <typename S>
 __global__ void __launch_bounds__(S::kThreads, 1)
     HopperProductKernel(const __grid_constant__ gpu::TensorMap weights, const HopperTask task) {
   auto& shared = *reinterpret_cast<Shared<S>*>(gpu::SharedMemory());
-  const TileTable table = {shared.tiles, shared.tiles + kMostTiledExperts + 1};
+  const TileTable table = {shared.tiles, shared.tiles + kMaxTiledExperts + 1};
   // The same for all lanes, which the compiler could not tell otherwise.
   const int warp = gpu::Shuffle(static_cast<int>(threadIdx.x) / 32, 0);
   if (threadIdx.x == 32) {

@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
     for (int j = 0; j < 8; ++j) most = fmaxf(most, Magnitude(values[j]));
   }
-  const float scale = BlockMax<kThreads>(most) / kMostFloat8;
+  const float scale = BlockMax<kThreads>(most) / kMaxFloat8;
   if (threadIdx.x == 0) scales[row] = scale;
   const bool usable = scale > 0 && scale < INFINITY;
   for (int64_t c = threadIdx.x * 8; c < stride; c += kThreads * 8) {

@@ -12,7 +12,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kMostPerLane = kMostHeadDim / 32;  // elements of a head
+constexpr int kMaxPerLane = kMaxHeadDim / 32;  // elements of a head
 
 struct HeadNorm {
   const float* weight;  // null for none
@@ -38,23 +38,23 @@ struct TurnTask {
 
 // Element lane + 32 i of the head in values[i].
 __device__ __forceinline__ void NormHead(const HeadNorm& norm, int dim, int lane,
-                                         float (&values)[kMostPerLane]) {
+                                         float (&values)[kMaxPerLane]) {
   float mean = 0;
   if (norm.centred) {
 #pragma unroll
-    for (int i = 0; i < kMostPerLane; ++i) mean += values[i];
+    for (int i = 0; i < kMaxPerLane; ++i) mean += values[i];
     mean = WarpSum(mean) / static_cast<float>(dim);
   }
   float squares = 0;
 #pragma unroll
-  for (int i = 0; i < kMostPerLane; ++i) {
+  for (int i = 0; i < kMaxPerLane; ++i) {
     if (lane + 32 * i >= dim) continue;
     values[i] -= mean;
     squares = fmaf(values[i], values[i], squares);
   }
   const float factor = 1.0f / sqrtf(WarpSum(squares) / static_cast<float>(dim) + norm.epsilon);
 #pragma unroll
-  for (int i = 0; i < kMostPerLane; ++i) {
+  for (int i = 0; i < kMaxPerLane; ++i) {
     const int d = lane + 32 * i;
     if (d >= dim) continue;
     const float shift = norm.bias == nullptr ? 0.0f : norm.bias[d];
@@ -68,15 +68,15 @@ template <typename T>
 __device__ void TurnHead(const TurnTask& task, const HeadNorm& norm, int64_t row, T* head,
                          float* scratch) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  float values[kMostPerLane];
+  float values[kMaxPerLane];
 #pragma unroll
-  for (int i = 0; i < kMostPerLane; ++i) {
+  for (int i = 0; i < kMaxPerLane; ++i) {
     const int d = lane + 32 * i;
     values[i] = d < task.head_dim ? ToFloat(head[d]) : 0.0f;
   }
   if (norm.weight != nullptr) NormHead(norm, task.head_dim, lane, values);
 #pragma unroll
-  for (int i = 0; i < kMostPerLane; ++i) scratch[lane + 32 * i] = values[i];
+  for (int i = 0; i < kMaxPerLane; ++i) scratch[lane + 32 * i] = values[i];
   gpu::SyncWarp();
   for (int pair = lane; pair < task.pairs; pair += 32) {
     const int64_t axis = task.pair_axis[pair];
@@ -130,9 +130,9 @@ struct Float8Cache {
 
 // A block for each row; its warps take the heads in turn.
 template <typename T, typename Cache>
-__global__ void __launch_bounds__(kThreads) TurnHeadsKernel(TurnTask task, T* qkv, Cache cache) {
+__global__ void __launch_bounds__(kThreads) RotateHeadsKernel(TurnTask task, T* qkv, Cache cache) {
   gpu::WaitForPrevious();
-  __shared__ float scratch[kWarps][32 * kMostPerLane];
+  __shared__ float scratch[kWarps][32 * kMaxPerLane];
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int64_t row = blockIdx.x;
@@ -162,8 +162,8 @@ HeadNorm Pointers(const NormWeights& norm) {
 
 }  // namespace
 
-void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
-               Tensor positions, Tensor slots, const KvLayer& kv, Stream stream) {
+void RotateHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
+                 Tensor positions, Tensor slots, const KvLayer& kv, Stream stream) {
   TurnTask task = {};
   task.heads = shape.heads;
   task.kv_heads = shape.kv_heads;
@@ -189,11 +189,12 @@ void TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, 
       if (kv.keys.dtype == DType::kFloat8) {
         const Float8Cache cache = {kv.keys.as<Float8>(), kv.values.as<Float8>(),
                                    kv.key_scales.as<float>(), kv.value_scales.as<float>()};
-        return gpu::Launch(TurnHeadsKernel<T, Float8Cache>, grid, stream, task, qkv.as<T>(), cache);
+        return gpu::Launch(RotateHeadsKernel<T, Float8Cache>, grid, stream, task, qkv.as<T>(),
+                           cache);
       }
     }
     const PlainCache<T> cache = {kv.keys.as<T>(), kv.values.as<T>()};
-    gpu::Launch(TurnHeadsKernel<T, PlainCache<T>>, grid, stream, task, qkv.as<T>(), cache);
+    gpu::Launch(RotateHeadsKernel<T, PlainCache<T>>, grid, stream, task, qkv.as<T>(), cache);
   });
 }
 

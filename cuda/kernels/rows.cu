@@ -9,15 +9,15 @@ namespace {
 constexpr int kThreads = 128;
 
 // y[i] = x[rows[i]], or with kScatter y[rows[i]] = x[i]; rows of `words` Words. A row below 0
-// stands for drawn[-1 - row].
+// stands for sampled[-1 - row].
 template <typename Word, bool kScatter>
-__global__ void MoveRows(const Word* x, const int32_t* rows, const int32_t* drawn,
-                         int64_t drawn_limit, int64_t words, int64_t limit, Word* y) {
+__global__ void MoveRows(const Word* x, const int32_t* rows, const int32_t* sampled,
+                         int64_t sampled_limit, int64_t words, int64_t limit, Word* y) {
   gpu::WaitForPrevious();
   const int64_t i = blockIdx.x;
   int64_t row = rows[i];
-  gpu::Require(-1 - row < drawn_limit);
-  if (row < 0) row = drawn[-1 - row];
+  gpu::Require(-1 - row < sampled_limit);
+  if (row < 0) row = sampled[-1 - row];
   gpu::Require(row >= 0 && row < limit);
   const Word* from = x + (kScatter ? i : row) * words;
   Word* to = y + (kScatter ? row : i) * words;
@@ -26,13 +26,13 @@ __global__ void MoveRows(const Word* x, const int32_t* rows, const int32_t* draw
 
 // `limit` is the number of rows on the side that `rows` names.
 template <bool kScatter>
-void Move(Tensor x, Tensor rows, Tensor drawn, int64_t limit, Tensor y, Stream stream) {
+void Move(Tensor x, Tensor rows, Tensor sampled, int64_t limit, Tensor y, Stream stream) {
   const gpu::Grid grid = {dim3(static_cast<unsigned>(rows.elements())), kThreads};
   const int64_t bytes = x.cols() * static_cast<int64_t>(DTypeBytes(x.dtype));
   const auto move = [&](auto word) {
     using Word = decltype(word);
     gpu::Launch(MoveRows<Word, kScatter>, grid, stream, x.as<Word>(), rows.as<int32_t>(),
-                drawn.as<int32_t>(), drawn.empty() ? int64_t{0} : drawn.elements(),
+                sampled.as<int32_t>(), sampled.empty() ? int64_t{0} : sampled.elements(),
                 bytes / static_cast<int64_t>(sizeof(Word)), limit, y.as<Word>());
   };
   if (bytes % 16 == 0) {
@@ -96,8 +96,8 @@ gpu::Grid BlockPerRow(int64_t rows) { return {dim3(static_cast<unsigned>(rows)),
 
 }  // namespace
 
-void Embed(Tensor table, Tensor ids, Tensor drawn, Tensor y, Stream stream) {
-  Move<false>(table, ids, drawn, table.rows(), y, stream);
+void Embed(Tensor table, Tensor ids, Tensor sampled, Tensor y, Stream stream) {
+  Move<false>(table, ids, sampled, table.rows(), y, stream);
 }
 
 void GatherRows(Tensor x, Tensor rows, Tensor y, Stream stream) {
@@ -116,10 +116,10 @@ void AddRows(Tensor x, Tensor source, Tensor rows, Stream stream) {
   });
 }
 
-void Add(Tensor x, Tensor delta, Stream stream) {
+void Add(Tensor x, Tensor branch, Stream stream) {
   ForDType(x.dtype, [&](auto element) {
     using T = decltype(element);
-    gpu::Launch(AddKernel<T>, BlockPerRow(x.rows()), stream, x.as<T>(), delta.as<T>(),
+    gpu::Launch(AddKernel<T>, BlockPerRow(x.rows()), stream, x.as<T>(), branch.as<T>(),
                 static_cast<const int32_t*>(nullptr), x.cols(), x.rows());
   });
 }

@@ -42,17 +42,17 @@ struct EngineOptions {
   // held for requests, from the port to the encoder (MemoryBudget)
   int64_t max_inflight_bytes = int64_t{512} << 20;
   int32_t step_tokens = 512;  // rows per step: decoding ones first, then prefill
-  // estimated time of prefill and vision work in a step, at most; see Pace
+  // estimated time of prefill and vision work in a step, at most; see TokenBudgetController
   double step_seconds = 0.25;
   // the same relative to the time of the decoding rows beside it
   double stall_ratio = 1.0;
   int32_t max_context = 0;                         // 0: the model's own
-  int64_t image_cache_bytes = int64_t{256} << 20;  // encoded pictures kept for reuse
+  int64_t image_cache_bytes = int64_t{256} << 20;  // encoded images kept for reuse
   int32_t max_images = 16;                         // per request
-  // rows that a picture of any size may take, else it is shrunk; 0: the model's own limit
+  // rows that an image of any size may take, else it is shrunk; 0: the model's own limit
   int32_t max_image_tokens = 4096;
-  // that decode pictures; 0: as many as there are cores, at least two
-  int32_t picture_threads = 0;
+  // that decode images; 0: as many as there are cores, at least two
+  int32_t image_threads = 0;
   bool prefix_cache = true;
   // a step before the last one's tokens are known; unset: where the device works beside the host
   std::optional<bool> plan_ahead;
@@ -70,7 +70,7 @@ struct ModelInfo {
   int32_t max_context = 0;
   // tokens that prompts may hold and answers can: the tokenizer's that have a row in the head
   int32_t vocabulary = 0;
-  int32_t image_tokens = 0;  // per picture; 0: depends on its size, or none
+  int32_t image_tokens = 0;  // per image; 0: depends on its size, or none
   int64_t parameters = 0;
   int64_t active_parameters = 0;  // of the language model, used per token
   int64_t weight_bytes = 0;

@@ -35,13 +35,13 @@ struct Message {
   std::vector<std::variant<std::string, EncodedImage>> parts;
 };
 
-// A prompt as it is, with "<image>" where the pictures go, in order. No template is applied.
+// A prompt as it is, with "<image>" where the images go, in order. No template is applied.
 struct RawPrompt {
   std::string text;
   std::vector<EncodedImage> images;
 };
 
-// Token ids with kImagePlaceholder (-200) where the pictures go.
+// Token ids with kImagePlaceholder (-200) where the images go.
 struct TokenPrompt {
   std::vector<int32_t> ids;
   std::vector<EncodedImage> images;
@@ -126,7 +126,7 @@ struct Usage {
 
 // What the server needs to know before the first token.
 struct PromptInfo {
-  std::vector<int32_t> token_ids;  // kImagePlaceholder where a picture goes
+  std::vector<int32_t> token_ids;  // kImagePlaceholder where an image goes
   int32_t text_tokens = 0;
   int32_t image_tokens = 0;
 };

@@ -69,7 +69,7 @@ struct EngineStats {
   bool draining = false;
   // since the oldest request came to stand there; 0: there is none
   std::array<double, kStandings> oldest_seconds = {};
-  // of those of preparing that are under way: one text, one picture; 0: there is none
+  // of those of preparing that are under way: one text, one image; 0: there is none
   double longest_turn_seconds = 0;
 
   double& oldest(Standing standing) { return oldest_seconds[static_cast<size_t>(standing)]; }

@@ -76,14 +76,14 @@ void CheckAttention(const Tensor& qkv, const AttentionShape& shape, const KvLaye
 
 }  // namespace
 
-std::vector<Tensor> Repeater::Run(const std::string&, const Work& work) { return work(); }
+std::vector<Tensor> GraphCache::Run(const std::string&, const Work& work) { return work(); }
 
-Tensor Backend::Embed(Tensor table, Tensor ids, Tensor drawn) {
+Tensor Backend::Embed(Tensor table, Tensor ids, Tensor sampled) {
   CheckTensor(table, activation_dtype(), {table.rows(), table.cols()});
   CheckTensor(ids, DType::kInt32, {ids.elements()});
-  if (!drawn.empty()) CheckTensor(drawn, DType::kInt32, {drawn.elements()});
+  if (!sampled.empty()) CheckTensor(sampled, DType::kInt32, {sampled.elements()});
   Tensor y = New(activation_dtype(), {ids.elements(), table.cols()});
-  DoEmbed(table, ids, drawn, y);
+  DoEmbed(table, ids, sampled, y);
   return y;
 }
 
@@ -131,15 +131,16 @@ Largest Backend::ArgMax(Tensor x, int64_t columns) {
   return largest;
 }
 
-Tensor Backend::DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                           std::span<const LogitEdit> edits) {
-  CheckTensor(x, DType::kFloat32, {static_cast<int64_t>(draws.size()), x.cols()});
-  TESSERA_CHECK(columns >= 1 && columns <= x.cols() && columns <= kMostDrawn);
-  for (const LogitEdit& edit : edits) {
-    TESSERA_CHECK(edit.row >= 0 && edit.row < x.rows() && edit.id >= 0 && edit.id < columns);
+Tensor Backend::SampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                             std::span<const LogitAdjustment> adjustments) {
+  CheckTensor(x, DType::kFloat32, {static_cast<int64_t>(samples.size()), x.cols()});
+  TESSERA_CHECK(columns >= 1 && columns <= x.cols() && columns <= kMaxSampled);
+  for (const LogitAdjustment& adjustment : adjustments) {
+    TESSERA_CHECK(adjustment.row >= 0 && adjustment.row < x.rows() && adjustment.id >= 0 &&
+                  adjustment.id < columns);
   }
   Tensor places = New(DType::kInt32, {x.rows()});
-  DoDrawTokens(x, columns, draws, edits, places);
+  DoSampleTokens(x, columns, samples, adjustments, places);
   return places;
 }
 
@@ -151,10 +152,10 @@ Tensor Backend::Norm(Tensor x, const NormWeights& norm) {
   return y;
 }
 
-void Backend::Add(Tensor x, Tensor delta) {
+void Backend::Add(Tensor x, Tensor branch) {
   CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
-  CheckTensor(delta, activation_dtype(), {x.rows(), x.cols()});
-  DoAdd(x, delta);
+  CheckTensor(branch, activation_dtype(), {x.rows(), x.cols()});
+  DoAdd(x, branch);
 }
 
 void Backend::ScaleRows(Tensor x, Tensor factors) {
@@ -163,18 +164,18 @@ void Backend::ScaleRows(Tensor x, Tensor factors) {
   DoScaleRows(x, factors);
 }
 
-Tensor Backend::AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
+Tensor Backend::AddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
                         float scale) {
   CheckTensor(x, activation_dtype(), {x.rows(), x.cols()});
-  TESSERA_CHECK(deltas.size() <= 2);
-  for (const Delta& delta : deltas) {
-    if (delta.routed()) CheckRouted(delta.routing, x.rows());
-    const int64_t rows = delta.routed() ? delta.routing.places.elements() : x.rows();
-    CheckTensor(delta.rows, activation_dtype(), {rows, x.cols()});
+  TESSERA_CHECK(branches.size() <= 2);
+  for (const ResidualBranch& branch : branches) {
+    if (branch.routed()) CheckRouted(branch.routing, x.rows());
+    const int64_t rows = branch.routed() ? branch.routing.places.elements() : x.rows();
+    CheckTensor(branch.rows, activation_dtype(), {rows, x.cols()});
   }
   CheckNorm(x, norm);
   Tensor y = New(activation_dtype(), {x.rows(), x.cols()});
-  DoAddNorm(x, deltas, norm, scale, y);
+  DoAddNorm(x, branches, norm, scale, y);
   return y;
 }
 

@@ -16,9 +16,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/backend/draw.h"
 #include "engine/backend/fallback.h"
 #include "engine/backend/operands.h"
+#include "engine/backend/sample.h"
 #include "engine/backend/tensor.h"
 #include "engine/backend/weight_store.h"
 
@@ -26,12 +26,12 @@ namespace tessera {
 
 // Does work that comes again and again. Lives no longer than its backend and than what its work's
 // operands belong to.
-class Repeater {
+class GraphCache {
  public:
   // Queues operations: uploads and downloads nothing.
   using Work = std::function<std::vector<Tensor>()>;
 
-  virtual ~Repeater() = default;
+  virtual ~GraphCache() = default;
   // What `work` returns. While the arena is filled alike before it, work of one `key` queues the
   // same operations on operands of the same places and shapes; only values differ. So a device may
   // keep what was queued and queue it again without calling `work`.
@@ -48,9 +48,9 @@ struct Download {
 };
 
 // Downloads under way; their targets must stay. Ends no later than its backend; the end waits, too.
-class Arrival {
+class PendingCopy {
  public:
-  virtual ~Arrival() = default;
+  virtual ~PendingCopy() = default;
   // Until all targets are filled.
   virtual void Wait() {}
 };
@@ -73,11 +73,11 @@ class Backend : public WeightStore {
   // Another queue of the same device, done beside this one and behind it where both want the same
   // multiprocessors. It may read what the other wrote, once that is done. Null where nothing is
   // queued.
-  virtual std::unique_ptr<Backend> MakeSideQueue() { return nullptr; }
+  virtual std::unique_ptr<Backend> MakeSecondaryStream() { return nullptr; }
   // Of the device's multiprocessors, how many kernels may fill that could fill them all; in (0, 1].
-  virtual void set_share(double) {}
+  virtual void set_sm_fraction(double) {}
 
-  virtual std::unique_ptr<Repeater> MakeRepeater() { return std::make_unique<Repeater>(); }
+  virtual std::unique_ptr<GraphCache> MakeGraphCache() { return std::make_unique<GraphCache>(); }
 
   // --- memory ---
   // What was queued before may still use the step's memory: what is queued from now on comes after
@@ -91,7 +91,7 @@ class Backend : public WeightStore {
   // The same, rounded to the activations' dtype.
   Tensor UploadActivations(std::span<const float> values, Dims dims);
   // Device → host. What is queued afterwards cannot change what arrives.
-  std::unique_ptr<Arrival> StartDownload(std::span<const Download> downloads);
+  std::unique_ptr<PendingCopy> StartDownload(std::span<const Download> downloads);
   // The same and waits.
   std::vector<float> DownloadFloats(Tensor source);
   std::vector<int32_t> DownloadInts(Tensor source);
@@ -100,9 +100,9 @@ class Backend : public WeightStore {
   void Copy(Tensor source, Tensor target);
 
   // --- rows ---
-  // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for drawn[-1 - id]; drawn
-  // int32 [n], or empty.
-  Tensor Embed(Tensor table, Tensor ids, Tensor drawn = {});
+  // table [V, hidden], ids int32 [T] → [T, hidden]. An id below 0 stands for sampled[-1 - id];
+  // sampled int32 [n], or empty.
+  Tensor Embed(Tensor table, Tensor ids, Tensor sampled = {});
   // x [T, hidden], rows int32 [n] → [n, hidden].
   Tensor GatherRows(Tensor x, Tensor rows);
   // x[rows[i]] = source[i];  x[rows[i]] += source[i]. Rows must differ.
@@ -119,28 +119,28 @@ class Backend : public WeightStore {
   Tensor LinearFloat32(Tensor x, const PackedLinear& weights);
   // Of the first `columns` columns of x, float32 [R, ≥ columns].
   Largest ArgMax(Tensor x, int64_t columns);
-  // Edits x, float32 [R, ≥ columns], in place, then draws one of the first `columns` columns of
-  // each row (draw.h) → int32 [R].
-  Tensor DrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                    std::span<const LogitEdit> edits);
+  // Adjusts x, float32 [R, ≥ columns], in place, then samples one of the first `columns`
+  // columns of each row (sample.h) → int32 [R].
+  Tensor SampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                      std::span<const LogitAdjustment> adjustments);
   // [T, hidden] → [T, hidden].
   Tensor Norm(Tensor x, const NormWeights& norm);
-  // x += delta in place; both [T, hidden].
-  void Add(Tensor x, Tensor delta);
+  // x += branch in place; both [T, hidden].
+  void Add(Tensor x, Tensor branch);
   // x[t] ·= factors[t] in place; x [T, hidden], factors float32 [T].
   void ScaleRows(Tensor x, Tensor factors);
-  // x += scale · Σ deltas in place (at most two), then Norm(x).
-  Tensor AddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
+  // x += scale · Σ branches in place (at most two), then Norm(x).
+  Tensor AddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
                  float scale = 1.0f);
   // x [T, 2·ffn] (gate, then up) → act(gate) ⊙ up [T, ffn].
   Tensor GatedActivate(Tensor x, Activation activation);
 
   // --- attention ---
-  // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and turns queries and keys in place and writes
+  // qkv [T, (heads + 2·kv_heads)·head_dim]: norms and rotates queries and keys in place and writes
   // keys and values to their slots.
   void RopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                    const Rope& rope, const PagedBatch& batch, const KvLayer& kv);
-  // Causal attention of the turned queries over the cache → [T, heads·head_dim].
+  // Causal attention of the rotated queries over the cache → [T, heads·head_dim].
   Tensor PagedAttention(Tensor qkv, const AttentionShape& shape, const PagedBatch& batch,
                         const KvLayer& kv);
   // The same turning alone; positions int32 [axes, T].
@@ -169,21 +169,21 @@ class Backend : public WeightStore {
 
  private:
   virtual void DoUpload(const void* source, Tensor target) = 0;
-  virtual std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) = 0;
+  virtual std::unique_ptr<PendingCopy> DoDownload(std::span<const Download> downloads) = 0;
   virtual void DoCopy(Tensor source, Tensor target) = 0;
-  virtual void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) = 0;
+  virtual void DoEmbed(Tensor table, Tensor ids, Tensor sampled, Tensor y) = 0;
   virtual void DoGatherRows(Tensor x, Tensor rows, Tensor y) = 0;
   virtual void DoPutRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoAddRows(Tensor x, Tensor source, Tensor rows) = 0;
   virtual void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) = 0;
   virtual void DoArgMax(Tensor x, int64_t columns, const Largest& largest) = 0;
-  virtual void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                            std::span<const LogitEdit> edits, Tensor places) = 0;
+  virtual void DoSampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                              std::span<const LogitAdjustment> adjustments, Tensor places) = 0;
   virtual void DoNorm(Tensor x, const NormWeights& norm, Tensor y) = 0;
-  virtual void DoAdd(Tensor x, Tensor delta) = 0;
+  virtual void DoAdd(Tensor x, Tensor branch) = 0;
   virtual void DoScaleRows(Tensor x, Tensor factors) = 0;
-  virtual void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm,
-                         float scale, Tensor y) = 0;
+  virtual void DoAddNorm(Tensor x, std::span<const ResidualBranch> branches,
+                         const NormWeights& norm, float scale, Tensor y) = 0;
   virtual void DoGatedActivate(Tensor x, Activation activation, Tensor y) = 0;
   virtual void DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms,
                              const Rope& rope, const PagedBatch& batch, const KvLayer& kv) = 0;

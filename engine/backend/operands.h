@@ -26,7 +26,7 @@ struct NormWeights {
 struct Rope {
   Tensor cosine;     // float32 [max_position, pairs]
   Tensor sine;       // float32 [max_position, pairs]
-  Tensor pair_axis;  // int32 [pairs]: which row of PagedBatch::positions turns pair i
+  Tensor pair_axis;  // int32 [pairs]: which row of PagedBatch::positions rotates pair i
 };
 
 struct AttentionShape {
@@ -37,7 +37,7 @@ struct AttentionShape {
   int sliding_window = 0;  // keys further back than this are not seen; 0: all are
 };
 
-// Norms of each head's query and key before they are turned, over head_dim; empty for none.
+// Norms of each head's query and key before they are rotated, over head_dim; empty for none.
 struct HeadNorms {
   NormWeights query;
   NormWeights key;
@@ -105,9 +105,9 @@ struct Routing {
 
 // What is added to rows: `rows` [T, hidden], or with a routing [T · k, hidden] of ExpertFfn(),
 // which stand for WeightedSum(rows, routing.places, routing.weights).
-struct Delta {
-  Delta(Tensor rows) : rows(rows) {}
-  Delta(Tensor rows, const Routing& routing) : rows(rows), routing(routing) {}
+struct ResidualBranch {
+  ResidualBranch(Tensor rows) : rows(rows) {}
+  ResidualBranch(Tensor rows, const Routing& routing) : rows(rows), routing(routing) {}
 
   bool routed() const { return !routing.places.empty(); }
 

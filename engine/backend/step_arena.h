@@ -15,7 +15,7 @@ namespace tessera {
 
 // Memory: of the device, aligned to kAlign, freed with the object, with data(), bytes() and
 // Allocate(bytes), a StatusOr of it.
-template <typename Memory, size_t kAlign, size_t kLeastChunk>
+template <typename Memory, size_t kAlign, size_t kMinChunk>
 class StepArena {
  public:
   static constexpr size_t kAlignment = kAlign;
@@ -41,7 +41,7 @@ class StepArena {
     TESSERA_CHECK(bytes <= PTRDIFF_MAX);
     const size_t rounded = (std::max<size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
     if (chunks_.empty() || chunks_.back().bytes() - offset_ < rounded) {
-      AddChunk(std::max(rounded, kLeastChunk));
+      AddChunk(std::max(rounded, kMinChunk));
       offset_ = 0;
     }
     void* data = static_cast<char*>(chunks_.back().data()) + offset_;

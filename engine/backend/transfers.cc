@@ -39,7 +39,7 @@ Download::Download(Tensor source, std::vector<float>& target) : source(source) {
   this->target = target.data();
 }
 
-std::unique_ptr<Arrival> Backend::StartDownload(std::span<const Download> downloads) {
+std::unique_ptr<PendingCopy> Backend::StartDownload(std::span<const Download> downloads) {
   for (const Download& download : downloads) {
     const DType dtype = download.source.dtype;
     TESSERA_CHECK(dtype == DType::kInt32 || dtype == DType::kFloat32 ||

@@ -1,5 +1,5 @@
 // Whether anybody still waits for what is being made. Who makes it asks between small pieces of
-// work, such as the rows of a picture.
+// work, such as the rows of an image.
 #pragma once
 
 namespace tessera {

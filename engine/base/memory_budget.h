@@ -19,7 +19,7 @@ enum class MemoryUse : uint8_t {
   kReceiving,  // messages that are not whole yet
   kRequests,   // messages and the requests made of them: checked, counted, waiting, cancelled but
                // not yet freed
-  kPictures,   // pictures being decoded, and their patches until they are encoded
+  kImages,     // images being decoded, and their patches until they are encoded
   kAnswers,    // that are on their way, of clients that do not read
   kTransport,  // calls themselves, and bytes outside the messages that calls receive
 };

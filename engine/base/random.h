@@ -1,4 +1,4 @@
-// Counter-based random numbers: a value is a function of its key alone, so draws do not depend on
+// Counter-based random numbers: a value is a function of its key alone, so samples do not depend on
 // batch mates or on order. Mixing: SplitMix64's finaliser (Steele, Lea, Flood 2014, "Fast
 // splittable pseudorandom number generators", §5).
 #pragma once

@@ -1,4 +1,4 @@
-// SHA-256 (FIPS 180-4) through OpenSSL: the identity of pictures and of KV blocks.
+// SHA-256 (FIPS 180-4) through OpenSSL: the identity of images and of KV blocks.
 #pragma once
 
 #include <array>

@@ -131,11 +131,11 @@ void AttendItems(const Tensor& qkv, const AttentionShape& shape, const std::vect
   });
 }
 
-// Norms and turns the queries and keys of rows of qkv in place.
-class TurnHeads {
+// Norms and rotates the queries and keys of rows of qkv in place.
+class RotateHeads {
  public:
-  TurnHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
-            Tensor positions, int threads, Arena& arena)
+  RotateHeads(Tensor qkv, const AttentionShape& shape, const HeadNorms& norms, const Rope& rope,
+              Tensor positions, int threads, Arena& arena)
       : qkv_(qkv),
         shape_(shape),
         norms_(norms),
@@ -159,16 +159,16 @@ class TurnHeads {
     for (int64_t h = 0; h < shape_.heads + shape_.kv_heads; ++h) {
       const NormWeights& norm = h < shape_.heads ? norms_.query : norms_.key;
       // elements touched
-      const int64_t turned = norm.weight.empty() ? 2 * pairs_ : shape_.head_dim;
-      if (turned == 0) continue;
+      const int64_t rotated = norm.weight.empty() ? 2 * pairs_ : shape_.head_dim;
+      if (rotated == 0) continue;
       char* head = const_cast<char*>(At(qkv_, t * qkv_.cols() + h * shape_.head_dim));
-      rows::Widen(head, qkv_.dtype, turned, values);
+      rows::Widen(head, qkv_.dtype, rotated, values);
       if (!norm.weight.empty()) {
-        rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), turned,
+        rows::Norm(norm.kind, norm.epsilon, norm.weight.as<float>(), norm.bias.as<float>(), rotated,
                    values);
       }
       rows::Rotate(cosine, sine, pairs_, values);
-      rows::Narrow(values, qkv_.dtype, turned, head);
+      rows::Narrow(values, qkv_.dtype, rotated, head);
     }
   }
 
@@ -188,7 +188,7 @@ void CpuBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const He
                                const Rope& rope, const PagedBatch& batch, const KvLayer& kv) {
   const int64_t dim = shape.head_dim;
   const int64_t block_size = kv.keys.dims[2];
-  TurnHeads turn(qkv, shape, norms, rope, batch.positions, threads_, arena_);
+  RotateHeads rotate(qkv, shape, norms, rope, batch.positions, threads_, arena_);
   const auto write = [&](int64_t t) {
     const int64_t slot = batch.slots.as<int32_t>()[t];
     TESSERA_CHECK(slot >= 0 && slot < kv.keys.dims[0] * block_size);
@@ -204,7 +204,7 @@ void CpuBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const He
   ParallelSpans(threads_, qkv.rows(), 8, 4.0 * qkv.elements(),
                 [&](int64_t begin, int64_t end, int thread) {
                   for (int64_t t = begin; t < end; ++t) {
-                    turn.Row(t, thread);
+                    rotate.Row(t, thread);
                     write(t);
                   }
                 });
@@ -213,10 +213,10 @@ void CpuBackend::DoRopeWriteKv(Tensor qkv, const AttentionShape& shape, const He
 void CpuBackend::DoApplyRope(Tensor qkv, const AttentionShape& shape, const Rope& rope,
                              Tensor positions) {
   const HeadNorms none;
-  TurnHeads turn(qkv, shape, none, rope, positions, threads_, arena_);
+  RotateHeads rotate(qkv, shape, none, rope, positions, threads_, arena_);
   ParallelSpans(threads_, qkv.rows(), 8, 3.0 * qkv.elements(),
                 [&](int64_t begin, int64_t end, int thread) {
-                  for (int64_t t = begin; t < end; ++t) turn.Row(t, thread);
+                  for (int64_t t = begin; t < end; ++t) rotate.Row(t, thread);
                 });
 }
 

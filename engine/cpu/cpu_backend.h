@@ -25,23 +25,23 @@ class CpuBackend final : public Backend {
   // memory.cc
   void DoLoad(const HostTensor& source, Tensor target) override;
   void DoUpload(const void* source, Tensor target) override;
-  std::unique_ptr<Arrival> DoDownload(std::span<const Download> downloads) override;
+  std::unique_ptr<PendingCopy> DoDownload(std::span<const Download> downloads) override;
   void DoCopy(Tensor source, Tensor target) override;
   // rows.cc
-  void DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) override;
+  void DoEmbed(Tensor table, Tensor ids, Tensor sampled, Tensor y) override;
   void DoGatherRows(Tensor x, Tensor rows, Tensor y) override;
   void DoPutRows(Tensor x, Tensor source, Tensor rows) override;
   void DoAddRows(Tensor x, Tensor source, Tensor rows) override;
   void DoWeightedSum(Tensor x, Tensor rows, Tensor weights, Tensor y) override;
   void DoGatedActivate(Tensor x, Activation activation, Tensor y) override;
   void DoArgMax(Tensor x, int64_t columns, const Largest& largest) override;
-  void DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                    std::span<const LogitEdit> edits, Tensor places) override;
+  void DoSampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                      std::span<const LogitAdjustment> adjustments, Tensor places) override;
   void DoNorm(Tensor x, const NormWeights& norm, Tensor y) override;
-  void DoAdd(Tensor x, Tensor delta) override;
+  void DoAdd(Tensor x, Tensor branch) override;
   void DoScaleRows(Tensor x, Tensor factors) override;
-  void DoAddNorm(Tensor x, std::span<const Delta> deltas, const NormWeights& norm, float scale,
-                 Tensor y) override;
+  void DoAddNorm(Tensor x, std::span<const ResidualBranch> branches, const NormWeights& norm,
+                 float scale, Tensor y) override;
   // linear.cc
   absl::StatusOr<std::unique_ptr<PackedLinear>> DoPackLinear(const LinearWeights&) override;
   void DoLinear(Tensor x, const PackedLinear& weights, Activation activation, Tensor y) override;

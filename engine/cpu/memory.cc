@@ -67,7 +67,7 @@ void CpuBackend::DoUpload(const void* source, Tensor target) {
   std::memcpy(target.data, source, target.bytes());
 }
 
-std::unique_ptr<Arrival> CpuBackend::DoDownload(std::span<const Download> downloads) {
+std::unique_ptr<PendingCopy> CpuBackend::DoDownload(std::span<const Download> downloads) {
   for (const auto& [source, target] : downloads) {
     if (source.bytes() == 0) continue;
     if (source.dtype == DType::kInt32) {
@@ -76,7 +76,7 @@ std::unique_ptr<Arrival> CpuBackend::DoDownload(std::span<const Download> downlo
       rows::Widen(source.data, source.dtype, source.elements(), static_cast<float*>(target));
     }
   }
-  return std::make_unique<Arrival>();
+  return std::make_unique<PendingCopy>();
 }
 
 void CpuBackend::DoCopy(Tensor source, Tensor target) {

@@ -24,10 +24,10 @@ int64_t CheckedRow(Tensor x, Tensor places, int64_t i) {
   return row;
 }
 
-// x += delta of `cols` elements, through float32 scratch [2 · cols].
-void AddRow(char* x, const char* delta, DType dtype, int64_t cols, float* scratch) {
+// x += branch of `cols` elements, through float32 scratch [2 · cols].
+void AddRow(char* x, const char* branch, DType dtype, int64_t cols, float* scratch) {
   rows::Widen(x, dtype, cols, scratch);
-  rows::Widen(delta, dtype, cols, scratch + cols);
+  rows::Widen(branch, dtype, cols, scratch + cols);
   rows::Add(scratch + cols, cols, scratch);
   rows::Narrow(scratch, dtype, cols, x);
 }
@@ -49,13 +49,13 @@ void CpuBackend::MapRows(Tensor x, Tensor y, double cost,
                 });
 }
 
-void CpuBackend::DoEmbed(Tensor table, Tensor ids, Tensor drawn, Tensor y) {
+void CpuBackend::DoEmbed(Tensor table, Tensor ids, Tensor sampled, Tensor y) {
   const Tensor rows = New(DType::kInt32, {ids.elements()});
-  const int64_t limit = drawn.empty() ? 0 : drawn.elements();
+  const int64_t limit = sampled.empty() ? 0 : sampled.elements();
   for (int64_t i = 0; i < ids.elements(); ++i) {
     const int64_t id = ids.as<int32_t>()[i];
     TESSERA_CHECK(-1 - id < limit);
-    rows.as<int32_t>()[i] = static_cast<int32_t>(id < 0 ? drawn.as<int32_t>()[-1 - id] : id);
+    rows.as<int32_t>()[i] = static_cast<int32_t>(id < 0 ? sampled.as<int32_t>()[-1 - id] : id);
   }
   DoGatherRows(table, rows, y);
 }
@@ -118,13 +118,14 @@ void CpuBackend::DoArgMax(Tensor x, int64_t columns, const Largest& largest) {
   });
 }
 
-void CpuBackend::DoDrawTokens(Tensor x, int64_t columns, std::span<const Draw> draws,
-                              std::span<const LogitEdit> edits, Tensor places) {
+void CpuBackend::DoSampleTokens(Tensor x, int64_t columns, std::span<const SampleParams> samples,
+                                std::span<const LogitAdjustment> adjustments, Tensor places) {
   const auto row = [&](int64_t i) { return x.as<float>() + i * x.cols(); };
-  for (const LogitEdit& edit : edits) row(edit.row)[edit.id] = edit.Edited(row(edit.row)[edit.id]);
+  for (const LogitAdjustment& adjustment : adjustments)
+    row(adjustment.row)[adjustment.id] = adjustment.Adjusted(row(adjustment.row)[adjustment.id]);
   ParallelFor(threads_, x.rows(), 100.0 * x.elements(), [&](int64_t i, int) {
     places.as<int32_t>()[i] =
-        DrawToken({row(i), static_cast<size_t>(columns)}, draws[static_cast<size_t>(i)]);
+        SampleToken({row(i), static_cast<size_t>(columns)}, samples[static_cast<size_t>(i)]);
   });
 }
 
@@ -135,14 +136,14 @@ void CpuBackend::DoNorm(Tensor x, const NormWeights& norm, Tensor y) {
   });
 }
 
-void CpuBackend::DoAdd(Tensor x, Tensor delta) {
+void CpuBackend::DoAdd(Tensor x, Tensor branch) {
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);
   ParallelSpans(threads_, x.rows(), kGrain, 2.0 * x.elements(),
                 [&](int64_t begin, int64_t end, int thread) {
                   float* values = scratch + 2 * thread * cols;
                   for (int64_t row = begin; row < end; ++row) {
-                    AddRow(Row(x, row), Row(delta, row), x.dtype, cols, values);
+                    AddRow(Row(x, row), Row(branch, row), x.dtype, cols, values);
                   }
                 });
 }
@@ -153,13 +154,13 @@ void CpuBackend::DoScaleRows(Tensor x, Tensor factors) {
   });
 }
 
-void CpuBackend::DoAddNorm(Tensor x, std::span<const Delta> given, const NormWeights& norm,
+void CpuBackend::DoAddNorm(Tensor x, std::span<const ResidualBranch> given, const NormWeights& norm,
                            float scale, Tensor y) {
-  std::vector<Tensor> deltas;
-  for (const Delta& delta : given) {
-    deltas.push_back(delta.routed()
-                         ? WeightedSum(delta.rows, delta.routing.places, delta.routing.weights)
-                         : delta.rows);
+  std::vector<Tensor> branches;
+  for (const ResidualBranch& branch : given) {
+    branches.push_back(branch.routed()
+                           ? WeightedSum(branch.rows, branch.routing.places, branch.routing.weights)
+                           : branch.rows);
   }
   const int64_t cols = x.cols();
   float* scratch = arena_.New<float>(2 * threads_ * cols);
@@ -169,8 +170,8 @@ void CpuBackend::DoAddNorm(Tensor x, std::span<const Delta> given, const NormWei
         float* delta_values = values + cols;
         for (int64_t row = begin; row < end; ++row) {
           rows::Widen(Row(x, row), x.dtype, cols, values);
-          for (const Tensor& delta : deltas) {
-            rows::Widen(Row(delta, row), delta.dtype, cols, delta_values);
+          for (const Tensor& branch : branches) {
+            rows::Widen(Row(branch, row), branch.dtype, cols, delta_values);
             rows::AddScaled(delta_values, scale, cols, values);
           }
           rows::Narrow(values, x.dtype, cols, Row(x, row));

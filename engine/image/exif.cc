@@ -21,10 +21,10 @@ uint64_t Number(std::string_view bytes, size_t at, size_t size, bool little) {
 
 // Segments behind the first marker up to the first scan (ITU-T T.81, annex B). EXIF that does not
 // fit into one goes on in the next.
-PictureNotes FindInJpeg(std::string_view file) {
+ImageNotes FindInJpeg(std::string_view file) {
   constexpr uint8_t kApp1 = 0xE1, kScan = 0xDA, kEnd = 0xD9;
   constexpr std::string_view kXmpMark = "http://ns.adobe.com/xap/1.0/\0"sv;
-  PictureNotes notes;
+  ImageNotes notes;
   size_t at = 2;
   while (at + 4 <= file.size()) {
     const auto marker = static_cast<uint8_t>(file[at + 1]);
@@ -66,8 +66,8 @@ std::string_view PngXmp(std::string_view chunk) {
   return chunk;
 }
 
-PictureNotes FindInPng(std::string_view file) {
-  PictureNotes notes;
+ImageNotes FindInPng(std::string_view file) {
+  ImageNotes notes;
   for (size_t at = 8; at + 12 <= file.size();) {
     const size_t length = Number(file, at, 4, /*little=*/false);
     if (length > file.size() - at - 12) break;
@@ -84,9 +84,9 @@ PictureNotes FindInPng(std::string_view file) {
 }
 
 // Only the extended format has notes, and says in its flags which (RFC 9649, §2.7).
-PictureNotes FindInWebp(std::string_view file) {
+ImageNotes FindInWebp(std::string_view file) {
   constexpr uint8_t kHasXmp = 0x04, kHasExif = 0x08;
-  PictureNotes notes;
+  ImageNotes notes;
   if (file.size() < 30 || file.substr(12, 4) != "VP8X") return notes;
   const auto flags = static_cast<uint8_t>(file[20]);
   for (size_t at = 12; at + 8 <= file.size();) {
@@ -126,7 +126,7 @@ std::optional<int64_t> EntryValue(std::string_view tiff, size_t entry, bool litt
 
 }  // namespace
 
-PictureNotes FindNotes(std::string_view file) {
+ImageNotes FindNotes(std::string_view file) {
   if (file.starts_with("\xff\xd8"sv)) return FindInJpeg(file);
   if (file.starts_with("\x89PNG\r\n\x1a\n"sv)) return FindInPng(file);
   if (file.starts_with("RIFF"sv) && file.substr(0, 12).ends_with("WEBP"sv)) return FindInWebp(file);

@@ -31,17 +31,16 @@ absl::StatusOr<Format> RecogniseFormat(std::string_view bytes) {
   if (bytes.starts_with("RIFF"sv) && bytes.substr(0, 12).ends_with("WEBP"sv)) {
     return Format{"image/webp", ReadWebpHeader, DecodeWebp};
   }
-  return Undecodable("the bytes are no JPEG, PNG or WebP file; convert the picture to one of them");
+  return Undecodable("the bytes are no JPEG, PNG or WebP file; convert the image to one of them");
 }
 
 // The format of a file that may be decoded.
 absl::StatusOr<Format> CheckedFormat(std::string_view bytes, std::string_view mime_type,
                                      const ImageLimits& limits) {
-  if (bytes.empty()) return Undecodable("the picture has no bytes");
+  if (bytes.empty()) return Undecodable("the image has no bytes");
   if (static_cast<int64_t>(bytes.size()) > limits.max_bytes) {
-    return TooLarge(
-        fmt::format("picture file has {} bytes, limit {}; compress it or make it smaller",
-                    bytes.size(), limits.max_bytes));
+    return TooLarge(fmt::format("image file has {} bytes, limit {}; compress it or make it smaller",
+                                bytes.size(), limits.max_bytes));
   }
   ASSIGN_OR_RETURN(const Format format, RecogniseFormat(bytes));
   if (!mime_type.empty() && mime_type != format.mime_type) {
@@ -65,11 +64,11 @@ absl::Status CheckImageSize(std::string_view format, int64_t width, int64_t heig
     return BrokenImage(format, fmt::format("its header says {}x{} pixels", width, height));
   }
   if (width > limits.max_side || height > limits.max_side) {
-    return TooLarge(fmt::format("{} picture is {}x{}, limit {} a side; send a smaller one", format,
+    return TooLarge(fmt::format("{} image is {}x{}, limit {} a side; send a smaller one", format,
                                 width, height, limits.max_side));
   }
   if (width * height > limits.max_pixels) {
-    return TooLarge(fmt::format("{} picture is {}x{} = {} pixels, limit {}; send a smaller one",
+    return TooLarge(fmt::format("{} image is {}x{} = {} pixels, limit {}; send a smaller one",
                                 format, width, height, width * height, limits.max_pixels));
   }
   return absl::OkStatus();
@@ -86,7 +85,7 @@ absl::Status CheckImageWork(std::string_view what, const ImageHeader& header,
 }
 
 absl::Status DecodingCancelled() {
-  return absl::CancelledError("nobody waits for the picture any more");
+  return absl::CancelledError("nobody waits for the image any more");
 }
 
 Image AllocateImage(int width, int height) {

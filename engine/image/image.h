@@ -1,8 +1,8 @@
-// Pictures as pixels: what a file holds after decoding, and what a file may hold at most.
+// Images as pixels: what a file holds after decoding, and what a file may hold at most.
 //
 // Decoding gives what Pillow 13's Image.open(f).convert("RGB") gives, byte for byte, because models
 // were trained on that: alpha is dropped and not composited, palettes are expanded, 16-bit gray is
-// clipped while other 16-bit pictures lose their low byte, CMYK is taken as Adobe's inverted kind,
+// clipped while other 16-bit images lose their low byte, CMYK is taken as Adobe's inverted kind,
 // EXIF rotation (orientation.h) and colour profiles are ignored, an animation is its first frame.
 #pragma once
 
@@ -21,7 +21,7 @@ struct Image {
   std::vector<uint8_t> rgb;  // [height, width, 3]
 };
 
-// What a file says of its picture before anything is decoded.
+// What a file says of its image before anything is decoded.
 struct ImageHeader {
   int width = 0;
   int height = 0;
@@ -56,7 +56,7 @@ absl::StatusOr<Image> DecodeImage(std::string_view bytes, std::string_view mime_
 absl::StatusOr<ImageHeader> ReadImageHeader(std::string_view bytes, std::string_view mime_type,
                                             const ImageLimits& limits);
 
-// CANCELLED: nobody waits for the picture any more.
+// CANCELLED: nobody waits for the image any more.
 absl::Status DecodingCancelled();
 
 }  // namespace tessera

@@ -33,15 +33,15 @@ absl::Status BrokenImage(std::string_view format, std::string_view reason);
 absl::Status CheckImageSize(std::string_view format, int64_t width, int64_t height,
                             const ImageLimits& limits);
 
-// INVALID_ARGUMENT, IMAGE_TOO_LARGE if the header's work exceeds its limit. `what`: the picture, as
-// "JPEG picture of 64 scans".
+// INVALID_ARGUMENT, IMAGE_TOO_LARGE if the header's work exceeds its limit. `what`: the image, as
+// "JPEG image of 64 scans".
 absl::Status CheckImageWork(std::string_view what, const ImageHeader& header,
                             const ImageLimits& limits);
 
 // Of every pixel of any format: resizing it, at most.
 constexpr double kResizeWork = 8;  // measured: 5.3 to 8.3
 
-// Black picture of a checked size.
+// Black image of a checked size.
 Image AllocateImage(int width, int height);
 
 }  // namespace tessera

@@ -182,11 +182,11 @@ absl::Status ParseColours(const Json& config, bool siglip, ImageProcessor& proce
 }
 
 // transformers guesses the layout of an array [height, width, 3] from its first axis, and takes
-// pictures 1 or 3 pixels high for channels-first ones.
+// images 1 or 3 pixels high for channels-first ones.
 bool IsMisread(int height) { return height == 1 || height == 3; }
 
 // What it then resizes: 3 wide and image.width high, a row of `image` being a channel. Of one row
-// it makes a gray picture, which its normalisation refuses; here the gray stands in all three
+// it makes a gray image, which its normalisation refuses; here the gray stands in all three
 // channels.
 Image Misread(const Image& image) {
   Image seen{3, image.width, std::vector<uint8_t>(size_t{9} * image.width)};

@@ -1,6 +1,6 @@
-// From a picture to what the vision encoder takes: square, resized, normalised. All of it is data
+// From an image to what the vision encoder takes: square, resized, normalised. All of it is data
 // read from a checkpoint (ReadProcessorConfig), and equals transformers' CLIPImageProcessor
-// and SiglipImageProcessor bit for bit up to the uint8 picture.
+// and SiglipImageProcessor bit for bit up to the uint8 image.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@
 
 namespace tessera {
 
-// How a picture becomes square.
+// How an image becomes square.
 enum class ImageMode {
   kPad,      // laid in the middle of a square of the mean colour, then resized: nothing is lost
   kCrop,     // shortest side resized, then the middle taken

@@ -21,7 +21,7 @@ namespace {
 // A file may repeat scans without end, each a pass over all coefficients; encoders write about ten.
 constexpr int kMaxScans = 64;
 
-// Measured with blank pictures, which are all passes, and with noise, which is all bytes.
+// Measured with blank images, which are all passes, and with noise, which is all bytes.
 constexpr double kPixelWork = 2;
 constexpr double kSampleWork = 0.8;  // each time that a scan visits it
 constexpr double kArithmeticSampleWork = 1.2;
@@ -65,7 +65,7 @@ struct ErrorTrap {
   Fail(info, message);
 }
 
-// Warnings are for the eye: like Pillow, a picture that decodes to its last row is good.
+// Warnings are for the eye: like Pillow, an image that decodes to its last row is good.
 void OnMessage(j_common_ptr, int) {}
 void OnOutput(j_common_ptr) {}
 
@@ -191,7 +191,7 @@ absl::StatusOr<ImageHeader> HeaderOf(JpegReader& reader, std::string_view bytes,
     header.decoding_bytes += static_cast<int64_t>(sizeof(JCOEF)) * reader.Samples(c);
   }
   RETURN_IF_ERROR(CheckImageWork(
-      scans.size() == 1 ? "JPEG picture" : fmt::format("JPEG picture of {} scans", scans.size()),
+      scans.size() == 1 ? "JPEG image" : fmt::format("JPEG image of {} scans", scans.size()),
       header, limits));
   return header;
 }

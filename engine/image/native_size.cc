@@ -60,8 +60,8 @@ int64_t RoundTo(double value, int64_t unit) {
 
 }  // namespace
 
-// A picture's sides are h ≤ 200 w. Rounding leaves at least two thirds of w (a window and a half
-// becomes one), so of a picture that is neither shrunk nor grown max_pixels ≥ h · w · 2/3 ≥ h² /
+// An image's sides are h ≤ 200 w. Rounding leaves at least two thirds of w (a window and a half
+// becomes one), so of an image that is neither shrunk nor grown max_pixels ≥ h · w · 2/3 ≥ h² /
 // 300; the others are in proportion. A window more for rounding up.
 int64_t NativeSize::longest_side() const {
   return static_cast<int64_t>(std::sqrt(1.5 * kMaxAspect * static_cast<double>(max_pixels))) +
@@ -110,7 +110,7 @@ absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size)
   if (std::max(w, h) / std::min(w, h) > kMaxAspect) {
     return RequestError(
         absl::StatusCode::kInvalidArgument, ErrorReason::kInvalidParameter, "",
-        fmt::format("picture is {}x{}, more than {} times as long as wide; cut or pad it", width,
+        fmt::format("image is {}x{}, more than {} times as long as wide; cut or pad it", width,
                     height, kMaxAspect));
   }
   int64_t rows = RoundTo(h, unit);

@@ -1,4 +1,4 @@
-// Pictures that keep their shape: the size they are resized to and the order of their patches. All
+// Images that keep their shape: the size they are resized to and the order of their patches. All
 // numbers are data read from a checkpoint (ReadProcessorConfig); sizes equal those of
 // transformers' Qwen2VLImageProcessor.
 #pragma once
@@ -17,7 +17,7 @@ namespace tessera {
 struct NativeSize {
   int patch_size = 16;
   int merge = 2;   // side of the windows of patches that become one token
-  int frames = 2;  // a patch holds the picture this often, as a film that stands still
+  int frames = 2;  // a patch holds the image this often, as a film that stands still
   int64_t min_pixels = 65536;
   int64_t max_pixels = 16777216;
 
@@ -37,7 +37,7 @@ struct NativeProcessor {
 };
 absl::StatusOr<NativeProcessor> ParseNativeProcessor(const nlohmann::json& settings);
 
-// Patches of a picture.
+// Patches of an image.
 struct PatchGrid {
   int rows = 0;
   int cols = 0;
@@ -45,7 +45,7 @@ struct PatchGrid {
   int64_t patches() const { return int64_t{rows} * cols; }
 };
 
-// The grid of a picture of width × height pixels: whole windows, at most max_pixels and at least
+// The grid of an image of width × height pixels: whole windows, at most max_pixels and at least
 // min_pixels where its shape allows, its sides in proportion but for the rounding. INVALID_ARGUMENT
 // for a strip more than 200 times as long as wide.
 absl::StatusOr<PatchGrid> FitGrid(int width, int height, const NativeSize& size);

@@ -10,7 +10,7 @@
 namespace tessera {
 
 int ReadOrientation(std::string_view file) {
-  const PictureNotes notes = FindNotes(file);
+  const ImageNotes notes = FindNotes(file);
   if (const std::optional<int64_t> tag = ExifOrientation(notes.exif)) {
     return *tag >= 1 && *tag <= 8 ? static_cast<int>(*tag) : 1;
   }
@@ -27,7 +27,7 @@ Image TurnUpright(Image stored, int orientation) {
   if (orientation == 1) return stored;
   const ImageSize size = UprightSize({stored.width, stored.height}, orientation);
   const bool exchanged = orientation >= 5;
-  // Which ends of the stored picture's columns and rows come first.
+  // Which ends of the stored image's columns and rows come first.
   const bool from_right =
       orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_bottom =

@@ -1,5 +1,5 @@
-// Pictures that lie on their side in the file, with a note of how to turn them: the orientation tag
-// of EXIF (CIPA DC-008, §4.6.5) or of XMP. Whether a model's pictures are turned is a fact about
+// Images that lie on their side in the file, with a note of how to turn them: the orientation tag
+// of EXIF (CIPA DC-008, §4.6.5) or of XMP. Whether a model's images are turned is a fact about
 // the code that it was published with. Equal to Pillow 13's ImageOps.exif_transpose.
 #pragma once
 
@@ -18,7 +18,7 @@ struct ImageSize {
   int height = 0;
 };
 
-// What a picture that is stored so becomes; 5 to 8 exchange width and height.
+// What an image that is stored so becomes; 5 to 8 exchange width and height.
 ImageSize UprightSize(ImageSize stored, int orientation);
 Image TurnUpright(Image stored, int orientation);
 

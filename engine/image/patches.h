@@ -1,4 +1,4 @@
-// Square patches of a picture, as a vision transformer's first matrix product takes them.
+// Square patches of an image, as a vision transformer's first matrix product takes them.
 #pragma once
 
 #include <span>

@@ -12,13 +12,13 @@
 namespace tessera {
 namespace {
 
-// Measured with blank pictures, which are all rows, and with noise, which is all bytes.
+// Measured with blank images, which are all rows, and with noise, which is all bytes.
 constexpr double kPixelWork = 4;
 constexpr double kStoredByteWork = 1.5;  // of a row before it becomes 8-bit RGB
 constexpr double kInterlacedWork = 6;    // of a pixel, beside
 constexpr double kFileByteWork = 3;
 
-// Pillow opens 16-bit gray as integers and clips them to 8 bits, where all other 16-bit pictures
+// Pillow opens 16-bit gray as integers and clips them to 8 bits, where all other 16-bit images
 // lose their low byte. `row` is big-endian 16-bit RGB on entry and 8-bit RGB on return.
 void ClipTo8Bits(png_structp, png_row_infop row_info, png_bytep row) {
   const size_t samples = size_t{3} * row_info->width;
@@ -128,7 +128,7 @@ absl::StatusOr<ImageHeader> HeaderOf(const PngReader& reader, std::string_view b
                        (reader.interlaced() ? kInterlacedWork : 0);
   header.work = static_cast<int64_t>(pixel * header.pixels() + kFileByteWork * bytes.size());
   header.decoding_bytes = 3 * header.pixels();
-  RETURN_IF_ERROR(CheckImageWork("PNG picture", header, limits));
+  RETURN_IF_ERROR(CheckImageWork("PNG image", header, limits));
   return header;
 }
 

@@ -1,4 +1,4 @@
-// A picture that is ready for the vision encoder.
+// An image that is ready for the vision encoder.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace tessera {
 
 struct PreparedImage {
-  // of the fitted pixels, their size and the preprocessing: the picture's identity
+  // of the fitted pixels, their size and the preprocessing: the image's identity
   Digest digest;
   std::vector<float> patches;  // [views · patches, 3 · frames · patch_size²]
   PatchGrid grid;              // of one view

@@ -71,7 +71,7 @@ absl::StatusOr<ProcessorConfig> ReadProcessorConfig(const fs::path& directory,
   if (!nested && !own) {
     return absl::NotFoundError(fmt::format(
         "{}: neither preprocessor_config.json nor processor_config.json with \"{}\" is there; {} "
-        "takes from it how pictures are resized and normalised (size, image_mean, image_std)",
+        "takes from it how images are resized and normalised (size, image_mean, image_std)",
         directory.string(), kNested, reader));
   }
   if (!nested) return *std::move(own);

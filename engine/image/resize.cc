@@ -1,6 +1,6 @@
 // The algorithm is that of Pillow's src/libImaging/Resample.c (the order of its passes: pull
 // request 9549, condition found by comparing with version 13.0), with two things added. Only a
-// window of the result is computed. And the picture may lie on a canvas of one colour: the weights
+// window of the result is computed. And the image may lie on a canvas of one colour: the weights
 // that fall on the colour are summed once per output sample, and since sums are integers this
 // equals resizing the painted canvas exactly.
 #include "engine/image/resize.h"
@@ -36,15 +36,15 @@ uint8_t ToPixel(int32_t sum) {
   return static_cast<uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
 }
 
-// The stretch of one axis on which a picture of `length` samples lies.
+// The stretch of one axis on which an image of `length` samples lies.
 struct Span {
   int canvas;  // samples of the whole axis
-  int offset;  // where the picture begins
+  int offset;  // where the image begins
   int length;
 };
 
-// One sample of the result: weights[first .. first + count) go to the picture's samples from
-// `source` on, `outside` is the sum of the weights that fall beside the picture.
+// One sample of the result: weights[first .. first + count) go to the image's samples from
+// `source` on, `outside` is the sum of the weights that fall beside the image.
 struct Taps {
   int source = 0;
   int count = 0;
@@ -138,7 +138,7 @@ void ResizeRow(const uint8_t* row, const AxisPlan& plan, const Colour& colour, u
 }
 
 // Mixes rows into one of empty.size() bytes. `empty`: a row of the canvas above and below the
-// picture.
+// image.
 void MixRows(const Rows& rows, const AxisPlan& plan, const Taps& taps,
              const std::vector<uint8_t>& empty, std::vector<int32_t>& sums, uint8_t* target) {
   const size_t width = empty.size();
@@ -152,13 +152,13 @@ void MixRows(const Rows& rows, const AxisPlan& plan, const Taps& taps,
   for (size_t x = 0; x < width; ++x) target[x] = ToPixel(sums[x]);
 }
 
-// A range of the picture's samples.
+// A range of the image's samples.
 struct Range {
   int begin = 0;
   int end = 0;
 };
 
-// Moves `plan` to the samples that it needs: those become its picture.
+// Moves `plan` to the samples that it needs: those become its image.
 Range TrimToNeeded(AxisPlan& plan) {
   Range needed{std::numeric_limits<int>::max(), 0};
   for (const Taps& taps : plan.taps) {
@@ -171,14 +171,14 @@ Range TrimToNeeded(AxisPlan& plan) {
   return needed;
 }
 
-// Both passes, the horizontal one first. `picture`: the `height` rows that `rows` needs.
-void ResizeColumnsFirst(const Rows& picture, int height, const AxisPlan& columns,
+// Both passes, the horizontal one first. `image`: the `height` rows that `rows` needs.
+void ResizeColumnsFirst(const Rows& image, int height, const AxisPlan& columns,
                         const AxisPlan& rows, const Colour& colour,
                         const Cancellation& cancellation, Image& result) {
   const size_t stride = size_t{3} * result.width;
   std::vector<uint8_t> narrow(stride * height);
   for (int y = 0; y < height && !cancellation.Requested(); ++y) {
-    ResizeRow(picture.data + y * picture.stride, columns, colour, narrow.data() + y * stride);
+    ResizeRow(image.data + y * image.stride, columns, colour, narrow.data() + y * stride);
   }
   std::vector<uint8_t> empty;
   for (const Taps& taps : columns.taps) {
@@ -192,21 +192,21 @@ void ResizeColumnsFirst(const Rows& picture, int height, const AxisPlan& columns
   }
 }
 
-// Both passes, the vertical one first. `picture`: rows of the `width` pixels that `columns` needs.
-void ResizeRowsFirst(const Rows& picture, int width, const AxisPlan& columns, const AxisPlan& rows,
+// Both passes, the vertical one first. `image`: rows of the `width` pixels that `columns` needs.
+void ResizeRowsFirst(const Rows& image, int width, const AxisPlan& columns, const AxisPlan& rows,
                      const Colour& colour, const Cancellation& cancellation, Image& result) {
   std::vector<uint8_t> empty;
   for (int x = 0; x < width; ++x) empty.insert(empty.end(), colour.begin(), colour.end());
   std::vector<uint8_t> mixed(empty.size());
   std::vector<int32_t> sums;
   for (int y = 0; y < result.height && !cancellation.Requested(); ++y) {
-    MixRows(picture, rows, rows.taps[y], empty, sums, mixed.data());
+    MixRows(image, rows, rows.taps[y], empty, sums, mixed.data());
     ResizeRow(mixed.data(), columns, MixColour(rows, rows.taps[y], colour),
               result.rgb.data() + size_t{3} * result.width * y);
   }
 }
 
-// Pillow 13's choice, by the sizes of the whole picture and the whole result.
+// Pillow 13's choice, by the sizes of the whole image and the whole result.
 bool RowsFirst(const Canvas& canvas, int width, int height) {
   return canvas.height > height && canvas.height - height > 2 * (canvas.width - width);
 }
@@ -232,14 +232,13 @@ Image ResizeBicubic(const Image& image, const Canvas& canvas, int width, int hei
   const Range x = TrimToNeeded(columns);
   const Range y = TrimToNeeded(rows);
   const size_t stride = size_t{3} * image.width;
-  const Rows picture{image.rgb.data() + y.begin * stride + size_t{3} * x.begin, stride};
+  const Rows needed{image.rgb.data() + y.begin * stride + size_t{3} * x.begin, stride};
   Image result{window.width, window.height,
                std::vector<uint8_t>(size_t{3} * window.width * window.height)};
   if (RowsFirst(canvas, width, height)) {
-    ResizeRowsFirst(picture, x.end - x.begin, columns, rows, canvas.colour, cancellation, result);
+    ResizeRowsFirst(needed, x.end - x.begin, columns, rows, canvas.colour, cancellation, result);
   } else {
-    ResizeColumnsFirst(picture, y.end - y.begin, columns, rows, canvas.colour, cancellation,
-                       result);
+    ResizeColumnsFirst(needed, y.end - y.begin, columns, rows, canvas.colour, cancellation, result);
   }
   return result;
 }

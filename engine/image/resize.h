@@ -4,8 +4,8 @@
 //
 // Because of the rounding in between, the order of the passes shows in the result. Pillow 13 runs
 // the vertical pass first when height - target height > max(0, 2 * (width - target width)); older
-// versions never do, so they differ by a few levels on tall pictures that are stretched or cropped.
-// Squares, and so padded pictures, are the same in all versions.
+// versions never do, so they differ by a few levels on tall images that are stretched or cropped.
+// Squares, and so padded images, are the same in all versions.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace tessera {
 
-// A plane of one colour on which a picture lies, all of it inside, at (left, top). It is never
+// A plane of one colour on which an image lies, all of it inside, at (left, top). It is never
 // stored.
 struct Canvas {
   int width = 0;
@@ -26,7 +26,7 @@ struct Canvas {
   std::array<uint8_t, 3> colour{};
 };
 
-// A part of the resized picture, all of it inside.
+// A part of the resized image, all of it inside.
 struct Window {
   int left = 0;
   int top = 0;
@@ -34,13 +34,13 @@ struct Window {
   int height = 0;
 };
 
-// The whole picture at [height, width, 3]. Once `cancellation` asks for it, the rows that are not
+// The whole image at [height, width, 3]. Once `cancellation` asks for it, the rows that are not
 // done yet are left as they are.
 Image ResizeBicubic(const Image& image, int width, int height,
                     const Cancellation& cancellation = kNeverCancelled);
 
 // `window` of what `canvas` with `image` on it becomes at [height, width, 3]. Time and memory
-// follow the picture and the window, whatever the size of canvas and result.
+// follow the image and the window, whatever the size of canvas and result.
 Image ResizeBicubic(const Image& image, const Canvas& canvas, int width, int height,
                     const Window& window, const Cancellation& cancellation = kNeverCancelled);
 

@@ -1,4 +1,4 @@
-// The views of a picture that a vision encoder of several scales takes: the picture at each scale,
+// The views of an image that a vision encoder of several scales takes: the image at each scale,
 // cut into tiles of the encoder's own size (S²: Shi et al. 2024, "When Do We Not Need Larger Vision
 // Models?", and their package s2wrapper).
 #pragma once
@@ -10,7 +10,7 @@ namespace tessera {
 
 // Pixels [3, size, size] in normalised values, where size is the largest scale → patches [views ·
 // patches, 3 · patch_size²]: scale by scale, tile by tile from the top left. `scales`: ascending,
-// in units of a tile's side; {1} is the picture as one view.
+// in units of a tile's side; {1} is the image as one view.
 std::vector<float> CutViews(std::span<const float> pixels, int size, std::span<const int> scales,
                             int patch_size);
 

@@ -1,4 +1,4 @@
-// WebP through libwebp. Every file goes through the demultiplexer, which treats a still picture as
+// WebP through libwebp. Every file goes through the demultiplexer, which treats a still image as
 // an animation of one frame. The incremental decoder gets the file piece by piece, so that one with
 // many bytes can be stopped between them; one with few is a single call, bounded by its pixels.
 #include <webp/decode.h>
@@ -15,13 +15,13 @@ namespace {
 
 constexpr size_t kPieceBytes = 64 << 10;  // some milliseconds
 
-// Measured with blank pictures, which are all pixels, and with noise, which is all bytes.
+// Measured with blank images, which are all pixels, and with noise, which is all bytes.
 constexpr double kPixelWork = 5;
-constexpr double kAlphaWork = 5;  // of a pixel of a lossy picture, beside
+constexpr double kAlphaWork = 5;  // of a pixel of a lossy image, beside
 constexpr double kLossyByteWork = 75;
 constexpr double kLosslessByteWork = 8;
 
-// Held beside the pixels: a lossless picture, or the alpha of a lossy one, is decoded whole.
+// Held beside the pixels: a lossless image, or the alpha of a lossy one, is decoded whole.
 constexpr int64_t kLosslessBytes = 4;
 constexpr int64_t kAlphaBytes = 5;
 
@@ -58,7 +58,7 @@ absl::Status DecodeFrame(const WebPIterator& frame, Image& canvas,
   if (frame.x_offset < 0 || frame.y_offset < 0 || frame.width <= 0 || frame.height <= 0 ||
       frame.width > canvas.width - frame.x_offset ||
       frame.height > canvas.height - frame.y_offset) {
-    return BrokenImage("WebP", "its first frame lies outside the picture");
+    return BrokenImage("WebP", "its first frame lies outside the image");
   }
   WebPDecoderConfig config;
   if (!WebPInitDecoderConfig(&config)) return BrokenImage("WebP", "libwebp has another version");
@@ -116,7 +116,7 @@ absl::StatusOr<ImageHeader> ReadWebpHeader(std::string_view bytes, const ImageLi
                            (lossless ? kLosslessByteWork : kLossyByteWork) * bytes.size());
   header.decoding_bytes =
       (3 + (lossless ? kLosslessBytes : 0) + (alpha ? kAlphaBytes : 0)) * header.pixels();
-  RETURN_IF_ERROR(CheckImageWork("WebP picture", header, limits));
+  RETURN_IF_ERROR(CheckImageWork("WebP image", header, limits));
   return header;
 }
 

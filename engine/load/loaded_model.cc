@@ -6,7 +6,7 @@
 #include <numeric>
 #include <optional>
 
-#include "engine/backend/draw.h"
+#include "engine/backend/sample.h"
 #include "engine/base/presence.h"
 #include "engine/base/status.h"
 #include "engine/checkpoint/checkpoint.h"
@@ -76,20 +76,20 @@ void AddWarnings(const std::vector<std::string>& warnings, ModelSpec& spec) {
 }
 
 // Tokens that have a row in the head. Like the libraries, this takes a tokenizer that knows more:
-// those are never drawn, and a prompt that holds one is refused.
+// those are never sampled, and a prompt that holds one is refused.
 absl::Status FitVocabulary(const fs::path& dir, LoadedModel& model) {
   const int32_t tokens = model.tokenizer->vocabulary();
   const int64_t rows = model.decoder->vocabulary_rows();
-  if (std::min<int64_t>(tokens, rows) > kMostDrawn) {
+  if (std::min<int64_t>(tokens, rows) > kMaxSampled) {
     return absl::InvalidArgumentError(
         fmt::format("{}: a vocabulary of {} tokens; at most {} are served", dir.string(),
-                    std::min<int64_t>(tokens, rows), kMostDrawn));
+                    std::min<int64_t>(tokens, rows), kMaxSampled));
   }
   model.info.vocabulary = static_cast<int32_t>(std::min<int64_t>(tokens, rows));
   if (tokens > rows) {
     model.spec.warnings.push_back(fmt::format(
         "{}: the tokenizer has {} tokens, but \"{}.weight\" only {} rows; those from {} "
-        "on are never drawn, and prompts that hold one are refused",
+        "on are never sampled, and prompts that hold one are refused",
         dir.string(), tokens, model.spec.decoder.names.head, rows, rows));
   }
   return absl::OkStatus();
@@ -136,11 +136,11 @@ std::string NameSome(const std::vector<std::string>& names) {
 
 }  // namespace
 
-PictureFormat LoadedModel::picture_format() const {
-  PictureFormat format;
+ImageFormat LoadedModel::image_format() const {
+  ImageFormat format;
   format.processor = spec.image_processor;
   format.mode = spec.image_mode;
-  format.upright = spec.upright_pictures;
+  format.upright = spec.upright_images;
   if (spec.vision) {
     format.taken = true;
     format.native = spec.vision->native;
@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<LoadedModel>> LoadModel(
   if (const auto token = model->spec.image_token;
       token && model->tokenizer->TokenBytes(*token).empty()) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: the tokenizer has no token {}, which stands for pictures in config.json",
+        fmt::format("{}: the tokenizer has no token {}, which stands for images in config.json",
                     text_dir.string(), *token));
   }
   AddWarnings(CheckChatTemplates(dir, model->spec.prompt_format), model->spec);

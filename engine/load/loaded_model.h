@@ -21,14 +21,14 @@ struct LoadedModel {
   ModelSpec spec;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Decoder> decoder;
-  std::unique_ptr<VisionEncoder> vision;  // null for models that take no pictures
+  std::unique_ptr<VisionEncoder> vision;  // null for models that take no images
   std::vector<int32_t> eos_ids;
   std::vector<std::string> stop_strings;  // that end an answer unless a request brings its own
   ModelInfo info;
   std::vector<std::string> unused_tensors;  // that nobody asked for
   std::vector<std::string> warnings;        // those of the specification, and of unused tensors
 
-  PictureFormat picture_format() const;
+  ImageFormat image_format() const;
 };
 
 // Where weights go. A device that has more than one queue of work loads the vision encoder's by the

@@ -8,7 +8,7 @@
 
 namespace tessera {
 
-// Rows of this pass that are not token embeddings but rows of an encoded picture: row target[i] of
+// Rows of this pass that are not token embeddings but rows of an encoded image: row target[i] of
 // the pass is features[source[i]]. Where the encoder has taps, features[source[i] + (1 + l) ·
 // level_rows] is added to that row behind decoder layer l, l < taps.
 struct ImageRows {
@@ -21,7 +21,7 @@ struct ImageRows {
 
 // S sequences, T rows. See PagedBatch for a worked example of the index arrays.
 struct Batch {
-  std::vector<int32_t> ids;                 // [T]; 0 for image rows; below 0: drawn[-1 - id]
+  std::vector<int32_t> ids;                 // [T]; 0 for image rows; below 0: sampled[-1 - id]
   std::vector<int32_t> positions;           // [axes, T], see DecoderSpec::position_axes()
   std::vector<int32_t> slots;               // [T]
   std::vector<int32_t> query_starts = {0};  // [S + 1]
@@ -29,12 +29,12 @@ struct Batch {
   std::vector<int32_t> block_tables;        // [S, max_blocks], 0 where there is none
   int64_t max_blocks = 0;
   // Per sequence: how many of its rows here, the first ones, are of its prompt (the others are of
-  // its answer), and whether that prompt has pictures. Some models compute answers otherwise.
+  // its answer), and whether that prompt has images. Some models compute answers otherwise.
   std::vector<int32_t> prompt_rows;  // [S]
-  std::vector<bool> pictured;        // [S]
+  std::vector<bool> has_images;      // [S]
   std::vector<ImageRows> images;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted
-  Tensor drawn;  // int32, on the device: tokens that the host does not know yet; or empty
+  Tensor sampled;  // int32, on the device: tokens that the host does not know yet; or empty
   // [T] where routing is random, else empty: the request's seed, and the row's place in its
   // sequence.
   std::vector<uint64_t> router_seeds;

@@ -26,13 +26,13 @@ std::vector<int32_t> CapacityGroups(const Batch& batch) {
 std::vector<float> EmbeddingScales(const DecoderSpec& spec, const Batch& batch) {
   std::vector<float> scales(batch.ids.size(), spec.embedding_scale);
   for (size_t s = 0; s < batch.prompt_rows.size(); ++s) {
-    if (spec.scale_pictured_prompts || !batch.pictured[s]) continue;
+    if (spec.scale_prompts_with_images || !batch.has_images[s]) continue;
     std::fill_n(scales.begin() + batch.query_starts[s], batch.prompt_rows[s], 1.0f);
   }
   return scales;
 }
 
-// The rows of a picture that this pass takes: of what enters the first layer, or of tap `level`
+// The rows of an image that this pass takes: of what enters the first layer, or of tap `level`
 // - 1.
 Tensor ImageFeatures(Backend& backend, const ImageRows& image, int level) {
   std::vector<int32_t> rows = image.source;
@@ -41,7 +41,7 @@ Tensor ImageFeatures(Backend& backend, const ImageRows& image, int level) {
                             backend.Upload(rows, {static_cast<int64_t>(rows.size())}));
 }
 
-// x += what the vision encoder's tap `index` gave for the rows of pictures. True where there is
+// x += what the vision encoder's tap `index` gave for the rows of images. True where there is
 // one.
 bool AddTap(Backend& backend, Tensor x, int index, const Batch& batch) {
   bool added = false;
@@ -98,7 +98,7 @@ const NormWeights& Decoder::NormBefore(int index) const {
 }
 
 Tensor Decoder::EmbedRows(const Pass& pass) const {
-  const Tensor x = pass.backend.Embed(embedding_->tensor(), pass.ids, pass.batch.drawn);
+  const Tensor x = pass.backend.Embed(embedding_->tensor(), pass.ids, pass.batch.sampled);
   if (!pass.embedding_scales.empty()) pass.backend.ScaleRows(x, pass.embedding_scales);
   for (const ImageRows& image : pass.batch.images) {
     pass.backend.PutRows(x, ImageFeatures(pass.backend, image, 0), pass.Upload(image.target));
@@ -127,11 +127,11 @@ std::vector<Tensor> Decoder::UploadNoise(Backend& backend, const Batch& batch) c
   return noise;
 }
 
-// Uploads all that the layers need but pictures.
+// Uploads all that the layers need but images.
 Decoder::Pass Decoder::BeginPass(Backend& backend, const Batch& batch, const KvCache& cache,
                                  Trace* trace) const {
   TESSERA_CHECK(batch.prompt_rows.size() == batch.context_lengths.size() &&
-                batch.pictured.size() == batch.context_lengths.size());
+                batch.has_images.size() == batch.context_lengths.size());
   Pass pass = {.backend = backend, .batch = batch, .cache = cache};
   pass.routing.trace = trace;
   if (spec_.capacity) pass.routing.capacity_groups = CapacityGroups(batch);
@@ -167,7 +167,7 @@ DecoderOutput Decoder::Forward(Backend& backend, const Batch& batch, const KvCac
   }
   pass.paged.max_context = batch.max_blocks * cache.block_size();
   const std::string key = fmt::format("{} rows, {} blocks", batch.rows(), batch.max_blocks);
-  std::vector<Tensor> tensors = cache.repeater().Run(key, [&] {
+  std::vector<Tensor> tensors = cache.graph_cache().Run(key, [&] {
     Run(pass);
     std::vector<Tensor> output = std::move(pass.routing.expert_choices);
     output.push_back(pass.logits);
@@ -190,13 +190,13 @@ void Decoder::Run(Pass& pass) const {
   for (int i = 0; i < spec_.layers; ++i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
     const FeedForward& feed_forward = *layer.feed_forward;
-    const Delta attention = Attention(layer, i, normed, pass);
+    const ResidualBranch attention = Attention(layer, i, normed, pass);
     if (spec_.residual == ResidualLayout::kParallel) {
-      const Delta ffn = feed_forward.Forward(backend, normed, pass.routing);
+      const ResidualBranch ffn = feed_forward.Forward(backend, normed, pass.routing);
       normed = backend.AddNorm(x, std::array{attention, ffn}, NormBefore(i + 1), scale);
     } else {
       normed = backend.AddNorm(x, std::array{attention}, layer.ffn_norm, scale);
-      const Delta ffn = feed_forward.Forward(backend, normed, pass.routing);
+      const ResidualBranch ffn = feed_forward.Forward(backend, normed, pass.routing);
       normed = backend.AddNorm(x, std::array{ffn}, NormBefore(i + 1), scale);
     }
     if (AddTap(backend, x, i, pass.batch)) normed = backend.Norm(x, NormBefore(i + 1));

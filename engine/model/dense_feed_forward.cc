@@ -18,7 +18,7 @@ absl::StatusOr<std::unique_ptr<DenseFeedForward>> DenseFeedForward::Load(const D
   return dense;
 }
 
-Delta DenseFeedForward::Forward(Backend& backend, Tensor normed, RoutingPass&) const {
+ResidualBranch DenseFeedForward::Forward(Backend& backend, Tensor normed, RoutingPass&) const {
   return Run(backend, normed);
 }
 

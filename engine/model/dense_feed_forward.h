@@ -15,7 +15,7 @@ class DenseFeedForward final : public FeedForward {
                                                                 const std::string& prefix,
                                                                 WeightLoader& loader);
 
-  Delta Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
+  ResidualBranch Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
   // [T, hidden] → [T, hidden].
   Tensor Run(Backend& backend, Tensor normed) const;
 

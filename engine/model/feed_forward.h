@@ -32,7 +32,7 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
   // normed [T, hidden] → what is added to the rows of the residual stream.
-  virtual Delta Forward(Backend& backend, Tensor normed, RoutingPass& pass) const = 0;
+  virtual ResidualBranch Forward(Backend& backend, Tensor normed, RoutingPass& pass) const = 0;
   // Among how many experts noise may choose; 0: it has no effect here.
   virtual int noisy_experts() const { return 0; }
 };

@@ -20,7 +20,7 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Allocate(Backend& backend,
   auto cache = std::make_unique<KvCache>();
   cache->blocks_ = blocks;
   cache->block_size_ = block_size;
-  cache->repeater_ = backend.MakeRepeater();
+  cache->graph_cache_ = backend.MakeGraphCache();
   const auto allocate = [&](DType of, Dims dims, Tensor& tensor) -> absl::Status {
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> buffer, backend.Allocate(of, dims));
     tensor = buffer->tensor();

@@ -24,7 +24,7 @@ class KvCache {
   // Copies the rows of one block over all layers; before the step's own writes.
   void CopyBlock(Backend& backend, int32_t from, int32_t to) const;
   // For passes over this cache.
-  Repeater& repeater() const { return *repeater_; }
+  GraphCache& graph_cache() const { return *graph_cache_; }
   int64_t blocks() const { return blocks_; }
   int64_t block_size() const { return block_size_; }
 
@@ -36,7 +36,7 @@ class KvCache {
   int64_t block_size_ = 0;
   std::vector<std::unique_ptr<Buffer>> buffers_;
   std::vector<KvLayer> layers_;
-  std::unique_ptr<Repeater> repeater_;
+  std::unique_ptr<GraphCache> graph_cache_;
 };
 
 }  // namespace tessera

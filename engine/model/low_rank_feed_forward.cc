@@ -34,7 +34,8 @@ absl::StatusOr<std::unique_ptr<LowRankFeedForward>> LowRankFeedForward::Load(
   return network;
 }
 
-Delta LowRankFeedForward::Forward(Backend& backend, Tensor normed, RoutingPass& pass) const {
+ResidualBranch LowRankFeedForward::Forward(Backend& backend, Tensor normed,
+                                           RoutingPass& pass) const {
   const Tensor bias = router_bias_ == nullptr ? Tensor() : router_bias_->tensor();
   const Routing routing = backend.Route(normed, router_->tensor(), bias, spec_.router, Tensor());
   pass.Note(routing, backend);

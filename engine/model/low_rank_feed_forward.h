@@ -14,7 +14,7 @@ class LowRankFeedForward final : public FeedForward {
                                                                   int index, WeightLoader& loader);
 
   // Without noise: it would choose the experts after the first, and here one is chosen, or all are.
-  Delta Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
+  ResidualBranch Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
 
  private:
   explicit LowRankFeedForward(const DecoderSpec& spec) : spec_(spec) {}

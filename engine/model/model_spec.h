@@ -40,7 +40,7 @@ struct VisionNames {
 };
 
 // A vision transformer over square patches, pre-norm (CLIP: Radford et al. 2021; SigLIP: Zhai et
-// al. 2023; pictures of any shape: Qwen3-VL).
+// al. 2023; images of any shape: Qwen3-VL).
 struct VisionSpec {
   int image_size = 336;
   int patch_size = 14;
@@ -55,13 +55,13 @@ struct VisionSpec {
   bool patch_bias = false;     // of the patch convolution
   bool embedding_norm = true;  // a norm before the first layer
   int skip_rows = 1;           // leading rows that do not become image tokens
-  // Sides in which a picture is seen, in units of image_size, the first 1. Side s is cut into s²
+  // Sides in which an image is seen, in units of image_size, the first 1. Side s is cut into s²
   // tiles, encoded each on its own; their features are averaged over s × s neighbours and stand
   // beside those of the other sides (S²: Shi et al. 2024).
   std::vector<int> scales = {1};
-  // Pictures keep their shape and come as patches in windows, each of which becomes one token;
-  // positions are interpolated from a table of position_grid² and turn queries and keys by row and
-  // column. None: all are squares of image_size.
+  // Images keep their shape and come as patches in windows, each of which becomes one token;
+  // positions are interpolated from a table of position_grid² and rotate queries and keys by row
+  // and column. None: all are squares of image_size.
   std::optional<NativeSize> native;
   int position_grid = 0;
   double rope_theta = 10000;
@@ -98,7 +98,7 @@ struct ProjectorSpec {
   bool wide = false;                // all but the last keep the features' width
   bool bias = true;
   Activation activation = Activation::kGeluErf;
-  // tensors of the learned rows before and behind a picture's, [1, 1, hidden]; none or two
+  // tensors of the learned rows before and behind an image's, [1, 1, hidden]; none or two
   std::vector<std::string> edges;
 
   bool operator==(const ProjectorSpec&) const = default;
@@ -177,10 +177,10 @@ struct DecoderSpec {
   bool ffn_bias = true;
   bool gated_ffn = false;
   Activation activation = Activation::kSilu;
-  int rotary_dims = 0;  // first dims of each head that are turned
+  int rotary_dims = 0;  // first dims of each head that are rotated
   double rope_theta = 10000;
-  // Positions have three axes (time, row, column), and this many of the pairs of dims turn by each,
-  // interleaved (Qwen3-VL). Empty: one.
+  // Positions have three axes (time, row, column), and this many of the pairs of dims rotate by
+  // each, interleaved (Qwen3-VL). Empty: one.
   std::vector<int> rope_sections;
   // keys further back than this are not seen by a prompt's rows; 0: all are
   int sliding_window = 0;
@@ -195,9 +195,9 @@ struct DecoderSpec {
   // softmax of a linear map of x (Rajbhandari et al. 2022, arXiv:2201.05596, "Residual-MoE", with
   // DeepSpeed's learned coefficient).
   bool residual_experts = false;
-  float embedding_scale = 1;  // of token rows, not of pictures' rows
-  // whether that holds for the tokens of a prompt with pictures, too
-  bool scale_pictured_prompts = true;
+  float embedding_scale = 1;  // of token rows, not of images' rows
+  // whether that holds for the tokens of a prompt with images, too
+  bool scale_prompts_with_images = true;
   float branch_scale = 1;  // of what attention and FFN add to the residual stream
   float head_scale = 1;    // of the rows that the head sees
   DecoderNames names;
@@ -228,15 +228,15 @@ struct ModelSpec {
   std::vector<ProjectorSpec> tap_projectors;  // one per tap of the vision encoder
   ImageProcessor image_processor;
   ImageMode image_mode = ImageMode::kPad;
-  // the family's code turns pictures as their files' orientation tag says; others take them as
+  // the family's code turns images as their files' orientation tag says; others take them as
   // stored
-  bool upright_pictures = false;
+  bool upright_images = false;
   PromptFormat prompt_format = PromptFormat::kPhi;
   RepetitionSpec repetition;
   // the text that ends an assistant's turn ends an answer, not only end tokens
   bool stops_at_turn_end = true;
-  // Stands for pictures among a prompt's token ids: prompts are tokenized with its text in them.
-  // None: they are cut at pictures.
+  // Stands for images among a prompt's token ids: prompts are tokenized with its text in them.
+  // None: they are cut at images.
   std::optional<int32_t> image_token;
   int max_context = 0;
   std::vector<CheckpointPart> parts;  // first wins; empty: the model directory as it is
@@ -245,7 +245,7 @@ struct ModelSpec {
   std::filesystem::path tokenizer_dir;
   std::vector<std::string> warnings;  // told at load
 
-  // that a picture takes in the language model; 0: it depends on its size, or the model takes none
+  // that an image takes in the language model; 0: it depends on its size, or the model takes none
   int image_rows() const;
 
   bool operator==(const ModelSpec&) const = default;

@@ -81,21 +81,20 @@ absl::Status PatchEmbedding::LoadTable(std::vector<float> rows, int64_t count,
   return absl::OkStatus();
 }
 
-Tensor PatchEmbedding::Embed(Backend& backend,
-                             std::span<const PreparedImage* const> pictures) const {
+Tensor PatchEmbedding::Embed(Backend& backend, std::span<const PreparedImage* const> images) const {
   std::vector<float> patches;
-  for (const PreparedImage* picture : pictures) {
-    patches.insert(patches.end(), picture->patches.begin(), picture->patches.end());
+  for (const PreparedImage* image : images) {
+    patches.insert(patches.end(), image->patches.begin(), image->patches.end());
   }
   const int64_t rows = static_cast<int64_t>(patches.size()) / convolution_->in;
   const Tensor embedded =
       backend.Linear(backend.UploadActivations(patches, {rows, convolution_->in}), *convolution_);
   if (!spec_.native) {
-    const int64_t views = static_cast<int64_t>(pictures.size()) * spec_.views();
+    const int64_t views = static_cast<int64_t>(images.size()) * spec_.views();
     TESSERA_CHECK(rows == views * spec_.patches());
     return EmbedViews(backend, embedded, views);
   }
-  backend.Add(embedded, InterpolatePositions(backend, pictures));
+  backend.Add(embedded, InterpolatePositions(backend, images));
   return embedded;
 }
 
@@ -118,11 +117,11 @@ Tensor PatchEmbedding::EmbedViews(Backend& backend, Tensor patches, int64_t view
 // Bilinear between the four places of the table around each patch, as a weighted sum of four
 // rows.
 Tensor PatchEmbedding::InterpolatePositions(Backend& backend,
-                                            std::span<const PreparedImage* const> pictures) const {
+                                            std::span<const PreparedImage* const> images) const {
   std::vector<int32_t> places;
   std::vector<float> weights;
-  for (const PreparedImage* picture : pictures) {
-    const PatchGrid& grid = picture->grid;
+  for (const PreparedImage* image : images) {
+    const PatchGrid& grid = image->grid;
     for (const auto& [row, col] : WindowOrder(grid, spec_.native->merge)) {
       const Between y = PlaceOf(row, grid.rows, spec_.position_grid);
       const Between x = PlaceOf(col, grid.cols, spec_.position_grid);

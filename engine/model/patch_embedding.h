@@ -1,7 +1,7 @@
 // The first rows of a vision transformer: patches through the convolution (a matrix product, as its
 // stride is its size), plus where each of them stands.
 //
-// Sources: CLIP's and SigLIP's vision models as in transformers 4.37; pictures of any shape as in
+// Sources: CLIP's and SigLIP's vision models as in transformers 4.37; images of any shape as in
 // transformers 4.57 (qwen3_vl, fast_pos_embed_interpolate).
 #pragma once
 
@@ -22,16 +22,15 @@ class PatchEmbedding {
   static absl::StatusOr<std::unique_ptr<PatchEmbedding>> Load(const VisionSpec& spec,
                                                               WeightLoader& loader);
 
-  // [rows of all pictures, hidden], picture by picture, view by view.
-  Tensor Embed(Backend& backend, std::span<const PreparedImage* const> pictures) const;
+  // [rows of all images, hidden], image by image, view by view.
+  Tensor Embed(Backend& backend, std::span<const PreparedImage* const> images) const;
 
  private:
   explicit PatchEmbedding(const VisionSpec& spec) : spec_(spec) {}
   absl::Status LoadSquare(WeightLoader& loader);
   absl::Status LoadTable(std::vector<float> rows, int64_t count, WeightLoader& loader);
   Tensor EmbedViews(Backend& backend, Tensor patches, int64_t views) const;
-  Tensor InterpolatePositions(Backend& backend,
-                              std::span<const PreparedImage* const> pictures) const;
+  Tensor InterpolatePositions(Backend& backend, std::span<const PreparedImage* const> images) const;
 
   VisionSpec spec_;
   std::vector<std::unique_ptr<Buffer>> buffers_;

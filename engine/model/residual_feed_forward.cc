@@ -20,8 +20,9 @@ absl::StatusOr<std::unique_ptr<ResidualFeedForward>> ResidualFeedForward::Load(
 
 // Both are combined as two experts that every row is routed to: sorted by expert, their rows are
 // those of the routed experts, then those of the dense network.
-Delta ResidualFeedForward::Forward(Backend& backend, Tensor normed, RoutingPass& pass) const {
-  const Delta routed = routed_->Forward(backend, normed, pass);
+ResidualBranch ResidualFeedForward::Forward(Backend& backend, Tensor normed,
+                                            RoutingPass& pass) const {
+  const ResidualBranch routed = routed_->Forward(backend, normed, pass);
   const Tensor routed_rows =
       backend.WeightedSum(routed.rows, routed.routing.places, routed.routing.weights);
   const Tensor dense_rows = dense_->Run(backend, normed);

@@ -14,7 +14,7 @@ class ResidualFeedForward final : public FeedForward {
   static absl::StatusOr<std::unique_ptr<ResidualFeedForward>> Load(const DecoderSpec& spec,
                                                                    int index, WeightLoader& loader);
 
-  Delta Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
+  ResidualBranch Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
   int noisy_experts() const override { return routed_->noisy_experts(); }
 
  private:

@@ -1,4 +1,4 @@
-// The tables by which heads are turned: cosine and sine of position · frequency, in float32 as the
+// The tables by which heads are rotated: cosine and sine of position · frequency, in float32 as the
 // references compute them.
 #pragma once
 
@@ -10,8 +10,8 @@
 
 namespace tessera {
 
-// frequencies and axes: one per pair of dims; an axis is the row of positions that turns the pair.
-// `rope` lives in `keep`.
+// frequencies and axes: one per pair of dims; an axis is the row of positions that rotates the
+// pair. `rope` lives in `keep`.
 absl::Status LoadRopeTables(int64_t positions, const std::vector<float>& frequencies,
                             const std::vector<int32_t>& axes, WeightStore& store,
                             std::vector<std::unique_ptr<Buffer>>& keep, Rope& rope);

@@ -91,7 +91,7 @@ RotaryConfig Settle(JsonFields& fields, const RotaryFamily& family, const Outsid
   read.sections = family.sections;
   if (read.share != family.share && !family.partial) {
     fields.Refuse(fields.Has(kShare) ? kShare : family.share_key,
-                  "only whole heads are turned in this architecture");
+                  "only whole heads are rotated in this architecture");
   }
   return read;
 }
@@ -166,7 +166,7 @@ void ReadRotary(JsonFields& config, const RotaryFamily& family, DecoderSpec& dec
   decoder.rotary_dims = static_cast<int>(read.share * decoder.head_dim);
   decoder.rope_sections = read.sections;
   if (decoder.rotary_dims % 2 != 0) {
-    config.Refuse(family.share_key, fmt::format("would turn {} dims of each head, an odd number",
+    config.Refuse(family.share_key, fmt::format("would rotate {} dims of each head, an odd number",
                                                 decoder.rotary_dims));
   }
   if (!read.sections.empty() &&

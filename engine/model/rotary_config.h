@@ -18,7 +18,7 @@ namespace tessera {
 struct RotaryFamily {
   std::optional<double> theta =
       10000;             // none: versions of the class differ, so a file has to name it
-  double share = 1;      // of each head's dims that are turned
+  double share = 1;      // of each head's dims that are rotated
   bool partial = false;  // whether a file may name another share
   std::vector<int> sections =
       {};  // of pairs of dims for each of three axes; empty: the family has one axis

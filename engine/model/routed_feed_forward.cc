@@ -48,7 +48,8 @@ void RoutedFeedForward::Drop(Backend& backend, const RoutingPass& pass, Routing&
   routing.weights = backend.Upload(weights, {routing.weights.rows(), routing.weights.cols()});
 }
 
-Delta RoutedFeedForward::Forward(Backend& backend, Tensor normed, RoutingPass& pass) const {
+ResidualBranch RoutedFeedForward::Forward(Backend& backend, Tensor normed,
+                                          RoutingPass& pass) const {
   const Tensor noise = pass.noise.empty() ? Tensor() : pass.noise[static_cast<size_t>(index_)];
   Routing routing = backend.Route(normed, router_->tensor(), Tensor(), spec_.router, noise);
   if (spec_.capacity) Drop(backend, pass, routing);

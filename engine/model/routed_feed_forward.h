@@ -13,7 +13,7 @@ class RoutedFeedForward final : public FeedForward {
   static absl::StatusOr<std::unique_ptr<RoutedFeedForward>> Load(const DecoderSpec& spec, int index,
                                                                  WeightLoader& loader);
 
-  Delta Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
+  ResidualBranch Forward(Backend& backend, Tensor normed, RoutingPass& pass) const override;
   int noisy_experts() const override { return static_cast<int>(experts_->experts); }
 
  private:

@@ -8,7 +8,7 @@ namespace tessera {
 
 std::vector<float> GumbelNoise(std::span<const uint64_t> seeds, std::span<const int32_t> rows,
                                int layer, int experts) {
-  constexpr uint64_t kRouterStream = 0x726f757465;  // apart from the sampler's draws
+  constexpr uint64_t kRouterStream = 0x726f757465;  // apart from the sampler's samples
   std::vector<float> noise;
   noise.reserve(seeds.size() * static_cast<size_t>(experts));
   for (size_t row = 0; row < seeds.size(); ++row) {

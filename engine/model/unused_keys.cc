@@ -25,7 +25,7 @@ constexpr std::string_view kPadding = "prompts are not padded";
 constexpr std::string_view kLength = "a request says how long its answer may be";
 constexpr std::string_view kVideo = "videos are not taken";
 constexpr std::string_view kKernels = "how the reference computes, not what";
-constexpr std::string_view kContrastive = "of the half that compares texts and pictures";
+constexpr std::string_view kContrastive = "of the half that compares texts and images";
 constexpr std::string_view kNoWindows =
     "of layers that use_sliding_window turns on, which is refused";
 constexpr std::string_view kTiles = "of image_aspect_ratio anyres, which is refused";
@@ -122,8 +122,7 @@ constexpr UnusedKey kConfigKeys[] = {
     {"", "mm_vision_tower_lr", "", kTraining},
     {"", "unfreeze_mm_vision_tower", "", "of files that hold their tower in any case"},
     {"", "mm_resampler_type", "null", "resamplers are not served"},
-    {"", "mm_patch_merge_type", "\"flat\"",
-     "how tiles of pictures are joined, which are not served"},
+    {"", "mm_patch_merge_type", "\"flat\"", "how tiles of images are joined, which are not served"},
     {"", "image_grid_pinpoints", "", kTiles},
     {"", "image_crop_resolution", "", kTiles},
     {"", "image_split_resolution", "", kTiles},
@@ -304,7 +303,7 @@ constexpr UnusedKey kProcessorKeys[] = {
     {"qwen2_vl", "merge_size", "", kRead},
     {"qwen2_vl", "min_pixels", "", kRead},
     {"qwen2_vl", "max_pixels", "", kRead},
-    {"", "do_convert_rgb", "true", "pictures always become three channels"},
+    {"", "do_convert_rgb", "true", "images always become three channels"},
     {"", "do_pad", "false", "padding of batches is not served"},
     {"", "pad_size", "null", "padding of batches is not served"},
     {"", "default_to_square", "", "size says which sides it means"},
@@ -312,7 +311,7 @@ constexpr UnusedKey kProcessorKeys[] = {
     {"", "image_seq_length", "", "the tower's geometry says it"},
     {"", "auto_map", "", "code beside a model is not run"},
     {"", "data_format", "", kReturned},
-    {"", "input_data_format", "null", "pictures come as files"},
+    {"", "input_data_format", "null", "images come as files"},
     {"", "return_tensors", "", kReturned},
     {"", "device", "", kKernels},
     {"", "disable_grouping", "", kKernels},

@@ -13,18 +13,18 @@ namespace tessera {
 namespace {
 
 // of a slice: fewer would not pay for reading a layer's weights
-constexpr int64_t kLeastRows = 256;
+constexpr int64_t kMinRows = 256;
 
-// Rows of the hidden states of the pictures of a batch that become its tokens' features at one
-// scale, whose first tile is view `first_view` of a picture: scale² after one another for each
+// Rows of the hidden states of the images of a batch that become its tokens' features at one
+// scale, whose first tile is view `first_view` of an image: scale² after one another for each
 // token, where tiles and the rows in them go line by line.
-std::vector<int32_t> ScaleRows(const VisionSpec& spec, int scale, int first_view, int pictures) {
+std::vector<int32_t> ScaleRows(const VisionSpec& spec, int scale, int first_view, int images) {
   const int grid = spec.token_grid();
   const int tokens = spec.tokens();
   std::vector<int32_t> rows;
-  rows.reserve(static_cast<size_t>(pictures) * tokens * scale * scale);
-  for (int picture = 0; picture < pictures; ++picture) {
-    const int view = picture * spec.views() + first_view;
+  rows.reserve(static_cast<size_t>(images) * tokens * scale * scale);
+  for (int image = 0; image < images; ++image) {
+    const int view = image * spec.views() + first_view;
     for (int token = 0; token < tokens; ++token) {
       if (scale == 1) {
         rows.push_back(view * spec.rows() + spec.skip_rows + token);
@@ -41,16 +41,16 @@ std::vector<int32_t> ScaleRows(const VisionSpec& spec, int scale, int first_view
   return rows;
 }
 
-// Rows of features [pictures · tokens] in groups of pool², the neighbours that are averaged.
-std::vector<int32_t> PoolRows(int grid, int pool, int pictures) {
+// Rows of features [images · tokens] in groups of pool², the neighbours that are averaged.
+std::vector<int32_t> PoolRows(int grid, int pool, int images) {
   const int side = grid / pool;
   std::vector<int32_t> rows;
-  for (int picture = 0; picture < pictures; ++picture) {
+  for (int image = 0; image < images; ++image) {
     for (int token = 0; token < side * side; ++token) {
       for (int part = 0; part < pool * pool; ++part) {
         const int y = token / side * pool + part / pool;
         const int x = token % side * pool + part % pool;
-        rows.push_back(picture * grid * grid + y * grid + x);
+        rows.push_back(image * grid * grid + y * grid + x);
       }
     }
   }
@@ -116,7 +116,7 @@ absl::Status VisionEncoder::LoadLayer(WeightLoader& loader, int index) {
   return absl::OkStatus();
 }
 
-// The first half of the pairs turns by the row, the second by the column, both with the same
+// The first half of the pairs rotates by the row, the second by the column, both with the same
 // frequencies θ^(-2i/pairs).
 absl::Status VisionEncoder::LoadRope(WeightStore& store) {
   const int64_t pairs = spec_.hidden / spec_.heads / 2;
@@ -164,24 +164,24 @@ void VisionEncoder::IgnoreUnused(WeightLoader& loader) const {
 // -------------------------------------------------------------------------------------------------------------
 // forward
 
-int64_t VisionEncoder::Rows(const PreparedImage& picture) const {
-  return spec_.native ? picture.grid.patches() : int64_t{spec_.views()} * spec_.rows();
+int64_t VisionEncoder::Rows(const PreparedImage& image) const {
+  return spec_.native ? image.grid.patches() : int64_t{spec_.views()} * spec_.rows();
 }
 
 absl::StatusOr<VisionBatch> VisionEncoder::Begin(
-    Backend& backend, std::span<const PreparedImage* const> pictures) const {
+    Backend& backend, std::span<const PreparedImage* const> images) const {
   VisionBatch batch;
-  batch.pictures = static_cast<int>(pictures.size());
+  batch.images = static_cast<int>(images.size());
   std::vector<int32_t> columns;
-  for (const PreparedImage* picture : pictures) {
+  for (const PreparedImage* image : images) {
     const int64_t spans = spec_.native ? 1 : spec_.views();
-    const int64_t rows = Rows(*picture) / spans;
+    const int64_t rows = Rows(*image) / spans;
     batch.max_span = std::max(batch.max_span, rows);
     for (int64_t i = 0; i < spans; ++i) {
       batch.starts.push_back(batch.starts.back() + static_cast<int32_t>(rows));
     }
     if (!spec_.native) continue;
-    for (const auto& [row, column] : WindowOrder(picture->grid, spec_.native->merge)) {
+    for (const auto& [row, column] : WindowOrder(image->grid, spec_.native->merge)) {
       batch.positions.push_back(row);
       columns.push_back(column);
     }
@@ -190,7 +190,7 @@ absl::StatusOr<VisionBatch> VisionEncoder::Begin(
   const DType dtype = backend.activation_dtype();
   ASSIGN_OR_RETURN(batch.hidden, backend.Allocate(dtype, {batch.rows(), spec_.hidden}));
   ASSIGN_OR_RETURN(batch.qkv, backend.Allocate(dtype, {batch.rows(), int64_t{3} * spec_.hidden}));
-  backend.Copy(embedding_->Embed(backend, pictures), batch.hidden->tensor());
+  backend.Copy(embedding_->Embed(backend, images), batch.hidden->tensor());
   return batch;
 }
 
@@ -225,7 +225,8 @@ void VisionEncoder::Attend(Backend& backend, const Layer& layer, const VisionBat
   const Tensor attended = backend.FullAttention(batch.qkv->tensor(), Attention(), starts,
                                                 batch.max_span, batch.next_row, count);
   const Tensor attention = backend.Linear(attended, *layer.attention_out);
-  const Tensor normed = backend.AddNorm(x, std::array<Delta, 1>{attention}, layer.ffn_norm);
+  const Tensor normed =
+      backend.AddNorm(x, std::array<ResidualBranch, 1>{attention}, layer.ffn_norm);
   const Tensor up = backend.Linear(normed, *layer.ffn_up, spec_.activation);
   backend.Add(x, backend.Linear(up, *layer.ffn_down));
 }
@@ -272,7 +273,7 @@ absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& bat
     const double affordable = (flops - done) / row_flops;
     int64_t count = left;
     if (affordable < static_cast<double>(left)) {
-      count = std::min(left, std::max(kLeastRows, static_cast<int64_t>(affordable)));
+      count = std::min(left, std::max(kMinRows, static_cast<int64_t>(affordable)));
     }
     if (batch.attending) {
       Attend(backend, layer, batch, starts, count);
@@ -286,16 +287,16 @@ absl::StatusOr<double> VisionEncoder::Advance(Backend& backend, VisionBatch& bat
   return done;
 }
 
-// [pictures · tokens, features]: each scale's features are written to every scales-th row of a
+// [images · tokens, features]: each scale's features are written to every scales-th row of a
 // tensor of narrow rows, so that, read as wide rows, they stand side by side.
 Tensor VisionEncoder::Features(Backend& backend, const VisionBatch& batch) const {
-  const int64_t tokens = static_cast<int64_t>(batch.pictures) * spec_.tokens();
+  const int64_t tokens = static_cast<int64_t>(batch.images) * spec_.tokens();
   const int64_t scales = static_cast<int64_t>(spec_.scales.size());
   Tensor wide;
   int first_view = 0;
   for (int64_t i = 0; i < scales; ++i) {
     const int scale = spec_.scales[static_cast<size_t>(i)];
-    const std::vector<int32_t> rows = ScaleRows(spec_, scale, first_view, batch.pictures);
+    const std::vector<int32_t> rows = ScaleRows(spec_, scale, first_view, batch.images);
     first_view += scale * scale;
     const Tensor hidden = batch.hidden->tensor();
     const Tensor x =
@@ -313,12 +314,12 @@ Tensor VisionEncoder::Features(Backend& backend, const VisionBatch& batch) const
   return wide.Reshape({tokens, spec_.features()});
 }
 
-// Each picture's rows between the two learned ones: [pictures · n, width] → [pictures · (n + 2),
+// Each image's rows between the two learned ones: [images · n, width] → [images · (n + 2),
 // width].
-Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int pictures) const {
-  const int64_t rows = x.rows() / pictures + 2;
+Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int images) const {
+  const int64_t rows = x.rows() / images + 2;
   std::vector<int32_t> inside, edges, sides;
-  for (int64_t row = 0; row < pictures * rows; ++row) {
+  for (int64_t row = 0; row < images * rows; ++row) {
     const bool last = row % rows == rows - 1;
     if (row % rows == 0 || last) {
       edges.push_back(static_cast<int32_t>(row));
@@ -330,7 +331,7 @@ Tensor VisionEncoder::Surround(Backend& backend, Tensor x, int pictures) const {
   const auto upload = [&](const std::vector<int32_t>& values) {
     return backend.Upload(values, {static_cast<int64_t>(values.size())});
   };
-  const Tensor y = backend.New(x.dtype, {pictures * rows, x.cols()});
+  const Tensor y = backend.New(x.dtype, {images * rows, x.cols()});
   backend.PutRows(y, x, upload(inside));
   backend.PutRows(y, backend.GatherRows(edges_, upload(sides)), upload(edges));
   return y;
@@ -343,12 +344,12 @@ absl::StatusOr<std::unique_ptr<Buffer>> VisionEncoder::Finish(Backend& backend,
   if (!spec_.native) {
     x = Features(backend, batch);
     if (pool_ > 1) {
-      const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.pictures);
+      const std::vector<int32_t> rows = PoolRows(spec_.token_grid(), pool_, batch.images);
       x = AverageRows(backend, x, rows, pool_ * pool_);
     }
   }
   x = projector_->Run(backend, x);
-  if (!edges_.empty()) x = Surround(backend, x, batch.pictures);
+  if (!edges_.empty()) x = Surround(backend, x, batch.images);
   if (batch.taps.empty()) return Keep(backend, x);
   const int64_t tokens = x.rows();
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> all,

@@ -1,10 +1,10 @@
-// The vision transformer and the projector: patches of pictures → rows in the language model's
-// space. Work on a batch of pictures advances in slices of layers and may pause between steps, so
+// The vision transformer and the projector: patches of images → rows in the language model's
+// space. Work on a batch of images advances in slices of layers and may pause between steps, so
 // it never stalls those who are decoding.
 //
 // Sources: CLIP's and SigLIP's vision models as in transformers 4.37 (modeling_clip.py,
 // modeling_siglip.py), hidden state `run_layers` without its leading rows. Several scales: S² (Shi
-// et al. 2024, "When Do We Not Need Larger Vision Models?"). Pictures of any shape: Qwen3-VL as in
+// et al. 2024, "When Do We Not Need Larger Vision Models?"). Images of any shape: Qwen3-VL as in
 // transformers 4.57 (modeling_qwen3_vl_moe.py).
 #pragma once
 
@@ -21,13 +21,13 @@
 
 namespace tessera {
 
-// Pictures on their way through the encoder. A layer is done in two turns over the rows: queries,
+// Images on their way through the encoder. A layer is done in two turns over the rows: queries,
 // keys and values of all of them, then attention and FFN; each turn may pause at any row.
 struct VisionBatch {
-  int pictures = 0;
-  // [spans + 1] of rows that see each other: a view's or a picture's
+  int images = 0;
+  // [spans + 1] of rows that see each other: a view's or an image's
   std::vector<int32_t> starts = {0};
-  // [2, rows], row and column in the picture's grid; empty where the encoder turns nothing
+  // [2, rows], row and column in the image's grid; empty where the encoder rotates nothing
   std::vector<int32_t> positions;
   int64_t max_span = 0;
   std::unique_ptr<Buffer> hidden;             // [rows, vision hidden]
@@ -51,19 +51,19 @@ class VisionEncoder {
 
   // Operations are queued on `backend`, the same for all of a batch.
 
-  // Embeds the patches of pictures. RESOURCE_EXHAUSTED when memory is short.
+  // Embeds the patches of images. RESOURCE_EXHAUSTED when memory is short.
   absl::StatusOr<VisionBatch> Begin(Backend& backend,
-                                    std::span<const PreparedImage* const> pictures) const;
+                                    std::span<const PreparedImage* const> images) const;
   // Runs layers as far as about `flops` floating-point operations go, at least one slice; tells how
   // many it were. RESOURCE_EXHAUSTED when memory is short.
   absl::StatusOr<double> Advance(Backend& backend, VisionBatch& batch, double flops) const;
   bool Done(const VisionBatch& batch) const { return batch.next_layer == spec_.run_layers; }
-  // Projected rows [(1 + taps) · tokens, output width]: those of all pictures, then the same of
+  // Projected rows [(1 + taps) · tokens, output width]: those of all images, then the same of
   // each tap. REQUIRES: Done(batch).
   absl::StatusOr<std::unique_ptr<Buffer>> Finish(Backend& backend, VisionBatch& batch) const;
 
-  // Rows of hidden states of one picture.
-  int64_t Rows(const PreparedImage& picture) const;
+  // Rows of hidden states of one image.
+  int64_t Rows(const PreparedImage& image) const;
 
  private:
   struct Layer {
@@ -90,7 +90,7 @@ class VisionEncoder {
   absl::Status EndTurn(Backend& backend, VisionBatch& batch) const;
   absl::StatusOr<std::unique_ptr<Buffer>> Keep(Backend& backend, Tensor x) const;
   Tensor Features(Backend& backend, const VisionBatch& batch) const;
-  Tensor Surround(Backend& backend, Tensor x, int pictures) const;
+  Tensor Surround(Backend& backend, Tensor x, int images) const;
 
   VisionSpec spec_;
   std::vector<std::unique_ptr<Buffer>> buffers_;
@@ -98,7 +98,7 @@ class VisionEncoder {
   Rope rope_;
   std::vector<Layer> layers_;
   int pool_ = 1;
-  Tensor edges_;  // [2, output width], the learned rows around a picture's; empty for none
+  Tensor edges_;  // [2, output width], the learned rows around an image's; empty for none
   std::unique_ptr<Projector> projector_;
   std::vector<std::unique_ptr<Projector>> tap_projectors_;
 };

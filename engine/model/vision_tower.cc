@@ -163,8 +163,8 @@ absl::StatusOr<VisionTower> ReadTower(JsonFields& vision_config, std::string_vie
   if (!processor.ok()) return Annotate(processor, config.place);
   if (tower.processor.size != tower.spec.image_size) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: pictures of {} pixels, but the vision tower has image_size {}",
-                    config.place, tower.processor.size, tower.spec.image_size));
+        fmt::format("{}: images of {} pixels, but the vision tower has image_size {}", config.place,
+                    tower.processor.size, tower.spec.image_size));
   }
   return tower;
 }

@@ -13,7 +13,7 @@ namespace tessera {
 namespace {
 
 constexpr int kTextThreads = 2;
-constexpr int kPictureNiceness = 5;
+constexpr int kImageNiceness = 5;
 // Memory is given back without telling the pool: how often it looks while a request waits for some.
 constexpr std::chrono::milliseconds kMemoryPoll(5);
 
@@ -31,18 +31,18 @@ struct InputPool::Preparation {
   FairShare share;
   std::optional<PromptPlan> plan;  // once its first turn is over
   int32_t max_rows = 0;
-  std::shared_ptr<MemoryCharge> patches;  // of all its pictures, once they are let in
-  MemoryCharge transient;                 // of the picture that is decoded
+  std::shared_ptr<MemoryCharge> patches;  // of all its images, once they are let in
+  MemoryCharge transient;                 // of the image that is decoded
   double seconds = 0;                     // of all turns
   // Always guarded by the mutex:
   std::optional<Clock::time_point> began;       // the first turn
   std::optional<Clock::time_point> turn_began;  // while one is under way
 
-  size_t next_picture() const { return plan->prompt.images.size(); }
-  bool complete() const { return plan && next_picture() == plan->pictures.size(); }
+  size_t next_image() const { return plan->prompt.images.size(); }
+  bool complete() const { return plan && next_image() == plan->images.size(); }
   // The estimate for its next turn: of the first, a nanosecond for a byte.
   int64_t NextWork() const {
-    return plan ? plan->pictures[next_picture()].header.work : InputBytes(live->request.input);
+    return plan ? plan->images[next_image()].header.work : InputBytes(live->request.input);
   }
   void Free() {
     live->request.input = TokenPrompt{};
@@ -54,17 +54,17 @@ struct InputPool::Preparation {
 
 // --------------------------------------------------------------------------------- from outside
 
-void InputPool::Start(const RowLimits& limits, int32_t picture_threads) {
+void InputPool::Start(const RowLimits& limits, int32_t image_threads) {
   limits_ = limits;
-  if (picture_threads == 0) {
-    picture_threads = std::max(2, UsableProcessors().threads());
+  if (image_threads == 0) {
+    image_threads = std::max(2, UsableProcessors().threads());
   }
   for (int i = 0; i < kTextThreads; ++i) threads_.emplace_back([this] { Run(Lane::kTexts); });
-  for (int32_t i = 0; i < picture_threads; ++i) {
+  for (int32_t i = 0; i < image_threads; ++i) {
     threads_.emplace_back([this] {
-      // Of this thread alone on Linux. Where it fails, pictures take more from those who compute.
-      (void)setpriority(PRIO_PROCESS, 0, kPictureNiceness);
-      Run(Lane::kPictures);
+      // Of this thread alone on Linux. Where it fails, images take more from those who compute.
+      (void)setpriority(PRIO_PROCESS, 0, kImageNiceness);
+      Run(Lane::kImages);
     });
   }
 }
@@ -94,7 +94,7 @@ void InputPool::Add(std::shared_ptr<LiveRequest> request) {
   const auto preparation = std::make_shared<Preparation>();
   preparation->live = std::move(request);
   LiveRequest& live = *preparation->live;
-  preparation->lane = ImagesOf(live.request.input).empty() ? Lane::kTexts : Lane::kPictures;
+  preparation->lane = ImagesOf(live.request.input).empty() ? Lane::kTexts : Lane::kImages;
   const std::lock_guard lock(mutex_);
   if (closed_ || live.cancellation.Requested()) {
     preparation->Free();
@@ -121,7 +121,7 @@ void InputPool::Drop(Ticket ticket) {
 InputPoolStats InputPool::Stats(Clock::time_point now) const {
   InputPoolStats stats;
   const std::lock_guard lock(mutex_);
-  stats.pictures = pictures_;
+  stats.images = images_;
   for (const auto& [ticket, preparation] : preparations_) {
     double& oldest = preparation->began ? stats.oldest_preparing : stats.oldest_queued;
     oldest = std::max(
@@ -164,10 +164,10 @@ InputPool::PreparationPtr InputPool::NextTurn(Lane lane) {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (closed_) return nullptr;
-    if (lane == Lane::kPictures) LetIn();
+    if (lane == Lane::kImages) LetIn();
     if (!turns_[index].empty() && MayBegin(*turns_[index].First())) break;
     const bool memory_is_short = !short_of_memory_.empty() || !turns_[index].empty();
-    if (lane == Lane::kPictures && memory_is_short) {
+    if (lane == Lane::kImages && memory_is_short) {
       arrived_[index].wait_for(lock, kMemoryPoll);
     } else {
       arrived_[index].wait(lock);
@@ -184,14 +184,14 @@ InputPool::PreparationPtr InputPool::NextTurn(Lane lane) {
 }
 
 // Charges the patches of those who are planned. Who has waited longest comes first, so that who
-// needs much is not overtaken for ever. Where no picture is held one is always let in: what else
+// needs much is not overtaken for ever. Where no image is held one is always let in: what else
 // fills the budget may be waiting for just this.
 void InputPool::LetIn() {
   while (!short_of_memory_.empty()) {
     Preparation& first = *short_of_memory_.front();
-    MemoryCharge patches = memory_.Open(MemoryUse::kPictures);
+    MemoryCharge patches = memory_.Open(MemoryUse::kImages);
     if (!patches.Resize(first.plan->patch_bytes()).ok()) {
-      if (memory_.bytes(MemoryUse::kPictures) > 0) return;
+      if (memory_.bytes(MemoryUse::kImages) > 0) return;
       patches.ForceResize(first.plan->patch_bytes());
     }
     first.patches = std::make_shared<MemoryCharge>(std::move(patches));
@@ -201,12 +201,12 @@ void InputPool::LetIn() {
   }
 }
 
-// Charges what the next turn holds beside the patches. One picture may always be decoded: what
+// Charges what the next turn holds beside the patches. One image may always be decoded: what
 // fills the budget may wait behind it.
 bool InputPool::MayBegin(Preparation& preparation) {
   if (!preparation.plan) return true;
-  const int64_t bytes = preparation.plan->pictures[preparation.next_picture()].transient_bytes;
-  MemoryCharge charge = memory_.Open(MemoryUse::kPictures);
+  const int64_t bytes = preparation.plan->images[preparation.next_image()].transient_bytes;
+  MemoryCharge charge = memory_.Open(MemoryUse::kImages);
   if (!charge.Resize(bytes).ok()) {
     if (decoding_ > 0) return false;
     charge.ForceResize(bytes);
@@ -218,7 +218,7 @@ bool InputPool::MayBegin(Preparation& preparation) {
 
 void InputPool::TakeTurn(const PreparationPtr& preparation) {
   const Clock::time_point began = Clock::now();
-  absl::Status status = preparation->plan ? PreparePicture(*preparation) : Plan(*preparation);
+  absl::Status status = preparation->plan ? PrepareImage(*preparation) : Plan(*preparation);
   preparation->seconds += Seconds(Clock::now() - began);
   AfterTurn(preparation, status);
 }
@@ -229,10 +229,10 @@ absl::Status InputPool::Plan(Preparation& preparation) const {
   ASSIGN_OR_RETURN(
       preparation.max_rows,
       limits_.MaxRows(static_cast<int64_t>(plan.prompt.rows.size()), request.sampling.max_tokens));
-  const int64_t bytes = plan.patch_bytes() + plan.transient_bytes();  // one picture after the other
+  const int64_t bytes = plan.patch_bytes() + plan.transient_bytes();  // one image after the other
   if (bytes > memory_.max_bytes()) {
     return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kImageTooLarge, "input",
-                        fmt::format("its pictures take {} bytes of memory while they are decoded, "
+                        fmt::format("its images take {} bytes of memory while they are decoded, "
                                     "at most {} are there; send fewer or smaller ones",
                                     bytes, memory_.max_bytes()));
   }
@@ -240,16 +240,16 @@ absl::Status InputPool::Plan(Preparation& preparation) const {
   return absl::OkStatus();
 }
 
-absl::Status InputPool::PreparePicture(Preparation& preparation) {
+absl::Status InputPool::PrepareImage(Preparation& preparation) {
   LiveRequest& live = *preparation.live;
   if (live.cancellation.Requested()) return DecodingCancelled();
   {
     const std::lock_guard lock(mutex_);
-    ++pictures_;
+    ++images_;
   }
   ASSIGN_OR_RETURN(PreparedImage image,
-                   preparer_.PreparePicture(live.request, *preparation.plan,
-                                            preparation.next_picture(), live.cancellation));
+                   preparer_.PrepareImage(live.request, *preparation.plan, preparation.next_image(),
+                                          live.cancellation));
   preparation.plan->prompt.images.push_back(
       std::make_shared<const PreparedImage>(std::move(image)));
   return absl::OkStatus();

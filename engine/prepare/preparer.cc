@@ -50,7 +50,7 @@ std::string PromptField(const Input& input) {
   return std::holds_alternative<TokenPrompt>(input) ? "token_prompt.ids" : "conversation";
 }
 
-// The conversation as the prompt builder takes it: pictures by number.
+// The conversation as the prompt builder takes it: images by number.
 std::vector<PromptMessage> NumberImages(const std::vector<Message>& messages) {
   std::vector<PromptMessage> numbered;
   int next = 0;
@@ -102,11 +102,11 @@ int64_t InputBytes(const Input& input) {
   return static_cast<int64_t>(bytes);
 }
 
-Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
+Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const ImageFormat& images,
                    const InputLimits& limits)
     : tokenizer_(tokenizer),
       format_(format),
-      pictures_(pictures, limits.image, limits.max_image_tokens),
+      images_(images, limits.image, limits.max_image_tokens),
       limits_(limits) {
   size_t longest = 1;
   for (int32_t id = 0; id < tokenizer.vocabulary(); ++id) {
@@ -117,20 +117,20 @@ Preparer::Preparer(const Tokenizer& tokenizer, PromptFormat format, const Pictur
 
 absl::Status Preparer::Check(const Request& request) const {
   const std::vector<PlacedImage> images = ImagesOf(request.input);
-  if (!images.empty() && !pictures_.format().taken) {
+  if (!images.empty() && !images_.format().taken) {
     return RequestError(absl::StatusCode::kInvalidArgument, ErrorReason::kModalityNotSupported,
-                        images[0].field, "this model takes no pictures");
+                        images[0].field, "this model takes no images");
   }
   if (static_cast<int64_t>(images.size()) > limits_.max_images) {
     return RequestError(
         absl::StatusCode::kInvalidArgument, ErrorReason::kTooManyImages,
         images[static_cast<size_t>(limits_.max_images)].field,
-        fmt::format("{} pictures, at most {} are taken", images.size(), limits_.max_images));
+        fmt::format("{} images, at most {} are taken", images.size(), limits_.max_images));
   }
-  if (TemplateOf(format_).one_picture && images.size() != 1) {
+  if (TemplateOf(format_).one_image && images.size() != 1) {
     return InvalidField(
         images.empty() ? "input" : images[1].field,
-        fmt::format("this model answers about one picture, there are {}", images.size()));
+        fmt::format("this model answers about one image, there are {}", images.size()));
   }
   int64_t bytes = 0;
   for (const PlacedText& text : TextsOf(request.input)) {
@@ -188,19 +188,18 @@ absl::Status Preparer::CheckRows(const Request& request, const std::vector<int32
 
 std::vector<int32_t> Preparer::Encode(const Prompt& prompt) const {
   const PromptTemplate& text = TemplateOf(format_);
-  const std::optional<int32_t> token = pictures_.format().token;
+  const std::optional<int32_t> token = images_.format().token;
   std::vector<int32_t> ids = token ? EncodeWholePrompt(tokenizer_, prompt, *token)
                                    : EncodePrompt(tokenizer_, prompt, text.added_tokens);
   if (text.max_ids > 0 && ids.size() > text.max_ids) ids.resize(text.max_ids);
   return ids;
 }
 
-absl::StatusOr<Preparer::Plans> Preparer::PlanPictures(const Request& request) const {
+absl::StatusOr<Preparer::Plans> Preparer::PlanImages(const Request& request) const {
   Plans plans;
   int64_t work = 0;
   for (const PlacedImage& placed : ImagesOf(request.input)) {
-    const absl::StatusOr<PicturePlan> plan =
-        pictures_.Plan(*placed.image, request.max_image_tokens);
+    const absl::StatusOr<ImagePlan> plan = images_.Plan(*placed.image, request.max_image_tokens);
     if (!plan.ok()) {
       return AtField(plan.status(), placed.field, ErrorReason::kImageDecodeFailed);
     }
@@ -209,7 +208,7 @@ absl::StatusOr<Preparer::Plans> Preparer::PlanPictures(const Request& request) c
     if (work > limits_.max_work) {
       return RequestError(
           absl::StatusCode::kInvalidArgument, ErrorReason::kImageTooLarge, placed.field,
-          fmt::format("decoding the first {} pictures takes about {:.1f} s, limit {:.1f} s for a "
+          fmt::format("decoding the first {} images takes about {:.1f} s, limit {:.1f} s for a "
                       "request; send fewer or smaller ones",
                       plans.size(), static_cast<double>(work) * 1e-9,
                       static_cast<double>(limits_.max_work) * 1e-9));
@@ -240,11 +239,11 @@ absl::StatusOr<std::vector<int32_t>> Preparer::TokenIds(const Request& request,
   return Encode(*prompt);
 }
 
-// Processors that widen prompts write a picture's token once for each of its rows, others once for
-// the picture.
+// Processors that widen prompts write an image's token once for each of its rows, others once for
+// the image.
 absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPrompt& prompt,
                                                                 const Plans& plans) const {
-  const std::optional<int32_t> token = pictures_.format().token;
+  const std::optional<int32_t> token = images_.format().token;
   if (!token) return prompt.ids;
   const bool once =
       static_cast<size_t>(std::count_if(prompt.ids.begin(), prompt.ids.end(), [&](int32_t id) {
@@ -267,8 +266,8 @@ absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPromp
         std::find_if(begin, end, [&](int32_t id) { return id != *token; }) - begin);
     if (run < rows) {
       return InvalidField(fmt::format("token_prompt.ids[{}]", i),
-                          fmt::format("picture {} takes {} tokens, here are {} of {}; write the "
-                                      "token once for a picture, or once for each of its rows",
+                          fmt::format("image {} takes {} tokens, here are {} of {}; write the "
+                                      "token once for an image, or once for each of its rows",
                                       image - 1, rows, run, *token));
     }
     i += rows - 1;
@@ -276,11 +275,11 @@ absl::StatusOr<std::vector<int32_t>> Preparer::WithPlaceholders(const TokenPromp
   return ids;
 }
 
-// Rows for ids: one for a token, those of its plan for a picture.
+// Rows for ids: one for a token, those of its plan for an image.
 PreparedPrompt Preparer::Expand(std::vector<int32_t> ids, const Plans& plans) const {
   PreparedPrompt prompt;
   prompt.ids = std::move(ids);
-  const bool spatial = pictures_.format().native.has_value();
+  const bool spatial = images_.format().native.has_value();
   if (spatial) prompt.positions.emplace();
   for (const int32_t id : prompt.ids) {
     const size_t image = prompt.spans.size();
@@ -289,46 +288,46 @@ PreparedPrompt Preparer::Expand(std::vector<int32_t> ids, const Plans& plans) co
       if (spatial) prompt.positions->AddText(1);
       continue;
     }
-    const PicturePlan plan = image < plans.size() ? plans[image] : PicturePlan();
+    const ImagePlan plan = image < plans.size() ? plans[image] : ImagePlan();
     prompt.spans.push_back(
         {static_cast<int32_t>(prompt.rows.size()), plan.rows, static_cast<int32_t>(image)});
     prompt.rows.insert(prompt.rows.end(), static_cast<size_t>(plan.rows), kImagePlaceholder);
-    if (spatial) prompt.positions->AddPicture(plan.tokens.rows, plan.tokens.cols);
+    if (spatial) prompt.positions->AddImage(plan.tokens.rows, plan.tokens.cols);
   }
   return prompt;
 }
 
 absl::StatusOr<PromptPlan> Preparer::Plan(const Request& request) const {
   PromptPlan plan;
-  ASSIGN_OR_RETURN(plan.pictures, PlanPictures(request));
-  ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plan.pictures));
+  ASSIGN_OR_RETURN(plan.images, PlanImages(request));
+  ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokenIds(request, plan.images));
   RETURN_IF_ERROR(CheckRows(request, ids));
-  plan.prompt = Expand(std::move(ids), plan.pictures);
+  plan.prompt = Expand(std::move(ids), plan.images);
   const PreparedPrompt& prompt = plan.prompt;
-  if (prompt.spans.size() != plan.pictures.size()) {
+  if (prompt.spans.size() != plan.images.size()) {
     return InvalidField(std::holds_alternative<RawPrompt>(request.input)     ? "raw_prompt.images"
                         : std::holds_alternative<TokenPrompt>(request.input) ? "token_prompt.images"
                                                                              : "conversation",
-                        fmt::format("{} pictures for {} places in the prompt", plan.pictures.size(),
+                        fmt::format("{} images for {} places in the prompt", plan.images.size(),
                                     prompt.spans.size()));
   }
   if (prompt.rows.empty()) {
     return InvalidField("input", "the prompt has no tokens");
   }
-  for (const PicturePlan& picture : plan.pictures) {
-    plan.prompt.reduced_images += picture.reduced ? 1 : 0;
+  for (const ImagePlan& image : plan.images) {
+    plan.prompt.reduced_images += image.reduced ? 1 : 0;
   }
   return plan;
 }
 
-absl::StatusOr<PreparedImage> Preparer::PreparePicture(const Request& request,
-                                                       const PromptPlan& plan, size_t index,
-                                                       const Cancellation& cancellation) const {
-  const PictureFormat& format = pictures_.format();
+absl::StatusOr<PreparedImage> Preparer::PrepareImage(const Request& request, const PromptPlan& plan,
+                                                     size_t index,
+                                                     const Cancellation& cancellation) const {
+  const ImageFormat& format = images_.format();
   ImageMode mode = request.image_mode.value_or(format.mode);
   if (mode == ImageMode::kCrop) mode = format.processor.unpadded;
   const PlacedImage placed = ImagesOf(request.input).at(index);
-  auto image = pictures_.Prepare(*placed.image, plan.pictures.at(index), mode, cancellation);
+  auto image = images_.Prepare(*placed.image, plan.images.at(index), mode, cancellation);
   if (!image.ok() && image.status().code() != absl::StatusCode::kCancelled) {
     return AtField(image.status(), placed.field, ErrorReason::kImageDecodeFailed);
   }
@@ -337,8 +336,8 @@ absl::StatusOr<PreparedImage> Preparer::PreparePicture(const Request& request,
 
 absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
   ASSIGN_OR_RETURN(PromptPlan plan, Plan(request));
-  for (size_t i = 0; i < plan.pictures.size(); ++i) {
-    ASSIGN_OR_RETURN(PreparedImage image, PreparePicture(request, plan, i, kNeverCancelled));
+  for (size_t i = 0; i < plan.images.size(); ++i) {
+    ASSIGN_OR_RETURN(PreparedImage image, PrepareImage(request, plan, i, kNeverCancelled));
     plan.prompt.images.push_back(std::make_shared<const PreparedImage>(std::move(image)));
   }
   return std::move(plan.prompt);
@@ -346,13 +345,13 @@ absl::StatusOr<PreparedPrompt> Preparer::Prepare(const Request& request) const {
 
 int64_t PromptPlan::patch_bytes() const {
   int64_t bytes = 0;
-  for (const PicturePlan& picture : pictures) bytes += picture.patch_bytes;
+  for (const ImagePlan& image : images) bytes += image.patch_bytes;
   return bytes;
 }
 
 int64_t PromptPlan::transient_bytes() const {
   int64_t bytes = 0;
-  for (const PicturePlan& picture : pictures) bytes = std::max(bytes, picture.transient_bytes);
+  for (const ImagePlan& image : images) bytes = std::max(bytes, image.transient_bytes);
   return bytes;
 }
 

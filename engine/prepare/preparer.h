@@ -1,4 +1,4 @@
-// The input stage: a request's texts and pictures → rows of token ids and patches. Pure functions
+// The input stage: a request's texts and images → rows of token ids and patches. Pure functions
 // of the request and the model's formats; used by any number of threads at once.
 #pragma once
 
@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "engine/api/request.h"
 #include "engine/image/image.h"
-#include "engine/prepare/picture_preparer.h"
+#include "engine/prepare/image_preparer.h"
 #include "engine/prompt/prepared_prompt.h"
 #include "engine/prompt/prompt_template.h"
 #include "engine/tokenizer/tokenizer.h"
@@ -19,25 +19,25 @@ struct InputLimits {
   int32_t max_images = 16;
   ImageLimits image;
   int32_t max_context = 0;
-  // rows of a picture whose size is free, at most; 0: the model's own limit
+  // rows of an image whose size is free, at most; 0: the model's own limit
   int32_t max_image_tokens = 0;
   int32_t vocabulary = 0;  // ids below it have a row in the model; 0: all of the tokenizer's
-  int64_t max_work = 3 * ImageLimits().max_work;  // of a request's pictures (ImageHeader::work)
+  int64_t max_work = 3 * ImageLimits().max_work;  // of a request's images (ImageHeader::work)
 };
 
-// All that counts and the headers of pictures tell of a request.
+// All that counts and the headers of images tell of a request.
 struct PromptPlan {
-  PreparedPrompt prompt;  // without its pictures
-  std::vector<PicturePlan> pictures;
+  PreparedPrompt prompt;  // without its images
+  std::vector<ImagePlan> images;
 
-  int64_t patch_bytes() const;      // of all pictures
-  int64_t transient_bytes() const;  // beside them, while one picture is made after the other
+  int64_t patch_bytes() const;      // of all images
+  int64_t transient_bytes() const;  // beside them, while one image is made after the other
 };
 
 class Preparer {
  public:
   // `tokenizer` must outlive this.
-  Preparer(const Tokenizer& tokenizer, PromptFormat format, const PictureFormat& pictures,
+  Preparer(const Tokenizer& tokenizer, PromptFormat format, const ImageFormat& images,
            const InputLimits& limits);
 
   // What can be refused without decoding or tokenizing: counts, sizes, UTF-8. INVALID_ARGUMENT
@@ -45,17 +45,16 @@ class Preparer {
   absl::Status Check(const Request& request) const;
   // Nothing is decoded. REQUIRES: Check() passed.
   absl::StatusOr<PromptPlan> Plan(const Request& request) const;
-  // The patches of picture `index` of the plan. CANCELLED once `cancellation` asks for it.
-  absl::StatusOr<PreparedImage> PreparePicture(const Request& request, const PromptPlan& plan,
-                                               size_t index,
-                                               const Cancellation& cancellation) const;
-  // Plan() and the patches of all pictures.
+  // The patches of image `index` of the plan. CANCELLED once `cancellation` asks for it.
+  absl::StatusOr<PreparedImage> PrepareImage(const Request& request, const PromptPlan& plan,
+                                             size_t index, const Cancellation& cancellation) const;
+  // Plan() and the patches of all images.
   absl::StatusOr<PreparedPrompt> Prepare(const Request& request) const;
 
  private:
-  using Plans = std::vector<PicturePlan>;
+  using Plans = std::vector<ImagePlan>;
 
-  absl::StatusOr<Plans> PlanPictures(const Request& request) const;
+  absl::StatusOr<Plans> PlanImages(const Request& request) const;
   absl::StatusOr<std::vector<int32_t>> TokenIds(const Request& request, const Plans& plans) const;
   std::vector<int32_t> Encode(const Prompt& prompt) const;
   absl::StatusOr<std::vector<int32_t>> WithPlaceholders(const TokenPrompt& prompt,
@@ -66,19 +65,19 @@ class Preparer {
 
   const Tokenizer& tokenizer_;
   PromptFormat format_;
-  PicturePreparer pictures_;
+  ImagePreparer images_;
   InputLimits limits_;
   int64_t max_text_bytes_ = 0;  // more can only be over the context
 };
 
-// The request's pictures in the order of the prompt, with the field each stands in.
+// The request's images in the order of the prompt, with the field each stands in.
 struct PlacedImage {
   const EncodedImage* image = nullptr;
   std::string field;
 };
 std::vector<PlacedImage> ImagesOf(const Input& input);
 
-// Bytes of texts, ids and encoded pictures.
+// Bytes of texts, ids and encoded images.
 int64_t InputBytes(const Input& input);
 
 }  // namespace tessera

@@ -11,7 +11,7 @@ void SpatialPositions::AddText(int32_t rows) {
   next += rows;
 }
 
-void SpatialPositions::AddPicture(int32_t rows, int32_t columns) {
+void SpatialPositions::AddImage(int32_t rows, int32_t columns) {
   for (int32_t row = 0; row < rows; ++row) {
     for (int32_t column = 0; column < columns; ++column) {
       axes[0].push_back(next);

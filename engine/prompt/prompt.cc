@@ -87,27 +87,24 @@ std::string_view Stripped(std::string_view text) {
   return text.substr(begin, end - begin);
 }
 
-// The conversation with its picture before the stripped text of the first message.
-absl::StatusOr<std::vector<PromptMessage>> LeadWithPicture(
-    std::span<const PromptMessage> messages) {
+// The conversation with its image before the stripped text of the first message.
+absl::StatusOr<std::vector<PromptMessage>> LeadWithImage(std::span<const PromptMessage> messages) {
   std::vector<PromptMessage> result(messages.begin(), messages.end());
-  std::vector<PromptPart> pictures;
+  std::vector<PromptPart> images;
   for (PromptMessage& message : result) {
-    const auto is_picture = [](const PromptPart& part) {
+    const auto is_image = [](const PromptPart& part) {
       return std::holds_alternative<ImageRef>(part);
     };
-    std::copy_if(message.parts.begin(), message.parts.end(), std::back_inserter(pictures),
-                 is_picture);
-    std::erase_if(message.parts, is_picture);
+    std::copy_if(message.parts.begin(), message.parts.end(), std::back_inserter(images), is_image);
+    std::erase_if(message.parts, is_image);
   }
-  if (pictures.size() != 1) {
+  if (images.size() != 1) {
     return InvalidField(
-        "messages",
-        fmt::format("this model answers about one picture, there are {}", pictures.size()));
+        "messages", fmt::format("this model answers about one image, there are {}", images.size()));
   }
   std::string text;
   for (const PromptPart& part : result[0].parts) text += std::get<std::string>(part);
-  result[0].parts = {pictures[0], std::string(Stripped(text))};
+  result[0].parts = {images[0], std::string(Stripped(text))};
   return result;
 }
 
@@ -166,8 +163,8 @@ absl::StatusOr<Prompt> BuildPrompt(const PromptTemplate& text,
   AddSystem(text, has_system ? &messages[0] : nullptr, special, &builder);
   std::span<const PromptMessage> turns = messages.subspan(has_system ? 1 : 0);
   std::vector<PromptMessage> rearranged;
-  if (text.one_picture) {
-    ASSIGN_OR_RETURN(rearranged, LeadWithPicture(turns));
+  if (text.one_image) {
+    ASSIGN_OR_RETURN(rearranged, LeadWithImage(turns));
     turns = rearranged;
   }
   for (const PromptMessage& message : turns) AddTurn(text, message, special, &builder);

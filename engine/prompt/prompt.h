@@ -23,7 +23,7 @@ namespace tessera {
 
 enum class Role { kSystem, kUser, kAssistant };
 
-// A picture of the request, by its place among them.
+// An image of the request, by its place among them.
 struct ImageRef {
   int index = 0;
 };

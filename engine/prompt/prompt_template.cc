@@ -71,7 +71,7 @@ constexpr PromptTemplate kLlavaMoleTemplate = {
     .before_image = "",
     .after_image = "",
     .image_break = "\n",
-    .one_picture = true,
+    .one_image = true,
     .added_tokens = false,
     .max_ids = 4096 - 1024 - 8,
 };

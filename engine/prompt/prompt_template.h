@@ -38,13 +38,13 @@ struct PromptTemplate {
   std::string_view open_answer;  // ends the prompt: the model goes on from here
   std::string_view before_image, after_image;
   std::string_view image_break = "";  // behind each "<image>" of the prompt's text; has no tokens
-  // A conversation has one picture, which stands before the text of its first message; blanks
+  // A conversation has one image, which stands before the text of its first message; blanks
   // around that text are left out.
-  bool one_picture = false;
+  bool one_image = false;
   bool added_tokens = true;  // bos and eos, where the tokenizer adds them to a prompt
-  size_t max_ids = 0;  // of a prompt, a picture counted as one; what follows is cut. 0: any number
+  size_t max_ids = 0;  // of a prompt, an image counted as one; what follows is cut. 0: any number
   std::string_view after_text = "";  // after each text of a message
-  bool images_first = false;         // a message's pictures before its texts
+  bool images_first = false;         // a message's images before its texts
 };
 
 const PromptTemplate& TemplateOf(PromptFormat format);

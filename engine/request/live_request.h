@@ -10,7 +10,7 @@
 
 #include "engine/api/request.h"
 #include "engine/base/cancellation.h"
-#include "engine/model/encoded_picture.h"
+#include "engine/model/image_features.h"
 #include "engine/request/answer.h"
 #include "engine/schedule/sequence.h"
 
@@ -41,8 +41,8 @@ struct LiveRequest {
   bool waiting = true;  // counted as such, until admitted or finished
   Sequence sequence;
   std::optional<Answer> answer;
-  std::vector<EncodedPicturePtr> pictures;  // held from encoding until their rows are computed
-  std::vector<bool> looked_up;              // in the picture cache, since last needed
+  std::vector<ImageFeaturesPtr> images;  // held from encoding until their rows are computed
+  std::vector<bool> looked_up;           // in the image cache, since last needed
   std::vector<int32_t> end_ids;
 
   // When stages began; unset until then.
@@ -54,7 +54,7 @@ struct LiveRequest {
   std::optional<Clock::time_point> first_token;
   std::optional<Clock::time_point> last_token;
   double queue_seconds = 0;
-  double encode_seconds = 0;  // of batches that held its pictures
+  double encode_seconds = 0;  // of batches that held its images
 };
 
 }  // namespace tessera

@@ -18,25 +18,26 @@ constexpr size_t kMaxStops = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr size_t kMaxStopIds = 64;
 constexpr size_t kMaxBiases = 1024;
-constexpr float kBarred = -std::numeric_limits<float>::infinity();
+constexpr float kMasked = -std::numeric_limits<float>::infinity();
 
 bool Before(std::pair<int32_t, float> a, std::pair<int32_t, float> b) {
   return a.second != b.second ? a.second > b.second : a.first < b.first;
 }
 
-using Edits = absl::flat_hash_map<int32_t, LogitEdit>;
+using Adjustments = absl::flat_hash_map<int32_t, LogitAdjustment>;
 
-LogitEdit& EditOf(int32_t id, Edits& edits) {
-  LogitEdit& edit = edits[id];
-  edit.id = id;
-  return edit;
+LogitAdjustment& AdjustmentOf(int32_t id, Adjustments& adjustments) {
+  LogitAdjustment& adjustment = adjustments[id];
+  adjustment.id = id;
+  return adjustment;
 }
 
-void AddPenalties(const SamplerInput& input, const SamplingParams& params, Edits& edits) {
+void AddPenalties(const SamplerInput& input, const SamplingParams& params,
+                  Adjustments& adjustments) {
   const float repetition = params.repetition_penalty.value_or(1);
   const auto repeat = [&](int32_t id) {
     if (repetition != 1 && id >= 0 && id < input.vocabulary)
-      EditOf(id, edits).repetition = repetition;
+      AdjustmentOf(id, adjustments).repetition = repetition;
   };
   const auto rows = static_cast<size_t>(input.prompt_rows);
   if (input.prompt_stand_in) {
@@ -51,16 +52,16 @@ void AddPenalties(const SamplerInput& input, const SamplingParams& params, Edits
   }
   if (params.presence_penalty == 0 && params.frequency_penalty == 0) return;
   for (const auto& [id, count] : counts) {
-    EditOf(id, edits).added -=
+    AdjustmentOf(id, adjustments).added -=
         params.presence_penalty + params.frequency_penalty * static_cast<float>(count);
   }
 }
 
 absl::Status CheckScalars(const SamplingParams& params) {
-  constexpr double kMostTokens = 1e9;
-  const SamplingRange max_tokens{"max_tokens", 0, kMostTokens};
+  constexpr double kMaxTokens = 1e9;
+  const SamplingRange max_tokens{"max_tokens", 0, kMaxTokens};
   const SamplingRange min_tokens{"min_tokens", 0,
-                                 params.max_tokens > 0 ? params.max_tokens : kMostTokens};
+                                 params.max_tokens > 0 ? params.max_tokens : kMaxTokens};
   const std::pair<SamplingRange, double> scalars[] = {
       {kTemperatureRange, params.temperature.value_or(0)},
       {kTopKRange, params.top_k.value_or(0)},
@@ -128,7 +129,7 @@ absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary) {
   return CheckStops(params, vocabulary);
 }
 
-bool LooksBack(const SamplingParams& params) {
+bool ReadsTokenHistory(const SamplingParams& params) {
   return params.repetition_penalty.value_or(1) != 1 || params.presence_penalty != 0 ||
          params.frequency_penalty != 0;
 }
@@ -137,22 +138,22 @@ RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& par
   constexpr uint64_t kSamplerStream = 0x746f6b656e;
   RowSampling sampling;
   sampling.whole = params.logprobs >= 0;
-  sampling.draw.temperature = params.temperature.value_or(0);
-  sampling.draw.top_k = params.top_k.value_or(0);
-  sampling.draw.top_p = params.top_p.value_or(1);
-  sampling.draw.min_p = params.min_p.value_or(0);
-  sampling.draw.uniform = UniformAt(params.seed, kSamplerStream, input.tokens.size());
+  sampling.sample.temperature = params.temperature.value_or(0);
+  sampling.sample.top_k = params.top_k.value_or(0);
+  sampling.sample.top_p = params.top_p.value_or(1);
+  sampling.sample.min_p = params.min_p.value_or(0);
+  sampling.sample.uniform = UniformAt(params.seed, kSamplerStream, input.tokens.size());
 
-  Edits edits;
-  if (LooksBack(params)) AddPenalties(input, params, edits);
-  for (const auto& [id, bias] : params.logit_bias) EditOf(id, edits).added += bias;
+  Adjustments adjustments;
+  if (ReadsTokenHistory(params)) AddPenalties(input, params, adjustments);
+  for (const auto& [id, bias] : params.logit_bias) AdjustmentOf(id, adjustments).added += bias;
   const int64_t generated = static_cast<int64_t>(input.tokens.size()) - input.prompt_rows;
   if (generated < params.min_tokens) {
     for (const int32_t id : input.end_ids) {
-      if (id >= 0 && id < input.vocabulary) EditOf(id, edits).added = kBarred;
+      if (id >= 0 && id < input.vocabulary) AdjustmentOf(id, adjustments).added = kMasked;
     }
   }
-  for (const auto& [id, edit] : edits) sampling.edits.push_back(edit);
+  for (const auto& [id, adjustment] : adjustments) sampling.adjustments.push_back(adjustment);
   return sampling;
 }
 

@@ -1,10 +1,10 @@
 // How the next token of one sequence is chosen. Pure: the result depends on the arguments alone;
-// random draws are keyed by (seed, position), so batch mates, chunking and preemption change
+// random samples are keyed by (seed, position), so batch mates, chunking and preemption change
 // nothing.
 //
 // Order, as in the references' generation: repetition, presence and frequency penalties, logit
-// bias, end tokens barred before min_tokens; then temperature, top-k, top-p, min-p
-// (backend/draw.h). Log-probabilities are of the raw logits. Tests: sampler_test.cc (against a
+// bias, end tokens masked before min_tokens; then temperature, top-k, top-p, min-p
+// (backend/sample.h). Log-probabilities are of the raw logits. Tests: sampler_test.cc (against a
 // plain implementation over the sorted distribution).
 #pragma once
 
@@ -16,7 +16,7 @@
 
 #include "absl/status/status.h"
 #include "engine/api/request.h"
-#include "engine/backend/draw.h"
+#include "engine/backend/sample.h"
 
 namespace tessera {
 
@@ -24,23 +24,23 @@ namespace tessera {
 absl::Status CheckSampling(const SamplingParams& params, int32_t vocabulary);
 
 struct SamplerInput {
-  int32_t vocabulary = 0;           // tokens that may be drawn; padding rows of the head are not
+  int32_t vocabulary = 0;           // tokens that may be sampled; padding rows of the head are not
   std::span<const int32_t> tokens;  // prompt and answer so far; kImagePlaceholder for image rows
   int32_t prompt_rows = 0;
   // what the repetition penalty counts in the place of the prompt's tokens
   std::optional<int32_t> prompt_stand_in;
-  std::span<const int32_t> end_ids;  // barred before min_tokens
+  std::span<const int32_t> end_ids;  // masked before min_tokens
 };
 
 // What becomes of a row of logits.
 struct RowSampling {
-  Draw draw;
-  std::vector<LogitEdit> edits;  // their `row` is not set
-  bool whole = false;            // the row is wanted on the host
+  SampleParams sample;
+  std::vector<LogitAdjustment> adjustments;  // their `row` is not set
+  bool whole = false;                        // the row is wanted on the host
 };
 
-// Whether a draw depends on the tokens before it.
-bool LooksBack(const SamplingParams& params);
+// Whether a sample depends on the tokens before it.
+bool ReadsTokenHistory(const SamplingParams& params);
 
 // Fields of `params` that are unset change nothing: see GenerationDefaults for what a request gets.
 RowSampling ResolveSampling(const SamplerInput& input, const SamplingParams& params);

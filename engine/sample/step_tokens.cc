@@ -8,19 +8,19 @@
 namespace tessera {
 
 StepTokens::StepTokens(Backend& backend, Tensor logits, int64_t columns,
-                       std::span<const RowSampling> samplings, Tensor drawn)
+                       std::span<const RowSampling> samplings, Tensor sampled)
     : columns_(columns), stride_(logits.cols()) {
   TESSERA_CHECK(static_cast<int64_t>(samplings.size()) == logits.rows());
   std::vector<int32_t> whole;
-  std::vector<Draw> draws;
-  std::vector<LogitEdit> edits;
+  std::vector<SampleParams> samples;
+  std::vector<LogitAdjustment> adjustments;
   for (size_t i = 0; i < samplings.size(); ++i) {
     whole_.push_back(samplings[i].whole ? static_cast<int64_t>(whole.size()) : -1);
     if (samplings[i].whole) whole.push_back(static_cast<int32_t>(i));
-    draws.push_back(samplings[i].draw);
-    for (const LogitEdit& edit : samplings[i].edits) {
-      edits.push_back(edit);
-      edits.back().row = static_cast<int32_t>(i);
+    samples.push_back(samplings[i].sample);
+    for (const LogitAdjustment& adjustment : samplings[i].adjustments) {
+      adjustments.push_back(adjustment);
+      adjustments.back().row = static_cast<int32_t>(i);
     }
   }
   const Largest largest = backend.ArgMax(logits, columns);
@@ -32,18 +32,18 @@ StepTokens::StepTokens(Backend& backend, Tensor logits, int64_t columns,
                          : backend.GatherRows(logits, backend.Upload(whole, {count})),
                      logits_);
   }
-  raw_arrival_ = backend.StartDownload(raw);
-  bool draws_any = !edits.empty();
-  for (const Draw& draw : draws) draws_any = draws_any || draw.temperature > 0;
+  raw_copy_ = backend.StartDownload(raw);
+  bool samples_any = !adjustments.empty();
+  for (const SampleParams& sample : samples) samples_any = samples_any || sample.temperature > 0;
   const Tensor tokens =
-      draws_any ? backend.DrawTokens(logits, columns, draws, edits) : largest.places;
-  backend.Copy(tokens, Tensor(DType::kInt32, {tokens.elements()}, drawn.data));
-  token_arrival_ = backend.StartDownload(std::array{Download(tokens, tokens_)});
+      samples_any ? backend.SampleTokens(logits, columns, samples, adjustments) : largest.places;
+  backend.Copy(tokens, Tensor(DType::kInt32, {tokens.elements()}, sampled.data));
+  token_copy_ = backend.StartDownload(std::array{Download(tokens, tokens_)});
 }
 
 void StepTokens::Wait() {
-  raw_arrival_->Wait();
-  token_arrival_->Wait();
+  raw_copy_->Wait();
+  token_copy_->Wait();
 }
 
 bool StepTokens::finite(size_t row) const { return std::isfinite(largest_[row]); }

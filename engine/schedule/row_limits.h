@@ -9,7 +9,7 @@ namespace tessera {
 
 struct RowLimits {
   int64_t context = 0;
-  int64_t kv_cache = 0;  // one more may be drawn: the last token needs no row
+  int64_t kv_cache = 0;  // one more may be sampled: the last token needs no row
 
   // Rows of a prompt and its longest answer; `max_tokens` 0: as long as fits. INVALID_ARGUMENT when
   // they can never fit.

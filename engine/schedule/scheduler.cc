@@ -17,9 +17,9 @@ void ExtendHashes(Sequence& sequence, int32_t block_size) {
     stream.AddSpan(std::span<const int32_t>(sequence.tokens).subspan(begin, block_size));
     for (const ImageSpan& span : sequence.prompt.spans) {
       if (span.begin >= end || span.begin + span.rows <= begin) continue;
-      const Digest& picture = sequence.prompt.images[static_cast<size_t>(span.image)]->digest;
-      const int32_t offset = begin - span.begin;  // of the block in the picture's rows
-      stream.Add(picture.data(), picture.size());
+      const Digest& image = sequence.prompt.images[static_cast<size_t>(span.image)]->digest;
+      const int32_t offset = begin - span.begin;  // of the block in the image's rows
+      stream.Add(image.data(), image.size());
       stream.Add(&offset, sizeof(offset));
     }
     if (sequence.answer_apart && end > sequence.prompt_rows()) {
@@ -201,7 +201,7 @@ void Scheduler::Advance(const StepPlan& plan) {
       TESSERA_CHECK(sequence.unknown <= 1);
       sequence.tokens.push_back(kDrawnToken);
       ++sequence.unknown;
-      sequence.drawn_place = place++;
+      sequence.sampled_place = place++;
     }
     Publish(&sequence);
   }

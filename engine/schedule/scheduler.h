@@ -4,7 +4,7 @@
 //
 // Thread: the engine's. No tensors, no clocks. Tests: scheduler_test.cc (tables and random runs
 // against the invariants below). A step may be planned while the one before it is under way: tokens
-// that it draws count, though nobody knows them yet. Rows of a sequence that turns out to have
+// that it samples count, though nobody knows them yet. Rows of a sequence that turns out to have
 // ended are then computed for nothing.
 //
 // Invariants: a sequence holds blocks only while running; every row is planned after all rows
@@ -35,8 +35,8 @@ struct StepBudget {
   int32_t prefill_rows = 512;  // of them, beyond one per decoding sequence
 };
 
-// Rows [begin, begin + count) of a sequence; `samples`: its next token is drawn from the last one's
-// logits.
+// Rows [begin, begin + count) of a sequence; `samples`: its next token is sampled from the last
+// one's logits.
 struct PlannedRows {
   Sequence* sequence = nullptr;
   int32_t begin = 0;
@@ -78,12 +78,12 @@ class Scheduler {
 
   StepPlan Plan(const StepBudget& budget);
   // The step is queued, so to whatever is queued later its rows are computed. Each sequence that
-  // samples has one more token, drawn but not known: Sequence::unknown, drawn_place.
+  // samples has one more token, sampled but not known: Sequence::unknown, sampled_place.
   void Advance(const StepPlan& plan);
   // The first unknown token is known now. One at most may be unknown while a step is planned.
   void Settle(Sequence* sequence, int32_t token);
 
-  // Running sequences, oldest first. Their pictures are the ones to encode next.
+  // Running sequences, oldest first. Their images are the ones to encode next.
   const std::vector<Sequence*>& running() const { return running_; }
   int64_t waiting() const { return static_cast<int64_t>(waiting_.size()); }
   const SchedulerCounts& counts() const { return counts_; }
@@ -91,7 +91,7 @@ class Scheduler {
  private:
   bool Admit(Sequence* sequence);
   void TakePrefix(Sequence* sequence);
-  // Rows that could be computed now: image rows only when their picture is ready.
+  // Rows that could be computed now: image rows only when their image is ready.
   int32_t ReadyRows(const Sequence& sequence) const;
   // Makes rows [computed, computed + count) writable, preempting younger sequences where needed;
   // fewer when blocks run out.
@@ -112,7 +112,7 @@ class Scheduler {
 };
 
 // Hashes of the leading full blocks of known tokens, chained: each covers its predecessor's, the
-// token ids and, for image rows, the picture's digest with the row's place in it. Extends
+// token ids and, for image rows, the image's digest with the row's place in it. Extends
 // sequence.hashes.
 void ExtendHashes(Sequence& sequence, int32_t block_size);
 

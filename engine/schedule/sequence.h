@@ -29,10 +29,10 @@ struct Sequence {
 
   // Rows of the prompt, then the answer. An image row holds kImagePlaceholder.
   std::vector<int32_t> tokens;
-  // How many of the last tokens are drawn but not known yet: they are kDrawnToken.
+  // How many of the last tokens are sampled but not known yet: they are kDrawnToken.
   int32_t unknown = 0;
-  int32_t drawn_place = 0;  // of the last one of them, among the tokens drawn in its step
-  int32_t max_rows = 0;     // tokens.size() never grows beyond: prompt and the longest answer
+  int32_t sampled_place = 0;  // of the last one of them, among the tokens sampled in its step
+  int32_t max_rows = 0;       // tokens.size() never grows beyond: prompt and the longest answer
 
   // Rows [0, computed) have keys and values in `blocks`; computed < tokens.size() while running.
   int32_t computed = 0;
@@ -40,7 +40,7 @@ struct Sequence {
   std::vector<Digest> hashes;  // of the leading full blocks of `tokens`, as far as known
   int32_t published = 0;       // leading blocks given to the pool's index
 
-  // Pictures whose encoded rows are at hand. The scheduler plans image rows only of ready ones.
+  // Images whose encoded rows are at hand. The scheduler plans image rows only of ready ones.
   std::vector<bool> image_ready;
 
   SequenceState state = SequenceState::kWaiting;

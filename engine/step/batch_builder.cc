@@ -8,22 +8,22 @@
 namespace tessera {
 namespace {
 
-// Rows of the span that lie in this chunk, mapped to rows of the encoded picture.
+// Rows of the span that lie in this chunk, mapped to rows of the encoded image.
 void AddImageRows(const PlannedRows& planned, const ImageSpan& span, const SequenceInput& input,
                   int32_t first_row, BuiltBatch& built) {
   const int32_t begin = std::max(planned.begin, span.begin);
   const int32_t end = std::min(planned.begin + planned.count, span.begin + span.rows);
   if (begin >= end) return;
-  const EncodedPicturePtr& picture = input.pictures[static_cast<size_t>(span.image)];
-  TESSERA_CHECK(picture != nullptr);
-  built.pictures.push_back(picture);
+  const ImageFeaturesPtr& image = input.images[static_cast<size_t>(span.image)];
+  TESSERA_CHECK(image != nullptr);
+  built.images.push_back(image);
   ImageRows& rows = built.batch.images.emplace_back();
-  rows.features = picture->features->tensor();
-  rows.taps = picture->taps;
-  rows.level_rows = picture->level_rows;
+  rows.features = image->features->tensor();
+  rows.taps = image->taps;
+  rows.level_rows = image->level_rows;
   for (int32_t row = begin; row < end; ++row) {
     const int32_t target = first_row + row - planned.begin;
-    rows.source.push_back(picture->first_row + row - span.begin);
+    rows.source.push_back(image->first_row + row - span.begin);
     rows.target.push_back(target);
     built.image_row[static_cast<size_t>(target)] = true;
   }
@@ -39,7 +39,7 @@ void AddRows(const PlannedRows& planned, const SequenceInput& input, int32_t blo
     const BlockId block = sequence.blocks[static_cast<size_t>(row / block_size)];
     batch.ids.push_back(row < sequence.known_rows()
                             ? std::max(0, sequence.tokens[static_cast<size_t>(row)])
-                            : -1 - sequence.drawn_place);
+                            : -1 - sequence.sampled_place);
     batch.slots.push_back(block * block_size + row % block_size);
     built.image_row.push_back(false);
     if (!with_router_seeds) continue;
@@ -52,7 +52,7 @@ void AddRows(const PlannedRows& planned, const SequenceInput& input, int32_t blo
   batch.query_starts.push_back(static_cast<int32_t>(batch.rows()));
   batch.context_lengths.push_back(planned.begin + planned.count);
   batch.prompt_rows.push_back(std::clamp(sequence.prompt_rows() - planned.begin, 0, planned.count));
-  batch.pictured.push_back(!sequence.prompt.spans.empty());
+  batch.has_images.push_back(!sequence.prompt.spans.empty());
   if (planned.samples) {
     batch.logit_rows.push_back(static_cast<int32_t>(batch.rows()) - 1);
     built.sampling.push_back(sequence.ticket);
@@ -70,7 +70,7 @@ void AddPositions(const StepPlan& plan, size_t axis, std::vector<int32_t>& posit
 }
 
 // Where every sequence has one row, a power of two: so that such steps, of which there are many,
-// are of few shapes (Repeater).
+// are of few shapes (GraphCache).
 int64_t TableWidth(const StepPlan& plan) {
   size_t most = 0;
   bool answers = true;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/model/batch.h"
-#include "engine/model/encoded_picture.h"
+#include "engine/model/image_features.h"
 #include "engine/schedule/scheduler.h"
 
 namespace tessera {
@@ -13,18 +13,18 @@ namespace tessera {
 // What a batch needs of a request beside its sequence.
 struct SequenceInput {
   // of the prompt's images; null while nobody needs their rows
-  std::span<const EncodedPicturePtr> pictures;
+  std::span<const ImageFeaturesPtr> images;
   uint64_t router_seed = 0;
 };
 
 struct BuiltBatch {
   Batch batch;
-  std::vector<Ticket> sampling;             // whose logits are batch.logit_rows, in order
-  std::vector<bool> image_row;              // [T]
-  std::vector<EncodedPicturePtr> pictures;  // that the batch reads
+  std::vector<Ticket> sampling;          // whose logits are batch.logit_rows, in order
+  std::vector<bool> image_row;           // [T]
+  std::vector<ImageFeaturesPtr> images;  // that the batch reads
 };
 
-// `inputs`: one for each of `plan.rows`; REQUIRES: the pictures of the planned image rows are at
+// `inputs`: one for each of `plan.rows`; REQUIRES: the images of the planned image rows are at
 // hand. `position_axes`: the model's, see DecoderSpec. `with_router_seeds`: for
 // RouterMode::kGumbel.
 BuiltBatch BuildBatch(const StepPlan& plan, std::span<const SequenceInput> inputs,

@@ -15,12 +15,12 @@ void StartSequence(const LoadedModel& model, RouterMode router, PreparedPrompt p
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   sequence.image_ready.assign(sequence.prompt.images.size(), false);
-  request.pictures.resize(sequence.prompt.images.size());
+  request.images.resize(sequence.prompt.images.size());
   request.looked_up.assign(sequence.prompt.images.size(), false);
 
   const DecoderSpec& decoder = model.spec.decoder;
-  const bool pictured = !sequence.prompt.images.empty();
-  const uint8_t unscaled = pictured && !decoder.scale_pictured_prompts ? 1 : 0;
+  const bool has_images = !sequence.prompt.images.empty();
+  const uint8_t unscaled = has_images && !decoder.scale_prompts_with_images ? 1 : 0;
   sequence.answer_apart =
       unscaled == 1 || (decoder.sliding_window > 0 && sequence.max_rows > decoder.sliding_window);
   Sha256Stream salt;

@@ -26,7 +26,7 @@ std::vector<SequenceInput> InputsOf(const StepPlan& plan, const RequestTable& re
   inputs.reserve(plan.rows.size());
   for (const PlannedRows& rows : plan.rows) {
     const LiveRequest& request = requests.OwnerOf(*rows.sequence);
-    inputs.push_back({request.pictures, request.request.sampling.seed});
+    inputs.push_back({request.images, request.request.sampling.seed});
   }
   return inputs;
 }
@@ -43,29 +43,29 @@ absl::StatusOr<std::unique_ptr<StepExecutor>> StepExecutor::Create(Backend& back
   ASSIGN_OR_RETURN(
       std::unique_ptr<KvCache> cache,
       KvCache::Allocate(backend, model.spec.decoder, blocks, options.block_size, options.kv_dtype));
-  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> drawn,
+  ASSIGN_OR_RETURN(std::unique_ptr<Buffer> sampled,
                    backend.Allocate(DType::kInt32, {options.max_running}));
   return std::unique_ptr<StepExecutor>(new StepExecutor(
-      backend, model, router, options.block_size, telemetry, std::move(cache), std::move(drawn)));
+      backend, model, router, options.block_size, telemetry, std::move(cache), std::move(sampled)));
 }
 
 InFlightStep StepExecutor::Launch(const StepPlan& plan, const RequestTable& requests) {
   BuiltBatch built =
       BuildBatch(plan, InputsOf(plan, requests), block_size_, model_.spec.decoder.position_axes(),
                  router_ == RouterMode::kGumbel);
-  built.batch.drawn = drawn_->tensor();
+  built.batch.sampled = sampled_->tensor();
   InFlightStep step;
   step.launched = Clock::now();
   step.decoding_rows = plan.decoding_rows;
   step.prefill_rows = plan.total_rows - plan.decoding_rows;
   step.sampling = std::move(built.sampling);
   step.image_row = std::move(built.image_row);
-  step.pictures = std::move(built.pictures);
+  step.images = std::move(built.images);
   for (const BlockCopy& copy : plan.copies) cache_->CopyBlock(backend_, copy.from, copy.to);
   const DecoderOutput output = model_.decoder->Forward(backend_, built.batch, *cache_, nullptr);
   if (!output.logits.empty()) StartSampling(output, requests, step);
   if (telemetry_.counts_routing()) StartChoices(output.expert_choices, step);
-  if (!step.pictures.empty()) step.pictures_read = backend_.StartDownload({});
+  if (!step.images.empty()) step.images_read = backend_.StartDownload({});
   backend_.ResetArena();
   return step;
 }
@@ -77,9 +77,10 @@ void StepExecutor::StartSampling(const DecoderOutput& output, const RequestTable
     const LiveRequest* request = requests.Find(ticket);
     TESSERA_CHECK(request != nullptr);
     samplings.push_back(SamplingOf(*request));
-    step.looked_back_on = step.looked_back_on || LooksBack(request->request.sampling);
+    step.history_is_read = step.history_is_read || ReadsTokenHistory(request->request.sampling);
   }
-  step.tokens.emplace(backend_, output.logits, model_.info.vocabulary, samplings, drawn_->tensor());
+  step.tokens.emplace(backend_, output.logits, model_.info.vocabulary, samplings,
+                      sampled_->tensor());
 }
 
 void StepExecutor::StartChoices(std::span<const Tensor> choices, InFlightStep& step) {
@@ -92,7 +93,7 @@ void StepExecutor::StartChoices(std::span<const Tensor> choices, InFlightStep& s
 RowSampling StepExecutor::SamplingOf(const LiveRequest& request) const {
   const Sequence& sequence = request.sequence;
   const SamplingParams& sampling = request.request.sampling;
-  TESSERA_CHECK(sequence.unknown == 0 || !LooksBack(sampling));
+  TESSERA_CHECK(sequence.unknown == 0 || !ReadsTokenHistory(sampling));
   SamplerInput input{
       model_.info.vocabulary, sequence.tokens, sequence.prompt_rows(), {}, request.end_ids};
   if (model_.spec.repetition.bos_for_prompt) input.prompt_stand_in = model_.tokenizer->bos();
@@ -102,8 +103,8 @@ RowSampling StepExecutor::SamplingOf(const LiveRequest& request) const {
 double StepExecutor::Land(InFlightStep& step) {
   if (step.tokens) step.tokens->Wait();
   if (step.choices_arrival != nullptr) step.choices_arrival->Wait();
-  if (step.pictures_read != nullptr) step.pictures_read->Wait();
-  step.pictures.clear();
+  if (step.images_read != nullptr) step.images_read->Wait();
+  step.images.clear();
   const Clock::time_point now = Clock::now();
   // The device began when the step was queued or, where it was busy, when it had done the one
   // before.
@@ -124,13 +125,13 @@ double StepExecutor::ForwardBlank(int32_t rows) {
   batch.block_tables.resize(static_cast<size_t>(batch.max_blocks));
   std::iota(batch.block_tables.begin(), batch.block_tables.end(), 0);
   batch.prompt_rows = {rows};
-  batch.pictured = {false};
+  batch.has_images = {false};
   batch.logit_rows = {rows - 1};
   if (router_ == RouterMode::kGumbel) {
     batch.router_seeds.assign(batch.ids.size(), 0);
     batch.router_rows = batch.slots;
   }
-  batch.drawn = drawn_->tensor();
+  batch.sampled = sampled_->tensor();
   const Clock::time_point begin = Clock::now();
   const DecoderOutput output = model_.decoder->Forward(backend_, batch, *cache_, nullptr);
   backend_.DownloadFloats(output.logits);

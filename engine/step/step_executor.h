@@ -26,13 +26,13 @@ struct InFlightStep {
   int32_t decoding_rows = 0;
   int32_t prefill_rows = 0;
   std::vector<Ticket> sampling;  // who gets the tokens, in order
-  bool looked_back_on = false;   // what one of them samples next depends on its token
+  bool history_is_read = false;  // what one of them samples next depends on its token
   std::optional<StepTokens> tokens;
   std::vector<std::vector<int32_t>> choices;  // of experts, [T, k] of each routed layer
-  std::unique_ptr<Arrival> choices_arrival;
-  std::vector<bool> image_row;              // [T]
-  std::vector<EncodedPicturePtr> pictures;  // that it reads
-  std::unique_ptr<Arrival> pictures_read;   // null where it reads none
+  std::unique_ptr<PendingCopy> choices_arrival;
+  std::vector<bool> image_row;               // [T]
+  std::vector<ImageFeaturesPtr> images;      // that it reads
+  std::unique_ptr<PendingCopy> images_read;  // null where it reads none
 };
 
 class StepExecutor {
@@ -48,7 +48,7 @@ class StepExecutor {
   Fallbacks fallbacks() const { return backend_.fallbacks(); }
 
   // Queues the plan's rows. REQUIRES: `requests` has the owners of all of its sequences, and the
-  // pictures of its image rows are at hand.
+  // images of its image rows are at hand.
   InFlightStep Launch(const StepPlan& plan, const RequestTable& requests);
   // Waits for the device. The seconds that it worked on this step.
   double Land(InFlightStep& step);
@@ -59,14 +59,14 @@ class StepExecutor {
  private:
   StepExecutor(Backend& backend, LoadedModel& model, RouterMode router, int32_t block_size,
                const Telemetry& telemetry, std::unique_ptr<KvCache> cache,
-               std::unique_ptr<Buffer> drawn)
+               std::unique_ptr<Buffer> sampled)
       : backend_(backend),
         model_(model),
         router_(router),
         block_size_(block_size),
         telemetry_(telemetry),
         cache_(std::move(cache)),
-        drawn_(std::move(drawn)) {}
+        sampled_(std::move(sampled)) {}
 
   void StartSampling(const DecoderOutput& output, const RequestTable& requests, InFlightStep& step);
   void StartChoices(std::span<const Tensor> choices, InFlightStep& step);
@@ -79,7 +79,7 @@ class StepExecutor {
   const Telemetry& telemetry_;
   std::unique_ptr<KvCache> cache_;
   // int32 [max_running], the tokens of the latest step that drew any
-  std::unique_ptr<Buffer> drawn_;
+  std::unique_ptr<Buffer> sampled_;
   Clock::time_point landed_;  // when the latest step did
 };
 

@@ -34,11 +34,11 @@ StepLoop::StepLoop(Backend& backend, Backend& vision_backend, LoadedModel& model
                   options.prefix_cache && !model.spec.decoder.capacity,
                   model.spec.decoder.capacity.has_value()},
                  pool_),
-      pace_({options.step_tokens, options.step_seconds, options.stall_ratio}),
+      budget_({options.step_tokens, options.step_seconds, options.stall_ratio}),
       requests_(scheduler_, gate, input, telemetry),
       delivery_(model, scheduler_, requests_, telemetry),
-      vision_(model.vision.get(), vision_backend, /*own_queue=*/&vision_backend != &backend,
-              options.image_cache_bytes, requests_, scheduler_, pace_) {
+      vision_(model.vision.get(), vision_backend, /*own_stream=*/&vision_backend != &backend,
+              options.image_cache_bytes, requests_, scheduler_, budget_) {
   model.decoder->set_heartbeat([&telemetry] { telemetry.Beat(); });
 }
 
@@ -81,10 +81,10 @@ bool StepLoop::Step() {
     if (in_flight_) device_seconds += Land(*std::exchange(in_flight_, std::nullopt));
   };
 
-  if (in_flight_ && in_flight_->looked_back_on) land();
+  if (in_flight_ && in_flight_->history_is_read) land();
   const auto decoding = static_cast<int>(std::ranges::count_if(
       scheduler_.running(), [](const Sequence* sequence) { return sequence->decoding(); }));
-  const StepPlan plan = scheduler_.Plan(pace_.Rows(decoding, vision_.delays_steps()));
+  const StepPlan plan = scheduler_.Plan(budget_.Rows(decoding, vision_.delays_steps()));
   requests_.NoteProgress(plan, begin);
 
   std::optional<InFlightStep> launched;
@@ -114,7 +114,7 @@ bool StepLoop::Step() {
 double StepLoop::Land(InFlightStep step) {
   const double seconds = executor_->Land(step);
   const Clock::time_point now = Clock::now();
-  pace_.LearnForward(step.decoding_rows, step.prefill_rows, seconds);
+  budget_.LearnForward(step.decoding_rows, step.prefill_rows, seconds);
   telemetry_.CountRouting(step.choices, step.image_row);
   for (size_t row = 0; row < step.sampling.size(); ++row) {
     LiveRequest* request = requests_.Find(step.sampling[row]);

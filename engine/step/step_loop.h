@@ -8,8 +8,8 @@
 
 #include "absl/status/statusor.h"
 #include "engine/request/inbox.h"
-#include "engine/schedule/pace.h"
 #include "engine/schedule/row_limits.h"
+#include "engine/schedule/token_budget_controller.h"
 #include "engine/step/request_table.h"
 #include "engine/step/step_executor.h"
 #include "engine/step/token_delivery.h"
@@ -60,7 +60,7 @@ class StepLoop {
   std::unique_ptr<StepExecutor> executor_;
   BlockPool pool_;
   Scheduler scheduler_;
-  Pace pace_;
+  TokenBudgetController budget_;
   RequestTable requests_;
   TokenDelivery delivery_;
   VisionQueue vision_;

@@ -8,7 +8,7 @@ namespace tessera {
 namespace {
 
 // Of the encoder's own size, or one that is common where it takes any.
-PreparedImage BlankPicture(const VisionSpec& vision) {
+PreparedImage BlankImage(const VisionSpec& vision) {
   PreparedImage blank;
   blank.grid = {vision.grid(), vision.grid()};
   if (vision.native) blank.grid = {16 * vision.native->merge, 16 * vision.native->merge};
@@ -23,14 +23,14 @@ PreparedImage BlankPicture(const VisionSpec& vision) {
 
 absl::Status StepLoop::WarmUp() {
   const int32_t rows =
-      std::min({kLeastPrefillRows, scheduler_.capacity_rows(), model_.info.max_context});
+      std::min({kMinPrefillRows, scheduler_.capacity_rows(), model_.info.max_context});
   executor_->ForwardBlank(rows);
-  pace_.LearnForward(1, 0, executor_->ForwardBlank(1));
-  pace_.LearnForward(0, rows, executor_->ForwardBlank(rows));
+  budget_.LearnForward(1, 0, executor_->ForwardBlank(1));
+  budget_.LearnForward(0, rows, executor_->ForwardBlank(rows));
   if (model_.vision != nullptr) {
-    const PreparedImage blank = BlankPicture(model_.vision->spec());
-    const PreparedImage* const pictures[] = {&blank};
-    ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(vision_backend_, pictures));
+    const PreparedImage blank = BlankImage(model_.vision->spec());
+    const PreparedImage* const images[] = {&blank};
+    ASSIGN_OR_RETURN(VisionBatch work, model_.vision->Begin(vision_backend_, images));
     while (work.next_layer == 0 && !model_.vision->Done(work)) {
       RETURN_IF_ERROR(model_.vision->Advance(vision_backend_, work, 0).status());
     }

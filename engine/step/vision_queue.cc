@@ -12,7 +12,7 @@
 namespace tessera {
 namespace {
 
-constexpr double kShareBeside = 0.25;  // of the device, for images while somebody decodes
+constexpr double kSmFractionBeside = 0.25;  // of the device, for images while somebody decodes
 constexpr std::chrono::microseconds kPause(100);  // before the device is asked again
 
 bool Contains(const std::vector<Digest>& digests, const Digest& digest) {
@@ -21,15 +21,15 @@ bool Contains(const std::vector<Digest>& digests, const Digest& digest) {
 
 }  // namespace
 
-VisionQueue::VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue,
+VisionQueue::VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_stream,
                          int64_t cache_bytes, RequestTable& requests, Scheduler& scheduler,
-                         Pace& pace)
+                         TokenBudgetController& pace)
     : backend_(backend),
-      own_queue_(own_queue),
+      own_stream_(own_stream),
       requests_(requests),
       scheduler_(scheduler),
-      pace_(pace),
-      pictures_(encoder, backend, cache_bytes) {}
+      budget_(pace),
+      encoder_(encoder, backend, cache_bytes) {}
 
 bool VisionQueue::Advance(int decoding, bool stepping) {
   if (slice_) {
@@ -40,7 +40,7 @@ bool VisionQueue::Advance(int decoding, bool stepping) {
     EndSlice();
   }
   const bool got_one = Resolve();
-  if (!pictures_.busy()) return got_one;
+  if (!encoder_.busy()) return got_one;
   BeginSlice(decoding);
   if (slice_ && backend_.Idle()) EndSlice();
   return true;
@@ -55,48 +55,47 @@ bool VisionQueue::Resolve() {
     LiveRequest& request = requests_.OwnerOf(*sequence);
     for (const ImageSpan& span : sequence->prompt.spans) {
       const size_t image = static_cast<size_t>(span.image);
-      if (request.pictures[image] != nullptr || span.begin + span.rows <= sequence->computed)
+      if (request.images[image] != nullptr || span.begin + span.rows <= sequence->computed)
         continue;
       const std::shared_ptr<const PreparedImage>& prepared = sequence->prompt.images[image];
-      request.pictures[image] = request.looked_up[image] ? pictures_.Peek(prepared->digest)
-                                                         : pictures_.Find(prepared->digest);
+      request.images[image] = request.looked_up[image] ? encoder_.Peek(prepared->digest)
+                                                       : encoder_.Find(prepared->digest);
       request.looked_up[image] = true;
-      if (request.pictures[image] != nullptr) {
+      if (request.images[image] != nullptr) {
         sequence->image_ready[image] = got_one = true;
       } else {
         wanted.push_back(prepared);
       }
     }
   }
-  pictures_.Want(std::move(wanted));
+  encoder_.Want(std::move(wanted));
   return got_one;
 }
 
 // As much as the pace allows; all of a batch where it disturbs nobody.
 void VisionQueue::BeginSlice(int decoding) {
-  slice_ = Slice{Clock::now(), pictures_.Pending()};
-  backend_.set_share(decoding > 0 ? kShareBeside : 1);
+  slice_ = Slice{Clock::now(), encoder_.Pending()};
+  backend_.set_sm_fraction(decoding > 0 ? kSmFractionBeside : 1);
   const absl::StatusOr<double> flops =
-      pictures_.Advance(own_queue_ ? INFINITY : pace_.VisionFlops(decoding));
+      encoder_.Advance(own_stream_ ? INFINITY : budget_.VisionFlops(decoding));
   backend_.ResetArena();
   if (flops.ok()) {
     slice_->flops = *flops;
   } else {
     spdlog::error("images are not encoded: {}", std::string(StatusMessage(flops.status())));
-    FailWaiters(std::exchange(slice_, std::nullopt)->pictures,
-                PictureErrorForClient(flops.status()));
+    FailWaiters(std::exchange(slice_, std::nullopt)->images, ImageErrorForClient(flops.status()));
   }
 }
 
 void VisionQueue::EndSlice() {
   const double seconds = Seconds(Clock::now() - slice_->began);
-  if (!own_queue_) {
+  if (!own_stream_) {
     seconds_ += seconds;
-    pace_.LearnVision(slice_->flops, seconds);
+    budget_.LearnVision(slice_->flops, seconds);
   }
   for (const Sequence* sequence : scheduler_.running()) {
     const bool had_work = std::ranges::any_of(sequence->prompt.images, [&](const auto& image) {
-      return Contains(slice_->pictures, image->digest);
+      return Contains(slice_->images, image->digest);
     });
     if (had_work) requests_.OwnerOf(*sequence).encode_seconds += seconds;
   }
@@ -110,7 +109,7 @@ void VisionQueue::Release(const StepPlan& plan) {
     for (const ImageSpan& span : rows.sequence->prompt.spans) {
       if (span.begin + span.rows > rows.sequence->computed) continue;
       const size_t image = static_cast<size_t>(span.image);
-      request.pictures[image] = nullptr;
+      request.images[image] = nullptr;
       request.looked_up[image] = false;
       rows.sequence->image_ready[image] = false;
     }
@@ -122,7 +121,7 @@ void VisionQueue::FailWaiters(const std::vector<Digest>& digests, const absl::St
   for (const Sequence* sequence : scheduler_.running()) {
     const LiveRequest& request = requests_.OwnerOf(*sequence);
     for (size_t i = 0; i < sequence->prompt.images.size(); ++i) {
-      const bool waits = request.pictures[i] == nullptr && !sequence->image_ready[i] &&
+      const bool waits = request.images[i] == nullptr && !sequence->image_ready[i] &&
                          Contains(digests, sequence->prompt.images[i]->digest);
       if (!waits) continue;
       failed.push_back(request.ticket);
@@ -133,11 +132,11 @@ void VisionQueue::FailWaiters(const std::vector<Digest>& digests, const absl::St
 }
 
 void VisionQueue::Publish(EngineStats& stats) const {
-  stats.image_cache_bytes = pictures_.cached_bytes();
-  stats.images_encoded = pictures_.counts().encoded;
-  stats.image_cache_hits = pictures_.counts().hits;
-  stats.image_cache_misses = pictures_.counts().misses;
-  if (!own_queue_) return;
+  stats.image_cache_bytes = encoder_.cached_bytes();
+  stats.images_encoded = encoder_.counts().encoded;
+  stats.image_cache_hits = encoder_.counts().hits;
+  stats.image_cache_misses = encoder_.counts().misses;
+  if (!own_stream_) return;
   const Fallbacks beside = backend_.fallbacks();
   for (size_t i = 0; i < beside.size(); ++i) stats.kernel_fallbacks[i] += beside[i];
 }

@@ -11,22 +11,22 @@
 #include <vector>
 
 #include "engine/model/vision_encoder.h"
-#include "engine/schedule/pace.h"
 #include "engine/schedule/scheduler.h"
-#include "engine/step/picture_encoder.h"
+#include "engine/schedule/token_budget_controller.h"
+#include "engine/step/image_encoder.h"
 #include "engine/step/request_table.h"
 
 namespace tessera {
 
 class VisionQueue {
  public:
-  // `encoder` is null for models that take no images; it works on `backend`. `own_queue`: that is
+  // `encoder` is null for models that take no images; it works on `backend`. `own_stream`: that is
   // not the one that the steps are queued on. All must outlive the queue.
-  VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_queue, int64_t cache_bytes,
-              RequestTable& requests, Scheduler& scheduler, Pace& pace);
+  VisionQueue(const VisionEncoder* encoder, Backend& backend, bool own_stream, int64_t cache_bytes,
+              RequestTable& requests, Scheduler& scheduler, TokenBudgetController& pace);
 
   // Whether there is work that takes time from the steps.
-  bool delays_steps() const { return pictures_.busy() && !own_queue_; }
+  bool delays_steps() const { return encoder_.busy() && !own_stream_; }
   // Advances the encoder beside `decoding` sequences. False when nothing came of it: no image is
   // waited for and none was at hand. `stepping`: a step is in flight, so nobody waits for this
   // queue alone.
@@ -42,7 +42,7 @@ class VisionQueue {
   // Work that the encoder's device is busy with.
   struct Slice {
     Clock::time_point began;
-    std::vector<Digest> pictures;
+    std::vector<Digest> images;
     double flops = 0;
   };
 
@@ -52,11 +52,11 @@ class VisionQueue {
   void FailWaiters(const std::vector<Digest>& digests, const absl::Status& status);
 
   Backend& backend_;
-  const bool own_queue_;
+  const bool own_stream_;
   RequestTable& requests_;
   Scheduler& scheduler_;
-  Pace& pace_;
-  PictureEncoder pictures_;
+  TokenBudgetController& budget_;
+  ImageEncoder encoder_;
   std::optional<Slice> slice_;
   double seconds_ = 0;
 };

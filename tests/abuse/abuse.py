@@ -154,9 +154,9 @@ class Harness:
 
     def warm_up(self):
         """Fills the caches and touches what is touched once."""
-        pictures = sorted((ROOT / "models/demo/images").glob("scene*.*"))
+        images = sorted((ROOT / "models/demo/images").glob("scene*.*"))
         command = [
-            *(self.binaries / "tessera", "bench", "--address", self.server.grpc, "--image", *pictures),
+            *(self.binaries / "tessera", "bench", "--address", self.server.grpc, "--image", *images),
             *("--image-share", "0.3", "--requests", "300", "--concurrency", "32"),
             *("--prompt-tokens", "60", "--max-tokens", "30"),
         ]
@@ -294,7 +294,7 @@ class Harness:
         self.attack("unread_log", Resume())
 
     def check_end_under_attack(self):
-        """SIGTERM while pictures are decoded: the drain has its time and no more."""
+        """SIGTERM while images are decoded: the drain has its time and no more."""
         attacker = Attackers(self.server, "webp_bombs", self.work / "attackers.log")
         time.sleep(0.5)
         took = self.server.stop(DRAIN_SECONDS + 10)

@@ -8,15 +8,15 @@ import grpc
 
 import http2
 import messages
-import pictures
+import images
 from target import MIB, end_calls, start_calls
 
 
 # Preparing: work that a small request asks for.
 
 
-def _pictures_then_gone(target, picture):
-    request = messages.request(messages.image_part(picture) * 16 + messages.text_part("What is this?"), 8)
+def _images_then_gone(target, image):
+    request = messages.request(messages.image_part(image) * 16 + messages.text_part("What is this?"), 8)
     with target.channel() as channel:
         calls = start_calls(channel, messages.STREAM_GENERATE, request, 1)
         yield
@@ -26,21 +26,21 @@ def _pictures_then_gone(target, picture):
 
 def webp_bombs(target):
     """16 WebP files of 30 bytes and 8192² pixels each, their client gone after a second."""
-    yield from _pictures_then_gone(target, pictures.solid_webp(8192, 8192))
+    yield from _images_then_gone(target, images.solid_webp(8192, 8192))
 
 
 def jpeg_scans(target):
     """16 JPEG files of 64 scans and 8000² pixels each, their client gone after a second."""
-    yield from _pictures_then_gone(target, pictures.jpeg_of_scans(8000, 8000))
+    yield from _images_then_gone(target, images.jpeg_of_scans(8000, 8000))
 
 
-def lying_pictures(target):
+def lying_images(target):
     """Files whose metadata are the work: small texts that are large, empty segments, passes, frames."""
     files = (
-        pictures.png_of_texts(200),
-        pictures.jpeg_of_segments(3 << 20),
-        pictures.interlaced_png(8000, 8000),
-        pictures.animated_webp(4000, 4000, 10_000),
+        images.png_of_texts(200),
+        images.jpeg_of_segments(3 << 20),
+        images.interlaced_png(8000, 8000),
+        images.animated_webp(4000, 4000, 10_000),
     )
     request = messages.request(b"".join(messages.image_part(file) for file in files) * 4, 8)
     with target.channel() as channel:
@@ -52,9 +52,9 @@ def lying_pictures(target):
         end_calls(calls)
 
 
-def unfit_pictures(target):
-    """Four large pictures and far more tokens than can ever fit."""
-    request = messages.request(messages.image_part(pictures.jpeg_of_scans(4000, 4000)) * 4, 1 << 30)
+def unfit_images(target):
+    """Four large images and far more tokens than can ever fit."""
+    request = messages.request(messages.image_part(images.jpeg_of_scans(4000, 4000)) * 4, 1 << 30)
     with target.channel() as channel:
         calls = start_calls(channel, messages.STREAM_GENERATE, request, 4, timeout=5)
         yield
@@ -95,8 +95,8 @@ def half_messages_apart(target):
 
 
 def cancelled_uploads(target):
-    """20 requests of 57 MiB, cancelled while a picture that takes long is decoded."""
-    slow = messages.request(messages.image_part(pictures.jpeg_of_scans(8000, 8000)) * 16, 8)
+    """20 requests of 57 MiB, cancelled while an image that takes long is decoded."""
+    slow = messages.request(messages.image_part(images.jpeg_of_scans(8000, 8000)) * 16, 8)
     large = messages.request(messages.text_part("x" * (57 * MIB)), 8)
     with target.channel() as channel:
         calls = start_calls(channel, messages.STREAM_GENERATE, slow, 1)
@@ -173,8 +173,8 @@ def mid_stream_cancels(target):
 ATTACKS = (
     webp_bombs,
     jpeg_scans,
-    lying_pictures,
-    unfit_pictures,
+    lying_images,
+    unfit_images,
     cancelled_uploads,
     empty_parts,
     half_messages,

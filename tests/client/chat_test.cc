@@ -25,7 +25,7 @@ class ChatTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directories(folder_);
-    std::ofstream(folder_ / "a.png") << "picture";
+    std::ofstream(folder_ / "a.png") << "image";
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -66,7 +66,7 @@ TEST_F(ChatTest, SavesWhatMessagesReads) {
   EXPECT_EQ(saved->messages(0).role(), v1::ROLE_SYSTEM);
   EXPECT_EQ(saved->messages(1).SerializeAsString(),
             server_.requests()[0].conversation().messages(1).SerializeAsString());
-  EXPECT_EQ(saved->messages(1).parts(0).image().data(), "picture");
+  EXPECT_EQ(saved->messages(1).parts(0).image().data(), "image");
   EXPECT_EQ(saved->messages(2).parts(0).text(), "Hello, world");
 }
 

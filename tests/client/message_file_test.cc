@@ -14,9 +14,9 @@ namespace {
 class MessageFileTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::filesystem::create_directories(folder_ / "pictures");
-    std::ofstream(folder_ / "pictures/a.jpg") << "A";
-    std::ofstream(folder_ / "pictures/b.jpg") << "B";
+    std::filesystem::create_directories(folder_ / "images");
+    std::ofstream(folder_ / "images/a.jpg") << "A";
+    std::ofstream(folder_ / "images/b.jpg") << "B";
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -30,10 +30,10 @@ class MessageFileTest : public ::testing::Test {
   std::filesystem::path file_ = folder_ / "chat.json";
 };
 
-TEST_F(MessageFileTest, ReadsTextAndPictures) {
+TEST_F(MessageFileTest, ReadsTextAndImages) {
   const absl::StatusOr<v1::Conversation> conversation = Load(R"([
     {"role": "system", "content": "Be brief."},
-    {"role": "user", "content": [{"image": "pictures/a.jpg"}, {"text": "\nWhat?"}]},
+    {"role": "user", "content": [{"image": "images/a.jpg"}, {"text": "\nWhat?"}]},
     {"role": "assistant", "content": "A cat."}])");
   ASSERT_TRUE(conversation.ok()) << conversation.status();
   ASSERT_EQ(conversation->messages_size(), 3);
@@ -57,7 +57,7 @@ TEST_F(MessageFileTest, ErrorsNameFileAndPlace) {
       {R"([{"role": "user"}])", "messages[0].content must be"},
       {R"([{"role": "user", "content": []}])", "messages[0].content must be"},
       {R"([{"role": "user", "content": [{"video": "v"}]}])", "messages[0].content[0] must be"},
-      {R"([{"role": "user", "content": [{"text": "t", "image": "pictures/a.jpg"}]}])",
+      {R"([{"role": "user", "content": [{"text": "t", "image": "images/a.jpg"}]}])",
        "content[0] must be"},
       {R"([{"role": "user", "content": [{"image": 5}]}])", "messages[0].content[0] must be"},
       {R"([{"role": "user", "content": [{"image": "none.jpg"}]}])",
@@ -81,7 +81,7 @@ TEST_F(MessageFileTest, SavedConversationsAreReadBack) {
   *conversation.add_messages() = UserMessage({a, b}, "What differs? \"é\"");
   *conversation.add_messages() = TextMessage(v1::ROLE_ASSISTANT, "colours");
   const absl::Status saved = SaveConversation(
-      conversation, {(folder_ / "pictures/a.jpg").string(), (folder_ / "pictures/b.jpg").string()},
+      conversation, {(folder_ / "images/a.jpg").string(), (folder_ / "images/b.jpg").string()},
       file_);
   ASSERT_TRUE(saved.ok()) << saved;
   const absl::StatusOr<v1::Conversation> loaded = LoadConversation(file_);

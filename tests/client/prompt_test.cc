@@ -14,7 +14,7 @@ class PromptTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directories(folder_);
-    picture_ = Write("a.jpg", "A");
+    image_ = Write("a.jpg", "A");
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
@@ -25,15 +25,15 @@ class PromptTest : public ::testing::Test {
 
   std::filesystem::path folder_ =
       std::filesystem::path(::testing::TempDir()) / ("prompt_test." + std::to_string(getpid()));
-  std::string picture_;
+  std::string image_;
   PromptSource source_;
   v1::GenerateRequest request_;
 };
 
-TEST_F(PromptTest, PicturesComeBeforeTheQuestion) {
+TEST_F(PromptTest, ImagesComeBeforeTheQuestion) {
   source_.question = "Which?";
   source_.system = "Be brief.";
-  source_.images = {picture_, picture_};
+  source_.images = {image_, image_};
   ASSERT_TRUE(SetInput(source_, &request_).ok());
   ASSERT_EQ(request_.conversation().messages_size(), 2);
   EXPECT_EQ(request_.conversation().messages(0).role(), v1::ROLE_SYSTEM);
@@ -46,9 +46,9 @@ TEST_F(PromptTest, PicturesComeBeforeTheQuestion) {
   EXPECT_EQ(user.parts(3).text(), "\nWhich?");
 }
 
-TEST_F(PromptTest, RawPromptsAndTokensTakePictures) {
+TEST_F(PromptTest, RawPromptsAndTokensTakeImages) {
   source_.raw = "USER: <image>\nHi";
-  source_.images = {picture_};
+  source_.images = {image_};
   ASSERT_TRUE(SetInput(source_, &request_).ok());
   EXPECT_EQ(request_.raw_prompt().text(), "USER: <image>\nHi");
   EXPECT_EQ(request_.raw_prompt().images_size(), 1);
@@ -74,7 +74,7 @@ TEST_F(PromptTest, RefusesWhatDoesNotGoTogether) {
   source_ = {};
   source_.messages_file = Write("m.json", R"([{"role": "user", "content": "a"}])");
   EXPECT_TRUE(SetInput(source_, &request_).ok());
-  source_.images = {picture_};
+  source_.images = {image_};
   EXPECT_FALSE(SetInput(source_, &request_).ok());
   source_ = {};
   source_.raw = "a";

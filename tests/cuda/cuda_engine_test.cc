@@ -16,7 +16,7 @@ TEST(DescribeGpusTest, SaysWhatEachIs) {
 }
 
 // What the encoder's own queue writes is read when it is there.
-TEST(CudaEngineTest, PicturesComeWhileAnswersAreUnderWay) {
+TEST(CudaEngineTest, ImagesComeWhileAnswersAreUnderWay) {
   const std::vector<Request> requests = {
       Ask("What is it?", "wide.png", 4), Ask("What is it?", "gray.png", 4),
       Ask("What is it?", "tall.jpg", 4), Ask("What is it?", "square.png", 4)};

@@ -97,7 +97,7 @@ TEST(EightBitTest, RowsOf8BitsRefuseMoreExpertsThanTheKernelTakes) {
   const std::vector<float> values(16 * 16, 0.5f);
   const HostTensor matrix = {DType::kFloat32, {16, 16}, values.data()};
   ExpertWeights source;
-  source.up.assign(kMostTiledExperts, {{matrix}, {}});
+  source.up.assign(kMaxTiledExperts, {{matrix}, {}});
   source.down = source.up;
   EXPECT_TRUE(backend->PackExperts(source).ok());
   source.up.push_back(source.up[0]);

@@ -23,7 +23,7 @@ SUITES = {
     "argmax": "RowsTest",
     "attention": "AttentionTest",
     "copy": "LinearTest",
-    "draw": "DrawTest",
+    "sample": "SampleTest",
     "lora": "LoraTest",
     "norm": "RowsTest",
     "product": "ExpertsTest",

@@ -98,7 +98,7 @@ TEST(TilesTest, AroundWarps) {
 TEST(TilesTest, ManyExperts) {
   std::mt19937 random(1);
   for (int tile_places = 8; tile_places <= 256; tile_places *= 2) {
-    std::vector<int32_t> counts(kMostTiledExperts);
+    std::vector<int32_t> counts(kMaxTiledExperts);
     for (int32_t& count : counts) count = static_cast<int32_t>(random() % 3 * (random() % 200));
     Check(counts, 2, tile_places);
   }

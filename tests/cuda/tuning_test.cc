@@ -25,7 +25,7 @@ using gpu::emulated::LaunchedGrid;
 
 constexpr int64_t kIn = 64;
 constexpr int64_t kOut = 128;
-constexpr int64_t kMostPlaces = 16;
+constexpr int64_t kMaxPlaces = 16;
 constexpr HopperTile kFavourite = {128, 16};
 
 // The launches of a tile, whatever they multiply.
@@ -69,7 +69,7 @@ class TuningTest : public ::testing::Test {
 
   std::unique_ptr<CudaBackend> Make(const std::optional<fs::path>& cache, int major = 9) const {
     TuningOptions options;
-    options.timer = {.most_places = kMostPlaces, .cold_bytes = 0, .repeats = 1};
+    options.timer = {.most_places = kMaxPlaces, .cold_bytes = 0, .repeats = 1};
     return std::make_unique<CudaBackend>(DType::kBFloat16, WeightFormat::kActivations,
                                          gpu::Device{"emulated", major, 0, 4, 0},
                                          gpu::OpenSideStream(), cache, options);
@@ -107,7 +107,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
   {
     const auto backend = Make(std::nullopt);
     const auto weights = Pack(*backend);
-    untuned = Multiply(*backend, *weights, kMostPlaces);
+    untuned = Multiply(*backend, *weights, kMaxPlaces);
     EXPECT_NE(launches_.back(), favourite_) << "the rule takes another tile";
   }
   {
@@ -115,7 +115,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
     const auto weights = Pack(*backend);
     const auto same = Pack(*backend);
     backend->Autotune();
-    EXPECT_EQ(Multiply(*backend, *weights, kMostPlaces), untuned);
+    EXPECT_EQ(Multiply(*backend, *weights, kMaxPlaces), untuned);
     EXPECT_EQ(launches_.back(), favourite_);
   }
   const auto kept = ReadTiles(file());
@@ -123,7 +123,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
   EXPECT_EQ(kept->device, (TileDevice{"emulated", 4}));
   ASSERT_EQ(kept->table.shapes().size(), 1u);
   const ProductShape shape = {.in = kIn, .out = kOut};
-  EXPECT_EQ(*kept->table.Find(shape, kMostPlaces), kFavourite);
+  EXPECT_EQ(*kept->table.Find(shape, kMaxPlaces), kFavourite);
   EXPECT_EQ(kept->table.Find(shape, 1)->places, 8) << "larger ones are not worth timing";
 
   const auto backend = Make(directory_);
@@ -131,7 +131,7 @@ TEST_F(TuningTest, TheFastestTileIsKeptAndTheNextStartTimesNothing) {
   launches_.clear();
   backend->Autotune();
   EXPECT_TRUE(launches_.empty());
-  EXPECT_EQ(Multiply(*backend, *weights, kMostPlaces), untuned);
+  EXPECT_EQ(Multiply(*backend, *weights, kMaxPlaces), untuned);
   EXPECT_EQ(launches_.back(), favourite_);
   EXPECT_EQ(backend->fallbacks(), Fallbacks{});
   EXPECT_EQ(Said("tuning: 1 of 1: 1 x 64 -> 128"), 1u) << log_.str();
@@ -200,7 +200,7 @@ TEST_F(TuningTest, WithoutAPlaceForFilesTilesAreMeasuredAllTheSame) {
     const auto weights = Pack(*backend);
     backend->Autotune();
     EXPECT_EQ(Said("[warning] tiles: "), 1u) << log_.str();
-    Multiply(*backend, *weights, kMostPlaces);
+    Multiply(*backend, *weights, kMaxPlaces);
     EXPECT_EQ(launches_.back(), favourite_);
   }
 }

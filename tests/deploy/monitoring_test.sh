@@ -101,16 +101,16 @@ ask() {
     2>&1 || fail "tessera generate $*"
 }
 
-# Text and pictures; the same picture twice, so that caches have something to find.
+# Text and images; the same image twice, so that caches have something to find.
 make_traffic() {
-  local pictures picture
+  local images image
   shopt -s nullglob
-  pictures=(models/demo/images/*.jpg models/demo/images/*.png)
-  ((${#pictures[@]} > 0)) || pictures=(tests/golden/images/jpeg_q95_sub0.jpg tests/golden/images/png_interlaced_rgb.png)
+  images=(models/demo/images/*.jpg models/demo/images/*.png)
+  ((${#images[@]} > 0)) || images=(tests/golden/images/jpeg_q95_sub0.jpg tests/golden/images/png_interlaced_rgb.png)
   ask "What can you do?"
-  for picture in "${pictures[@]:0:2}"; do
-    ask --image "$picture" "What is in this picture?"
-    ask --image "$picture" "Which colours do you see?"
+  for image in "${images[@]:0:2}"; do
+    ask --image "$image" "What is in this image?"
+    ask --image "$image" "Which colours do you see?"
   done
   ask --no-stream "Name three colours."
 }

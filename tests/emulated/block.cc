@@ -112,7 +112,7 @@ void Block::Run(const std::function<void()>& kernel, const Order& order) {
 void RunGrid(dim3 blocks, unsigned threads, size_t shared_bytes,
              const std::function<void()>& kernel) {
   TESSERA_CHECK(threads > 0 && threads <= 1024 && threads % kWarp == 0);
-  TESSERA_CHECK(shared_bytes <= kMostSharedBytes);
+  TESSERA_CHECK(shared_bytes <= kMaxSharedBytes);
   static unsigned launches = 0;  // they come from one thread
   ++launches;
   const Order order = {launches % 3 == 1,

@@ -21,7 +21,7 @@ struct dim3 {
 namespace tessera::gpu::emulated {
 
 constexpr int kWarp = 32;
-constexpr size_t kMostSharedBytes = 227 * 1024;  // of a block on Hopper
+constexpr size_t kMaxSharedBytes = 227 * 1024;  // of a block on Hopper
 
 // Threads that wait for each other, and what the last one to come does for all: it sees what each
 // brought.

@@ -11,7 +11,7 @@ namespace emulated {
 
 Hopper::Hopper(const Block& block)
     : memory(block.shared_memory),
-      hidden(kMostSharedBytes / kCopyBytes),
+      hidden(kMaxSharedBytes / kCopyBytes),
       arrived(block.size.x),
       warpgroups(block.size.x / kWarpgroup),
       multipliers(block.size.x) {}
@@ -35,7 +35,7 @@ void Hopper::Fence() {
 }
 
 const unsigned char* Hopper::Read(size_t address) const {
-  TESSERA_CHECK_MSG(address < kMostSharedBytes, "operand outside of shared memory");
+  TESSERA_CHECK_MSG(address < kMaxSharedBytes, "operand outside of shared memory");
   TESSERA_CHECK_MSG(hidden[address / kCopyBytes] == 0,
                     "operand was copied by threads, but not waited for or not fenced");
   return memory + address;
@@ -52,14 +52,14 @@ struct BarrierState {
 };
 static_assert(sizeof(BarrierState) == sizeof(Barrier));
 
-constexpr int64_t kMostBytes = (1 << 20) - 1;
+constexpr int64_t kMaxBytes = (1 << 20) - 1;
 
 template <typename Change>
 void Update(Barrier* barrier, const Change& change) {
   TESSERA_CHECK(reinterpret_cast<uintptr_t>(barrier) % 8 == 0);
   auto state = std::bit_cast<BarrierState>(*barrier);
   change(state);
-  TESSERA_CHECK_MSG(state.bytes <= kMostBytes && state.bytes >= -kMostBytes, "tx-count overflows");
+  TESSERA_CHECK_MSG(state.bytes <= kMaxBytes && state.bytes >= -kMaxBytes, "tx-count overflows");
   if (state.pending == 0 && state.bytes == 0) {
     state.pending = state.expected;
     state.parity ^= 1;
@@ -117,7 +117,7 @@ using emulated::Hopper;
 
 uint32_t SharedAddress(const void* pointer) {
   const auto offset = static_cast<const unsigned char*>(pointer) - Block::Current().shared_memory;
-  TESSERA_CHECK_MSG(offset >= 0 && static_cast<size_t>(offset) < emulated::kMostSharedBytes,
+  TESSERA_CHECK_MSG(offset >= 0 && static_cast<size_t>(offset) < emulated::kMaxSharedBytes,
                     "not in shared memory");
   return static_cast<uint32_t>(offset);
 }

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kDepth = 32;     // wgmma's K at most
 constexpr int kWarpRows = 16;  // of the 64 of a warpgroup
-constexpr int kMostColumns = 256;
+constexpr int kMaxColumns = 256;
 
 int DepthOf(OperandType type) { return type == OperandType::kFloat8 ? 32 : 16; }
 
@@ -90,10 +90,10 @@ void ReadRows(const Multiplication* const (&works)[kWarp], int first_row,
 
 // sums [16, columns] (+)= rows · bᵀ.
 void MultiplyRows(const Multiplication& work, const float (&rows)[kWarpRows][kDepth],
-                  float (*sums)[kMostColumns]) {
+                  float (*sums)[kMaxColumns]) {
   const Operand b(work.b, work.type);
   const int depth = DepthOf(work.type);
-  float columns[kDepth][kMostColumns];
+  float columns[kDepth][kMaxColumns];
   for (int c = 0; c < work.columns; ++c) {
     float values[kDepth];
     b.ReadRow(c, values);
@@ -137,7 +137,7 @@ void Execute(void** lanes, size_t number) {
   const int columns = work(0).columns;
   const int first_row =
       static_cast<int>(static_cast<Waiting*>(lanes[0])->thread % kWarpgroup) / kWarp * kWarpRows;
-  float sums[kWarpRows][kMostColumns];
+  float sums[kWarpRows][kMaxColumns];
   ForFragment(columns, [&](int lane, int i, int row, int col) { sums[row][col] = sum(lane)[i]; });
   const Multiplication* works[kWarp];
   for (int lane = 0; lane < kWarp; ++lane) works[lane] = &work(lane);

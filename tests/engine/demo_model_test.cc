@@ -1,5 +1,5 @@
 // The demonstration model through the engine against what its training code gives
-// (models/demo/oracle.json): prompt ids and greedy answers in float32, for the example pictures.
+// (models/demo/oracle.json): prompt ids and greedy answers in float32, for the example images.
 #include <gtest/gtest.h>
 
 #include <fstream>

@@ -26,20 +26,20 @@ using testing::Ask;
 using testing::CollectingSink;
 using testing::DataPath;
 using testing::ExpectIdle;
-using testing::ReadPicture;
+using testing::ReadImage;
 using testing::RunAlone;
 using testing::RunTogether;
 using testing::StartPhi;
 using testing::Submit;
 
-// 32 requests of many kinds: text and pictures, greedy and sampled, short and long.
+// 32 requests of many kinds: text and images, greedy and sampled, short and long.
 std::vector<Request> MixedRequests() {
-  const char* const pictures[] = {"", "wide.png", "gray.png", "tall.jpg", "tiny.png", "square.png"};
+  const char* const images[] = {"", "wide.png", "gray.png", "tall.jpg", "tiny.png", "square.png"};
   std::vector<Request> requests;
   for (int i = 0; i < 32; ++i) {
     Request request =
         Ask(fmt::format("Question {}: what is {} in the harbour?", i, std::string(i * 3, 'x')),
-            pictures[i % 6], 8 + i % 17);
+            images[i % 6], 8 + i % 17);
     if (i % 2 == 1) {
       request.sampling.temperature = 0.9f;
       request.sampling.top_p = 0.95f;
@@ -142,7 +142,7 @@ TEST(EngineTest, DeadlineEndsRequestsThatWaitAndThatRun) {
   ExpectIdle(*engine);
 }
 
-TEST(EngineTest, TheSamePictureIsEncodedOnce) {
+TEST(EngineTest, TheSameImageIsEncodedOnce) {
   const auto engine = StartPhi();
   RunAlone(*engine, Ask("What is it?", "wide.png"));
   RunAlone(*engine, Ask("Something quite different: how many?", "wide.png"));
@@ -151,7 +151,7 @@ TEST(EngineTest, TheSamePictureIsEncodedOnce) {
   EXPECT_EQ(engine->Stats().images_encoded, 2u);
 }
 
-TEST(EngineTest, PicturesNeverShareKeysAndValues) {
+TEST(EngineTest, ImagesNeverShareKeysAndValues) {
   const auto engine = StartPhi();
   const std::vector<int32_t> wide = RunAlone(*engine, Ask("What is in the picture?", "wide.png"));
   const std::vector<int32_t> square =
@@ -281,19 +281,19 @@ TEST(EngineTest, BadRequestsNameTheFieldAndDisturbNobody) {
     change(request);
     cases.push_back({field, reason, std::move(request)});
   };
-  const auto with_picture = [](std::string bytes, std::string mime = "") {
+  const auto with_image = [](std::string bytes, std::string mime = "") {
     return [=](Request& request) {
       std::get<std::vector<Message>>(request.input)[0].parts.insert(
           std::get<std::vector<Message>>(request.input)[0].parts.begin(),
           EncodedImage{bytes, mime});
     };
   };
-  const std::string whole = ReadPicture("wide.png");
+  const std::string whole = ReadImage("wide.png");
   const std::string image_field = "conversation.messages[0].parts[0].image";
-  add(image_field, "IMAGE_DECODE_FAILED", with_picture("no picture at all"));
-  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole.substr(0, whole.size() / 2)));
-  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole, "image/jpeg"));
-  add(image_field, "IMAGE_DECODE_FAILED", with_picture(whole, "image/x-unheard-of"));
+  add(image_field, "IMAGE_DECODE_FAILED", with_image("no image at all"));
+  add(image_field, "IMAGE_DECODE_FAILED", with_image(whole.substr(0, whole.size() / 2)));
+  add(image_field, "IMAGE_DECODE_FAILED", with_image(whole, "image/jpeg"));
+  add(image_field, "IMAGE_DECODE_FAILED", with_image(whole, "image/x-unheard-of"));
   add("conversation.messages[0].parts[0].text", "INVALID_PARAMETER", [](Request& request) {
     std::get<std::vector<Message>>(request.input)[0].parts[0] = std::string("\xff\xfe");
   });

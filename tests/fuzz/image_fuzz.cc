@@ -1,4 +1,4 @@
-// Any bytes as a picture: refused, or pixels of the size that the picture says, which then are
+// Any bytes as an image: refused, or pixels of the size that the image says, which then are
 // turned upright.
 #include "engine/base/check.h"
 #include "engine/image/image.h"

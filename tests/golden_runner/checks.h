@@ -19,7 +19,7 @@ struct RoundingCost {
   std::vector<double> official;
 };
 
-// Prompt text, token ids, pixels, picture features, hidden states, router logits, first logits; by
+// Prompt text, token ids, pixels, image features, hidden states, router logits, first logits; by
 // the model's own parts, float32.
 void CheckTensors(const ModelCase& golden, Report& report);
 // First-step logits in bfloat16, where the processor has it, and in float16, added to `cost`.
@@ -30,7 +30,7 @@ void CheckEngine(const ModelCase& golden, Report& report);
 // The same through a server over TCP.
 void CheckServer(const ModelCase& golden, Report& report);
 
-// Decoding and fitting of picture files, <directory>/expected.json.
+// Decoding and fitting of image files, <directory>/expected.json.
 void CheckImages(const std::filesystem::path& directory, Report& report);
 
 // What an answer must equal; used for engine and server alike.

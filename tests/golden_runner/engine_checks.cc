@@ -94,7 +94,7 @@ void RunVariant(const ModelCase& golden, const Variant& variant, Report& report)
                  std::to_string(completion.usage.cached_tokens));
     }
   }
-  // How many there are depends on when pictures are decoded; that the tight cache forces one is
+  // How many there are depends on when images are decoded; that the tight cache forces one is
   // tested with the engine's own tests.
   fmt::print("note {} {}: {} preemptions\n", golden.name, variant.name,
              (*engine)->Stats().preemptions);

@@ -55,7 +55,7 @@ std::string Hex(const std::vector<uint8_t>& bytes) {
   return hex;
 }
 
-// Where the array that the reference's processor fits has a single row, it is taken for a picture
+// Where the array that the reference's processor fits has a single row, it is taken for an image
 // with one channel, and the expected hash covers one value per pixel; ours hold it three times.
 bool HasOneRow(const Image& decoded, ImageMode mode) {
   return decoded.height == 1 && (mode != ImageMode::kPad || decoded.width == 1);

@@ -1,5 +1,5 @@
 // tessera-golden [--device cpu|cuda] DIR…: runs every golden case found under the directories:
-// whole models (through the model's parts, through the engine, and over gRPC), picture files,
+// whole models (through the model's parts, through the engine, and over gRPC), image files,
 // tokenizers. One line per check, then "N passed, N failed"; exit 1 on a failure or when nothing
 // was found.
 #include <fmt/format.h>

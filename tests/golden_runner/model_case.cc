@@ -37,7 +37,7 @@ absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<Encode
   for (const json& part : source.at("content")) {
     if (part.contains("image")) {
       const size_t index = part["image"].get<size_t>();
-      if (index >= images.size()) return absl::InvalidArgumentError("no such picture");
+      if (index >= images.size()) return absl::InvalidArgumentError("no such image");
       message.parts.emplace_back(images[index]);
       prompt.parts.emplace_back(ImageRef{static_cast<int>(index)});
     } else {
@@ -48,13 +48,13 @@ absl::StatusOr<Message> ReadMessage(const json& source, const std::vector<Encode
   return message;
 }
 
-// Ids with the case's own placeholder, which may stand once for a picture or once for each of its
-// rows. `grids`: [frames, rows, columns] of patches of each picture, where they differ.
-std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t pictures,
+// Ids with the case's own placeholder, which may stand once for an image or once for each of its
+// rows. `grids`: [frames, rows, columns] of patches of each image, where they differ.
+std::vector<int32_t> ReadIds(const json& source, int32_t placeholder, size_t images,
                              const json& grids) {
   const auto ids = source.get<std::vector<int32_t>>();
   const size_t places = static_cast<size_t>(std::count(ids.begin(), ids.end(), placeholder));
-  std::vector<size_t> each(pictures, pictures == 0 ? 1 : std::max<size_t>(1, places / pictures));
+  std::vector<size_t> each(images, images == 0 ? 1 : std::max<size_t>(1, places / images));
   for (size_t i = 0; i < grids.size(); ++i) {
     each.at(i) = grids[i].at(1).get<size_t>() * grids[i].at(2).get<size_t>() / 4;
   }

@@ -56,7 +56,7 @@ double LargestError(const std::vector<float>& got, const std::vector<float>& wan
 
 // The whole prompt in one pass, as the reference runs it.
 struct FirstStep {
-  std::vector<std::vector<float>> features;  // of all pictures, then of each tap
+  std::vector<std::vector<float>> features;  // of all images, then of each tap
   std::vector<float> positions;              // [axes, T]
   std::vector<float> logits;                 // of all rows of the head
   Trace trace;
@@ -65,19 +65,19 @@ struct FirstStep {
 absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& request) {
   LoadedModel& model = *running.model;
   Backend& backend = *running.backend;
-  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
+  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.image_format(),
                           {64, {}, 1 << 20});
   ASSIGN_OR_RETURN(PreparedPrompt prompt, preparer.Prepare(request));
   FirstStep step;
 
   Sequence sequence;
-  std::vector<EncodedPicturePtr> encoded;
+  std::vector<ImageFeaturesPtr> encoded;
   sequence.tokens = prompt.rows;
   sequence.prompt = std::move(prompt);
   if (!sequence.prompt.images.empty()) {
-    std::vector<const PreparedImage*> pictures;
-    for (const auto& image : sequence.prompt.images) pictures.push_back(image.get());
-    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(backend, pictures));
+    std::vector<const PreparedImage*> images;
+    for (const auto& image : sequence.prompt.images) images.push_back(image.get());
+    ASSIGN_OR_RETURN(VisionBatch work, model.vision->Begin(backend, images));
     RETURN_IF_ERROR(model.vision->Advance(backend, work, INFINITY).status());
     ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, model.vision->Finish(backend, work));
     const int taps = model.vision->taps();
@@ -89,14 +89,14 @@ absl::StatusOr<FirstStep> RunPrompt(RunningModel& running, const Request& reques
     const std::shared_ptr<Buffer> features = std::move(rows);
     int32_t first = 0;
     for (const auto& image : sequence.prompt.images) {
-      auto picture = std::make_shared<EncodedPicture>();
-      picture->features = features;
-      picture->first_row = first;
-      picture->rows = image->rows;
-      picture->taps = taps;
-      picture->level_rows = level_rows;
+      auto its = std::make_shared<ImageFeatures>();
+      its->features = features;
+      its->first_row = first;
+      its->rows = image->rows;
+      its->taps = taps;
+      its->level_rows = level_rows;
       first += image->rows;
-      encoded.push_back(std::move(picture));
+      encoded.push_back(std::move(its));
     }
     backend.ResetArena();
   }
@@ -157,7 +157,7 @@ void CheckInput(const ModelCase& golden, const GoldenRequest& request, const Loa
                     : PromptText(*built);
     report.Add(prompt == request.prompt, what + " prompt");
   }
-  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.picture_format(),
+  const Preparer preparer(*model.tokenizer, model.spec.prompt_format, model.image_format(),
                           {64, {}, 1 << 20});
   const auto prompt = preparer.Plan(request.request);
   report.Add(prompt.ok() && prompt->prompt.ids == request.input_ids, what + " input_ids",

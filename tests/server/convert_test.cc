@@ -126,9 +126,9 @@ TEST(ConvertTest, NamesTheFaultyField) {
        ErrorReason::kImageDecodeFailed},
       {user("parts { image { data: 'x' } } parts { image { data: 'x' } } "
             "parts { image { data: 'x' } }"),
-       "conversation.messages", "3 pictures; at most 2", ErrorReason::kTooManyImages},
+       "conversation.messages", "3 images; at most 2", ErrorReason::kTooManyImages},
       {"raw_prompt { text: '<image>' }", "raw_prompt.text", "1 places"},
-      {"raw_prompt { text: 'x' images { data: 'x' } }", "raw_prompt.text", "for 1 pictures"},
+      {"raw_prompt { text: 'x' images { data: 'x' } }", "raw_prompt.text", "for 1 images"},
       {"token_prompt {}", "token_prompt.ids", "empty"},
       {"token_prompt { ids: [1, 50] }", "token_prompt.ids[1]", "not 50"},
       {"token_prompt { ids: [-1] }", "token_prompt.ids[0]", "not -1"},
@@ -168,7 +168,7 @@ TEST(ConvertTest, EveryServedNameIsTheModels) {
   EXPECT_EQ(StatusReason(CheckModelName("org", model)), "MODEL_NOT_FOUND");
 }
 
-TEST(ConvertTest, RefusesPicturesOfATextModel) {
+TEST(ConvertTest, RefusesImagesOfATextModel) {
   ModelInfo model = TestModel();
   model.takes_images = false;
   ExpectFaults({{"raw_prompt { text: '<image>' images { data: 'x' } }", "raw_prompt.images",
@@ -176,7 +176,7 @@ TEST(ConvertTest, RefusesPicturesOfATextModel) {
                model);
 }
 
-TEST(ConvertTest, RefusesPicturesOver20MiB) {
+TEST(ConvertTest, RefusesImagesOver20MiB) {
   v1::GenerateRequest message;
   message.mutable_raw_prompt()->set_text("<image>");
   std::string* data = message.mutable_raw_prompt()->add_images()->mutable_data();

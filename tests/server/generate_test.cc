@@ -68,7 +68,7 @@ TEST_F(GenerateTest, MakesDifferentIdsAndSeedsWhereNoneAreGiven) {
   EXPECT_NE(engine_->requests()[0].sampling.seed, engine_->requests()[1].sampling.seed);
 }
 
-TEST_F(GenerateTest, PassesThePicturesLimitOnAndTellsWhatItShrank) {
+TEST_F(GenerateTest, PassesTheImagesLimitOnAndTellsWhatItShrank) {
   Script script = Spell("small");
   script.completion.usage.reduced_images = 2;
   engine_->SetScript(script);
@@ -81,7 +81,7 @@ TEST_F(GenerateTest, PassesThePicturesLimitOnAndTellsWhatItShrank) {
   EXPECT_FALSE(engine_->requests()[1].max_image_tokens.has_value()) << "the server's";
 }
 
-TEST_F(GenerateTest, RefusesAPicturesLimitBelowOne) {
+TEST_F(GenerateTest, RefusesAnImagesLimitBelowOne) {
   v1::GenerateRequest request = Question();
   request.set_max_image_tokens(0);
   const grpc::Status status = Generate(request);

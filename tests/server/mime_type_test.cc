@@ -8,16 +8,16 @@ namespace {
 TEST(MimeTypeTest, NamesThatClientsSend) {
   for (const char* name : {"image/jpeg", "image/jpg", "IMAGE/JPEG", "Image/Jpg; q=0.8",
                            " image/pjpeg ", "image/jpeg;charset=binary"}) {
-    EXPECT_EQ(PictureType(name), "image/jpeg") << name;
+    EXPECT_EQ(ImageType(name), "image/jpeg") << name;
   }
-  EXPECT_EQ(PictureType("image/x-png"), "image/png");
-  EXPECT_EQ(PictureType("image/WebP"), "image/webp");
+  EXPECT_EQ(ImageType("image/x-png"), "image/png");
+  EXPECT_EQ(ImageType("image/WebP"), "image/webp");
   for (const char* name :
        {"", "application/octet-stream", "Application/Octet-Stream; x=y", "binary/octet-stream"}) {
-    EXPECT_EQ(PictureType(name), "") << name;
+    EXPECT_EQ(ImageType(name), "") << name;
   }
   for (const char* name : {"image/gif", "text/html", "image", "image/jpegs"}) {
-    EXPECT_EQ(PictureType(name), std::nullopt) << name;
+    EXPECT_EQ(ImageType(name), std::nullopt) << name;
   }
 }
 

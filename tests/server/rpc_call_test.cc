@@ -242,7 +242,7 @@ TEST_F(RpcCallTest, WhatARequestHoldsIsChargedUntilItsInputIsFreed) {
 TEST_F(RpcCallTest, AFullBudgetRefusesCallsAtTheirHeaders) {
   StartLoading();
   Publish(1 << 20);
-  auto all = engine_->memory().Charge(MemoryUse::kPictures, 1 << 20);
+  auto all = engine_->memory().Charge(MemoryUse::kImages, 1 << 20);
   ASSERT_TRUE(all.ok());
   Http2Client client(server_->grpc_address());
   EXPECT_TRUE(client.WaitForEnd(client.Call(kCountTokens), kPatience));

@@ -93,7 +93,7 @@ TEST_F(ServerTest, NotReadyWhilePreparingIsStuck) {
   EXPECT_EQ(Get("/readyz").first, 200);
   engine_->ChangeStats([](EngineStats& stats) { stats.longest_turn_seconds = 61.25; });
   EXPECT_EQ(Get("/readyz"),
-            std::make_pair(503, std::string("preparing one text or picture has taken 61.2 s\n")));
+            std::make_pair(503, std::string("preparing one text or image has taken 61.2 s\n")));
   engine_->ChangeStats([](EngineStats& stats) { stats.longest_turn_seconds = 0; });
   EXPECT_EQ(Get("/readyz").first, 200);
 }

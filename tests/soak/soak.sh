@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mixed picture and text requests with random cancels and deadlines against the demonstration model: every request gets one final
+# Mixed image and text requests with random cancels and deadlines against the demonstration model: every request gets one final
 # status, sequences are preempted, everything is given back, memory does not grow.
 #   tests/soak/soak.sh [--attacks] [REQUESTS] [BINDIR]
 # --attacks: those of tests/abuse take turns beside it, at the lowest priority on one core; the load goes on until each had its turn.
@@ -45,7 +45,7 @@ if [[ -n $attacks ]]; then
   nice -n 19 taskset -c 0 "$root/tests/abuse/attacks.py" all "$address" "$http" >"$work/attacks.log" 2>&1 &
   attackers_pid=$!
 fi
-load $((requests / 2)) 2 --prompt "What is in the image?" --max-tokens 40 # prefixes and pictures are shared
+load $((requests / 2)) 2 --prompt "What is in the image?" --max-tokens 40 # prefixes and images are shared
 load $((requests / 2)) 3 --prompt-tokens 60 --max-tokens 40               # random words: little is
 load $((requests / 20 > 128 ? requests / 20 : 128)) 4 --prompt "What is in the image?" --max-tokens 400 --ignore-eos # answers outgrow the cache
 failed=0

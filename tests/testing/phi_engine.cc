@@ -12,7 +12,7 @@
 
 namespace tessera::testing {
 
-std::string ReadPicture(const std::string& name) {
+std::string ReadImage(const std::string& name) {
   std::ifstream file(DataPath("golden/models/moe_llava_phi/images") / name, std::ios::binary);
   std::ostringstream bytes;
   bytes << file.rdbuf();
@@ -20,10 +20,10 @@ std::string ReadPicture(const std::string& name) {
   return bytes.str();
 }
 
-Request Ask(const std::string& text, const std::string& picture, int32_t max_tokens) {
+Request Ask(const std::string& text, const std::string& image, int32_t max_tokens) {
   Request request;
   Message message;
-  if (!picture.empty()) message.parts.emplace_back(EncodedImage{ReadPicture(picture), ""});
+  if (!image.empty()) message.parts.emplace_back(EncodedImage{ReadImage(image), ""});
   message.parts.emplace_back("\n" + text);
   request.input = std::vector<Message>{message};
   request.sampling.max_tokens = max_tokens;

@@ -11,9 +11,9 @@
 namespace tessera::testing {
 
 // A file beside the model.
-std::string ReadPicture(const std::string& name);
-// Greedy and not ended by an end token; with the picture's name, if any.
-Request Ask(const std::string& text, const std::string& picture = "", int32_t max_tokens = 24);
+std::string ReadImage(const std::string& name);
+// Greedy and not ended by an end token; with the image's name, if any.
+Request Ask(const std::string& text, const std::string& image = "", int32_t max_tokens = 24);
 
 std::unique_ptr<Engine> StartPhi(std::unique_ptr<Backend> backend, const EngineOptions& options,
                                  RouterMode router = RouterMode::kDeterministic);

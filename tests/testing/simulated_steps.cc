@@ -27,14 +27,14 @@ bool Contains(const std::vector<Sequence*>& list, const Sequence* sequence) {
 
 }  // namespace
 
-// What row r holds covers rows [0, r], the salt and, for image rows, the picture and the place in
+// What row r holds covers rows [0, r], the salt and, for image rows, the image and the place in
 // it.
 std::vector<uint64_t> SimulatedSteps::History(const Sequence& sequence) const {
   std::vector<uint64_t> own(sequence.tokens.begin(), sequence.tokens.end());
   EXPECT_LE(sequence.unknown, ahead_ ? 1 : 0);
   if (sequence.unknown == 1) {
     EXPECT_EQ(sequence.tokens.back(), kDrawnToken);
-    own.back() = static_cast<uint64_t>(drawn_[static_cast<size_t>(sequence.drawn_place)]);
+    own.back() = static_cast<uint64_t>(sampled_[static_cast<size_t>(sequence.sampled_place)]);
   }
   for (const ImageSpan& span : sequence.prompt.spans) {
     const Digest& digest = sequence.prompt.images[static_cast<size_t>(span.image)]->digest;
@@ -59,9 +59,9 @@ void AddText(Sequence& sequence, std::span<const int32_t> tokens) {
   sequence.tokens = sequence.prompt.rows;
 }
 
-void AddPicture(Sequence& sequence, int picture, int32_t rows) {
+void AddImage(Sequence& sequence, int which, int32_t rows) {
   auto image = std::make_shared<PreparedImage>();
-  image->digest = Sha256("picture " + std::to_string(picture));
+  image->digest = Sha256("image " + std::to_string(which));
   image->rows = rows;
   sequence.prompt.spans.push_back(
       {sequence.prompt_rows(), rows, static_cast<int32_t>(sequence.prompt.images.size())});
@@ -113,19 +113,19 @@ StepPlan SimulatedSteps::Step(const StepBudget& budget) {
   CheckOrder();
   CheckBlocks();
   const std::vector<Sequence*> before_sampled = std::exchange(under_way_, {});
-  const std::vector<int32_t> before_drawn = drawn_;
+  const std::vector<int32_t> tokens_before = sampled_;
   Compute(plan);
   scheduler_.Advance(plan);
   for (const PlannedRows& rows : plan.rows) {
     Sequence& sequence = *rows.sequence;
     if (rows.samples) under_way_.push_back(&sequence);
-    for (const ImageSpan& span : sequence.prompt.spans) {  // pictures are let go when computed
+    for (const ImageSpan& span : sequence.prompt.spans) {  // images are let go when computed
       if (span.begin + span.rows > sequence.computed) continue;
       sequence.image_ready[static_cast<size_t>(span.image)] = false;
     }
   }
-  Settle(before_sampled, before_drawn);
-  if (!ahead_) Settle(std::exchange(under_way_, {}), drawn_);
+  Settle(before_sampled, tokens_before);
+  if (!ahead_) Settle(std::exchange(under_way_, {}), sampled_);
   CheckBlocks();
   return plan;
 }
@@ -227,16 +227,16 @@ void SimulatedSteps::Compute(const StepPlan& plan) {
       Slot(*rows.sequence, row) = history[static_cast<size_t>(row)];
     }
   }
-  std::vector<int32_t> drawn;
+  std::vector<int32_t> sampled;
   for (const PlannedRows& rows : plan.rows) {
     const std::vector<uint64_t>& history = histories[rows.sequence];
     for (int32_t row = 0; row < rows.begin + rows.count; ++row) {
       ASSERT_EQ(Slot(*rows.sequence, row), history[static_cast<size_t>(row)])
           << "row " << row << " of a sequence is not its own";
     }
-    if (rows.samples) drawn.push_back(static_cast<int32_t>(history.back() % 3));
+    if (rows.samples) sampled.push_back(static_cast<int32_t>(history.back() % 3));
   }
-  drawn_ = std::move(drawn);
+  sampled_ = std::move(sampled);
 }
 
 uint64_t& SimulatedSteps::Slot(const Sequence& sequence, int32_t row) {

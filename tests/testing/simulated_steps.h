@@ -15,11 +15,11 @@
 
 namespace tessera::testing {
 
-// A sequence without rows. AddText and AddPicture append to its prompt.
+// A sequence without rows. AddText and AddImage append to its prompt.
 std::unique_ptr<Sequence> MakeSequence(std::string_view salt = "");
 void AddText(Sequence& sequence, std::span<const int32_t> tokens);
-// `picture` stands for the digest. Not ready.
-void AddPicture(Sequence& sequence, int picture, int32_t rows);
+// `image` stands for the digest. Not ready.
+void AddImage(Sequence& sequence, int which, int32_t rows);
 // A text prompt of `rows` ids that begin with `first` and count up, and its answer's length.
 std::unique_ptr<Sequence> MakeText(int32_t first, int32_t rows, int32_t answer);
 
@@ -38,7 +38,7 @@ class SimulatedSteps {
   Scheduler& scheduler() { return scheduler_; }
   BlockPool& pool() { return pool_; }
   bool idle() const { return live_.empty(); }
-  // Whether a token is drawn that the scheduler does not know.
+  // Whether a token is sampled that the scheduler does not know.
   bool under_way() const { return !under_way_.empty(); }
 
  private:
@@ -60,7 +60,7 @@ class SimulatedSteps {
   BlockPool pool_;
   Scheduler scheduler_;
   std::vector<uint64_t> slots_;       // by block, then row in the block
-  std::vector<int32_t> drawn_;        // in the latest step, as the device knows it
+  std::vector<int32_t> sampled_;      // in the latest step, as the device knows it
   std::vector<Sequence*> under_way_;  // who drew them, null where removed meanwhile
   std::vector<Sequence*> live_;       // in the order of arrival
 };

@@ -294,12 +294,12 @@ Values TinyDecoder::Mlp(const Values& normed, int layer, int64_t prompt_rows) co
 }
 
 Values TinyDecoder::Logits(const std::vector<int32_t>& ids, int64_t prompt_rows,
-                           bool pictured) const {
+                           bool has_images) const {
   const Values table = Of(spec_.names.embedding + ".weight");
   Values x;
   for (size_t row = 0; row < ids.size(); ++row) {
     const bool scaled =
-        spec_.scale_pictured_prompts || !pictured || static_cast<int64_t>(row) >= prompt_rows;
+        spec_.scale_prompts_with_images || !has_images || static_cast<int64_t>(row) >= prompt_rows;
     for (int64_t i = 0; i < spec_.hidden; ++i) {
       x.push_back(table[ids[row] * spec_.hidden + i] * (scaled ? spec_.embedding_scale : 1.0));
     }

@@ -30,7 +30,7 @@ class TinyDecoder {
 
   // Logits [T, vocabulary] of one sequence, the first `prompt_rows` of whose ids are its prompt's.
   reference::Values Logits(const std::vector<int32_t>& ids, int64_t prompt_rows,
-                           bool pictured) const;
+                           bool has_images) const;
 
  private:
   using Values = reference::Values;

@@ -71,7 +71,7 @@ absl::Status ReadTower(JsonFields& config, const ModelDirectories& directories, 
   spec.vision = std::move(vision);
   spec.image_processor = tower.processor;
   spec.image_mode = ImageMode::kCrop;
-  spec.upright_pictures = true;
+  spec.upright_images = true;
   if (spec.image_rows() < 1) {
     config.Refuse("vision_feature_select_strategy", "leaves no rows of the tower");
   }

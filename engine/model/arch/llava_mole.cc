@@ -1,5 +1,5 @@
 // LLaVA-MoLE (Chen et al. 2024, arXiv:2401.16160): Vicuna with low-rank experts in every FFN, plain
-// LoRA in attention, learned rows around a picture. Source: forwchen/LLaVA-MoLE at 5876301,
+// LoRA in attention, learned rows around an image. Source: forwchen/LLaVA-MoLE at 5876301,
 // model.py, moe.py, llava_mole_infer.py.
 //
 // A release is an adapter: its directory holds a state dict (the whole model's or the trained part

@@ -18,7 +18,7 @@ absl::StatusOr<ModelSpec> ReadMoeLlavaMiniCpm(JsonFields& config,
   const double base = config.NumberOr("dim_model_base", 1, 1e-6, kMaxSize);
   const double depth = config.NumberOr("scale_depth", 1, 0, 1e6);
   decoder.embedding_scale = static_cast<float>(config.NumberOr("scale_emb", 1, 0, 1e6));
-  decoder.scale_pictured_prompts = false;
+  decoder.scale_prompts_with_images = false;
   decoder.branch_scale = static_cast<float>(depth / std::sqrt(decoder.layers));
   decoder.head_scale = static_cast<float>(base / decoder.hidden);
   spec.prompt_format = PromptFormat::kMiniCpm;

@@ -1,5 +1,5 @@
 // Qwen3-VL-MoE in its published layout (Qwen3VLMoeForConditionalGeneration of transformers 4.57):
-// Qwen3-MoE's decoder under positions with three axes, and a vision encoder for pictures of any
+// Qwen3-MoE's decoder under positions with three axes, and a vision encoder for images of any
 // shape whose features enter at several depths.
 #include <fmt/format.h>
 
@@ -133,7 +133,7 @@ absl::StatusOr<ModelSpec> ReadQwen3VlMoe(JsonFields& config, const ModelDirector
   ASSIGN_OR_RETURN(const NativeProcessor processor,
                    ReadProcessor(directories.model, spec.warnings));
   spec.image_processor = processor.colours;
-  spec.upright_pictures = true;
+  spec.upright_images = true;
   spec.vision = ReadTower(config, processor.size, spec.decoder.hidden, spec.decoder.layers);
   spec.projector = Merger("visual.merger.", /*norm_joined=*/false);
   for (size_t i = 0; i < spec.vision->taps.size(); ++i) {

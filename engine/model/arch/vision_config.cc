@@ -86,7 +86,7 @@ std::vector<int> ParseScales(std::string_view text, int image_size) {
   return fits ? sides : std::vector<int>();
 }
 
-// LLaVA's and LLaVA-MoD's S² towers: pictures are prepared at the largest scale. Only CLIP towers
+// LLaVA's and LLaVA-MoD's S² towers: images are prepared at the largest scale. Only CLIP towers
 // have it there.
 void ReadScales(JsonFields& config, const VisionKeys& keys, ModelSpec& spec) {
   VisionSpec& vision = *spec.vision;
@@ -109,7 +109,7 @@ void ReadScales(JsonFields& config, const VisionKeys& keys, ModelSpec& spec) {
   }
 }
 
-// The references cut a prompt, rows of pictures included, at this length.
+// The references cut a prompt, rows of images included, at this length.
 void ReadPromptLength(JsonFields& config, ModelSpec& spec) {
   const int64_t longest =
       config.IntOr("tokenizer_model_max_length", spec.max_context, 1, INT64_MAX);
@@ -163,11 +163,11 @@ absl::Status ReadVision(JsonFields& config, const VisionTowerDir& tower, const V
   CheckWidths(config, keys, name, spec);
   ReadPromptLength(config, spec);
   if (config.BoolOr("mm_use_im_start_end", false)) {
-    config.Refuse("mm_use_im_start_end", "start and end tokens around pictures are not served");
+    config.Refuse("mm_use_im_start_end", "start and end tokens around images are not served");
   }
   const std::string aspect = config.StringOr("image_aspect_ratio", "");
   if (aspect.starts_with("anyres")) {
-    config.Refuse("image_aspect_ratio", "pictures in tiles of their own shape are not served");
+    config.Refuse("image_aspect_ratio", "images in tiles of their own shape are not served");
   }
   spec.image_mode = aspect == "pad" ? ImageMode::kPad : ImageMode::kCrop;
   return config.status();

@@ -242,9 +242,9 @@ TEST_P(ExpertsTest, AddNormSumsRoutedRows) {
     NormWeights norm;
     norm.kind = NormKind::kRmsNorm;
     norm.weight = Keep(RandomFloats(hidden, 4, 1.0f, DType::kFloat32), {hidden}, DType::kFloat32);
-    const auto run = [&](std::vector<Delta> deltas) {
+    const auto run = [&](std::vector<ResidualBranch> branches) {
       const Tensor sum = backend().UploadActivations(x, {3, hidden});
-      const Tensor normed = backend().AddNorm(sum, deltas, norm, 0.75f);
+      const Tensor normed = backend().AddNorm(sum, branches, norm, 0.75f);
       return std::pair(backend().DownloadFloats(sum), backend().DownloadFloats(normed));
     };
     const Tensor combined = backend().WeightedSum(y, routing.places, routing.weights);

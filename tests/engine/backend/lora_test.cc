@@ -61,7 +61,7 @@ class LoraTest : public BackendTest {
     return source;
   }
 
-  // A routing of the rows of x by a router drawn from `seed`: `choices` of the experts for each
+  // A routing of the rows of x by a router sampled from `seed`: `choices` of the experts for each
   // row.
   Routing RouteRows(Tensor x, int64_t experts, int choices, bool renormalize) {
     const auto router = RandomFloats(experts * x.cols(), 77, 0.2f, DType::kFloat32);

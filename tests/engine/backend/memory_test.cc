@@ -42,7 +42,7 @@ TEST_P(MemoryTest, WhatArrivesIsWhatWasThere) {
   struct Step {
     std::vector<float> wide, narrow, expected;
     std::vector<int32_t> numbers;
-    std::unique_ptr<Arrival> arrival;
+    std::unique_ptr<PendingCopy> arrival;
   };
   std::vector<Step> steps(12);
   for (int32_t i = 0; i < 12; ++i) {
@@ -67,8 +67,8 @@ TEST_P(MemoryTest, WhatArrivesIsWhatWasThere) {
 }
 
 // What the one wrote, the other reads once it is done.
-TEST_P(MemoryTest, TheSideQueueWorksBesideThisOne) {
-  const std::unique_ptr<Backend> side = backend().MakeSideQueue();
+TEST_P(MemoryTest, TheSecondaryStreamWorksBesideThisOne) {
+  const std::unique_ptr<Backend> side = backend().MakeSecondaryStream();
   ASSERT_EQ(side != nullptr, backend().queues());
   if (side == nullptr) GTEST_SKIP() << "one queue";
   const auto buffer = *side->Allocate(DType::kInt32, {1000});

@@ -68,10 +68,11 @@ TEST_P(RowsTest, RefusesMoreThanThereIs) {
 TEST_P(RowsTest, EmbedsDrawnTokens) {
   const std::vector<float> table = Random(5 * 24, 3);
   const Tensor kept = backend().UploadActivations(table, {5, 24});
-  const std::vector<int32_t> drawn = {4, 0, 3};
+  const std::vector<int32_t> sampled = {4, 0, 3};
   const std::vector<int32_t> ids = {2, -3, -1, 1, -2};
   const std::vector<int32_t> meant = {2, 3, 4, 1, 0};
-  const Tensor y = backend().Embed(kept, backend().Upload(ids, {5}), backend().Upload(drawn, {3}));
+  const Tensor y =
+      backend().Embed(kept, backend().Upload(ids, {5}), backend().Upload(sampled, {3}));
   EXPECT_EQ(backend().DownloadFloats(y),
             backend().DownloadFloats(backend().Embed(kept, backend().Upload(meant, {5}))));
 }
@@ -142,14 +143,14 @@ TEST_P(RowsTest, AddsThenNorms) {
   norm.weight = Keep(weight, {cols}, DType::kFloat32);
   for (int count = 0; count <= 2; ++count) {
     auto sums = Widen(x);
-    std::vector<Delta> deltas;
+    std::vector<ResidualBranch> branches;
     for (int i = 0; i < count; ++i) {
-      const auto delta = Random(rows * cols, 10 + i);
-      for (size_t j = 0; j < sums.size(); ++j) sums[j] += delta[j];
-      deltas.push_back(backend().UploadActivations(delta, {rows, cols}));
+      const auto branch = Random(rows * cols, 10 + i);
+      for (size_t j = 0; j < sums.size(); ++j) sums[j] += branch[j];
+      branches.push_back(backend().UploadActivations(branch, {rows, cols}));
     }
     Tensor target = backend().UploadActivations(x, {rows, cols});
-    Tensor y = backend().AddNorm(target, deltas, norm);
+    Tensor y = backend().AddNorm(target, branches, norm);
     EXPECT_TRUE(Near(backend().DownloadFloats(target), sums, tolerance()));
     const auto rounded = Widen(backend().DownloadFloats(target));
     EXPECT_TRUE(Near(backend().DownloadFloats(y),
@@ -157,7 +158,7 @@ TEST_P(RowsTest, AddsThenNorms) {
                      tolerance()));
     if (count != 1) continue;
     Tensor added = backend().UploadActivations(x, {rows, cols});
-    backend().Add(added, deltas[0].rows);
+    backend().Add(added, branches[0].rows);
     EXPECT_EQ(backend().DownloadFloats(added), backend().DownloadFloats(target));
   }
 }
@@ -165,13 +166,13 @@ TEST_P(RowsTest, AddsThenNorms) {
 TEST_P(RowsTest, ScalesRowsAndWhatIsAdded) {
   const int64_t cols = 37;
   const auto x = Random(11 * cols, 1);
-  const auto delta = Random(11 * cols, 2);
+  const auto branch = Random(11 * cols, 2);
   const auto factors = RandomFloats(11, 3, 12.0f, DType::kFloat32);
   auto scaled = Widen(x);
   auto sums = Widen(x);
   for (size_t i = 0; i < scaled.size(); ++i) {
     scaled[i] *= factors[i / cols];
-    sums[i] += 0.25f * delta[i];
+    sums[i] += 0.25f * branch[i];
   }
   Tensor y = backend().UploadActivations(x, {11, cols});
   backend().ScaleRows(y, backend().Upload(factors, {11}));
@@ -181,8 +182,8 @@ TEST_P(RowsTest, ScalesRowsAndWhatIsAdded) {
   norm.kind = NormKind::kRmsNorm;
   norm.weight = Keep(std::vector<float>(cols, 1.0f), {cols}, DType::kFloat32);
   Tensor target = backend().UploadActivations(x, {11, cols});
-  const Delta deltas[] = {backend().UploadActivations(delta, {11, cols})};
-  backend().AddNorm(target, deltas, norm, 0.25f);
+  const ResidualBranch branches[] = {backend().UploadActivations(branch, {11, cols})};
+  backend().AddNorm(target, branches, norm, 0.25f);
   EXPECT_TRUE(Near(backend().DownloadFloats(target), sums, tolerance()));
 }
 

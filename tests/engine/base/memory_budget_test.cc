@@ -15,11 +15,11 @@ TEST(MemoryBudgetTest, CountsByUseAndGivesBack) {
   MemoryBudget budget(100);
   {
     auto request = budget.Charge(MemoryUse::kRequests, 40);
-    auto picture = budget.Charge(MemoryUse::kPictures, 30);
-    ASSERT_TRUE(request.ok() && picture.ok());
+    auto image = budget.Charge(MemoryUse::kImages, 30);
+    ASSERT_TRUE(request.ok() && image.ok());
     EXPECT_EQ(budget.bytes(), 70);
     EXPECT_EQ(budget.bytes(MemoryUse::kRequests), 40);
-    EXPECT_EQ(budget.bytes(MemoryUse::kPictures), 30);
+    EXPECT_EQ(budget.bytes(MemoryUse::kImages), 30);
     EXPECT_EQ(budget.bytes(MemoryUse::kReceiving), 0);
   }
   EXPECT_EQ(budget.bytes(), 0);
@@ -48,7 +48,7 @@ TEST(MemoryBudgetTest, AChargeGrowsShrinksAndMoves) {
   EXPECT_EQ(moved.bytes(), 60);
   EXPECT_TRUE(moved.Resize(10).ok());
   EXPECT_EQ(budget.bytes(), 10);
-  moved = budget.Open(MemoryUse::kPictures);
+  moved = budget.Open(MemoryUse::kImages);
   EXPECT_EQ(budget.bytes(), 0);
 }
 

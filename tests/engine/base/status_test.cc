@@ -66,8 +66,8 @@ TEST(StatusTest, FieldsArePlacedBelowAPrefix) {
   EXPECT_EQ(StatusField(AtField(outer, "request", ErrorReason::kImageTooLarge)),
             "request.sampling.stop[2]");
 
-  const absl::Status bare = AtField(absl::InvalidArgumentError("no picture"), "images[1]",
-                                    ErrorReason::kImageDecodeFailed);
+  const absl::Status bare =
+      AtField(absl::InvalidArgumentError("no image"), "images[1]", ErrorReason::kImageDecodeFailed);
   EXPECT_EQ(StatusField(bare), "images[1]");
   EXPECT_EQ(StatusReason(bare), "IMAGE_DECODE_FAILED");
   EXPECT_TRUE(AtField(absl::OkStatus(), "images", ErrorReason::kInvalidParameter).ok());

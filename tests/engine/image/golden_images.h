@@ -1,4 +1,4 @@
-// The picture files under tests/golden/images with what Pillow and transformers make of them.
+// The image files under tests/golden/images with what Pillow and transformers make of them.
 #pragma once
 
 #include <fmt/format.h>

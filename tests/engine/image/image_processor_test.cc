@@ -47,7 +47,7 @@ Image Decoded(const std::string& name) {
   return *std::move(image);
 }
 
-// What the reference makes of a picture one pixel high has one channel, of which ours has three
+// What the reference makes of an image one pixel high has one channel, of which ours has three
 // copies.
 std::vector<uint8_t> FirstChannel(const Image& image) {
   std::vector<uint8_t> channel;

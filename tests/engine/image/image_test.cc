@@ -91,7 +91,7 @@ TEST(DecodeImage, MimeTypeMustAgreeWithTheBytes) {
   }
 }
 
-TEST(DecodeImage, RefusesWhatIsNoPicture) {
+TEST(DecodeImage, RefusesWhatIsNoImage) {
   ExpectBroken("", "no bytes");
   ExpectBroken("GIF89a", "no JPEG, PNG or WebP");
   ExpectBroken("RIFF....WAVE", "no JPEG, PNG or WebP");
@@ -106,7 +106,7 @@ TEST(DecodeImage, RefusesEmptyAndHugeSizesByTheHeader) {
   ExpectBroken(PngHeader(0, 5), "PNG file cannot be decoded");
   ExpectBroken(PngHeader(5, 0), "PNG file cannot be decoded");
   ExpectError(PngHeader(30000, 30000), "", {}, "IMAGE_TOO_LARGE",
-              "PNG picture is 30000x30000 = 900000000 pixels, limit 67108864; send a smaller one");
+              "PNG image is 30000x30000 = 900000000 pixels, limit 67108864; send a smaller one");
   ExpectError(PngHeader(2147483647, 1), "", {}, "IMAGE_TOO_LARGE", "limit 32768 a side");
   const std::string jpeg = ReadImageFile("jpeg_gray.jpg");
   ExpectBroken(WithJpegSize(jpeg, 0, 10), "JPEG file cannot be decoded");

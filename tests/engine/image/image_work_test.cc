@@ -9,7 +9,7 @@
 #include "engine/image/image_processor.h"
 #include "engine/image/jpeg_scans.h"
 #include "tests/engine/image/golden_images.h"
-#include "tests/testing/pictures.h"
+#include "tests/testing/images.h"
 
 namespace tessera {
 namespace {

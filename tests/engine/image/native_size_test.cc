@@ -1,4 +1,4 @@
-// Sizes of pictures that keep their shape, against what transformers' smart_resize gives, and the
+// Sizes of images that keep their shape, against what transformers' smart_resize gives, and the
 // order of their patches.
 #include "engine/image/native_size.h"
 

@@ -1,4 +1,4 @@
-// Pictures with an orientation tag against what Pillow makes of them.
+// Images with an orientation tag against what Pillow makes of them.
 #include "engine/image/orientation.h"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "engine/image/exif.h"
-#include "engine/prepare/picture_preparer.h"
+#include "engine/prepare/image_preparer.h"
 #include "tests/engine/image/golden_images.h"
 #include "tests/testing/data_path.h"
 
@@ -63,12 +63,12 @@ TEST(OrientationTest, BrokenFilesSayNothingWrong) {
   EXPECT_EQ(ExifOrientation("MM"), std::nullopt);
 }
 
-// A picture of any shape takes its tokens from the shape that it stands in, and whoever turns sees
-// the same pixels in a turned picture and an upright one.
-TEST(OrientationTest, AFamilyTurnsPicturesOrTakesThemAsStored) {
+// An image of any shape takes its tokens from the shape that it stands in, and whoever turns sees
+// the same pixels in a turned image and an upright one.
+TEST(OrientationTest, AFamilyTurnsImagesOrTakesThemAsStored) {
   const EncodedImage phone{ReadFile("phone.jpg"), "image/jpeg"};
   const EncodedImage upright{ReadFile("upright.png"), "image/png"};
-  PictureFormat format;
+  ImageFormat format;
   format.taken = true;
   format.patch_size = 16;
   format.processor.size = 64;
@@ -77,7 +77,7 @@ TEST(OrientationTest, AFamilyTurnsPicturesOrTakesThemAsStored) {
     if (!native) format.native.reset();
     for (const bool turns : {true, false}) {
       format.upright = turns;
-      const PicturePreparer preparer(format, {}, 0);
+      const ImagePreparer preparer(format, {}, 0);
       const auto phone_plan = preparer.Plan(phone, {});
       const auto upright_plan = preparer.Plan(upright, {});
       ASSERT_TRUE(phone_plan.ok() && upright_plan.ok());

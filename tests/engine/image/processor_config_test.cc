@@ -64,7 +64,7 @@ TEST_F(ProcessorConfigTest, WhatIsMissingIsNamedWithWhoWantsIt) {
     EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
     EXPECT_NE(StatusMessage(status).find(
                   "neither preprocessor_config.json nor processor_config.json with "
-                  "\"image_processor\" is there; Qwen3-VL takes from it how pictures are resized"),
+                  "\"image_processor\" is there; Qwen3-VL takes from it how images are resized"),
               std::string::npos)
         << status;
   }

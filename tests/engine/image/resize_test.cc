@@ -68,7 +68,7 @@ TEST(ResizeBicubic, EqualsPillow) {
   }
 }
 
-TEST(ResizeBicubic, SameSizeIsTheSamePicture) {
+TEST(ResizeBicubic, SameSizeIsTheSameImage) {
   const Image image = NoiseImage(37, 21);
   EXPECT_EQ(ResizeBicubic(image, 37, 21).rgb, image.rgb);
 }
@@ -82,7 +82,7 @@ TEST(ResizeBicubic, OneColourStaysThatColour) {
 }
 
 struct CanvasCase {
-  int width, height;  // of the picture
+  int width, height;  // of the image
   Canvas canvas;
   int target_width, target_height;
 };

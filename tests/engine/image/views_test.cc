@@ -24,7 +24,7 @@ std::vector<float> ThreePlanes(const std::vector<float>& plane) {
   return pixels;
 }
 
-TEST(ViewsTest, OneScaleIsThePictureInPatches) {
+TEST(ViewsTest, OneScaleIsTheImageInPatches) {
   const std::vector<int> scales = {1};
   const std::vector<float> patches = CutViews(Places(4), 4, scales, 2);
   ASSERT_EQ(patches.size(), 48u);
@@ -52,7 +52,7 @@ TEST(ViewsTest, TilesGoLineByLineAfterTheSmallerScale) {
   EXPECT_EQ(patches.back(), 20303);
 }
 
-TEST(ViewsTest, TheLargestScaleIsThePictureItself) {
+TEST(ViewsTest, TheLargestScaleIsTheImageItself) {
   const std::vector<int> scales = {1, 3};
   const std::vector<float> pixels = Places(6);
   const std::vector<float> patches = CutViews(pixels, 6, scales, 2);

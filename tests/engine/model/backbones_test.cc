@@ -128,7 +128,7 @@ TEST_F(BackbonesTest, WhatIsEachOnesOwn) {
   EXPECT_EQ(Spec(Qwen2()).decoder.sliding_window, 0);
   const DecoderSpec minicpm = Spec(MiniCpm()).decoder;
   EXPECT_EQ(minicpm.embedding_scale, 12);
-  EXPECT_FALSE(minicpm.scale_pictured_prompts);
+  EXPECT_FALSE(minicpm.scale_prompts_with_images);
   EXPECT_FLOAT_EQ(minicpm.branch_scale, 0.22135944f);  // 1.4 / √40
   EXPECT_FLOAT_EQ(minicpm.head_scale, 1.0f / 9);
   json qwen1_5 = Qwen2();

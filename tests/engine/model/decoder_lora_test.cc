@@ -65,7 +65,7 @@ Batch BatchOf(const std::vector<int32_t>& ids, int32_t begin, int32_t end) {
   batch.max_blocks = (end + kBlockSize - 1) / kBlockSize;
   for (int32_t block = 0; block < batch.max_blocks; ++block) batch.block_tables.push_back(block);
   batch.prompt_rows = {end - begin};
-  batch.pictured = {false};
+  batch.has_images = {false};
   return batch;
 }
 

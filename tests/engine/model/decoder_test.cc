@@ -61,7 +61,7 @@ std::vector<int32_t> SomeIds(int32_t count) {
 struct Text {
   std::vector<int32_t> ids;
   int32_t prompt_rows = 0;
-  bool pictured = false;
+  bool has_images = false;
 };
 
 // Rows [begin, end) of it; it has the cache for itself.
@@ -78,7 +78,7 @@ Batch BatchOf(const Text& text, int32_t begin, int32_t end) {
   batch.max_blocks = (end + kBlockSize - 1) / kBlockSize;
   for (int32_t block = 0; block < batch.max_blocks; ++block) batch.block_tables.push_back(block);
   batch.prompt_rows = {std::clamp(text.prompt_rows - begin, 0, end - begin)};
-  batch.pictured = {text.pictured};
+  batch.has_images = {text.has_images};
   return batch;
 }
 
@@ -185,10 +185,10 @@ TEST_P(DecoderOf, ComputesWhatItsFormulasSay) {
   const auto decoder = Load(spec, tiny);
   ASSERT_TRUE(decoder.ok()) << decoder.status();
   EXPECT_EQ(unused_, std::vector<std::string>());
-  for (const bool pictured : {false, true}) {
-    const Text text = {SomeIds(37), 29, pictured};
+  for (const bool has_images : {false, true}) {
+    const Text text = {SomeIds(37), 29, has_images};
     const testing::reference::Values expected =
-        tiny.Logits(text.ids, text.prompt_rows, text.pictured);
+        tiny.Logits(text.ids, text.prompt_rows, text.has_images);
     // The prompt whole, then an answer token after token: as a request is computed.
     std::vector<int32_t> ends;
     for (int32_t end = text.prompt_rows; end <= 37; ++end) ends.push_back(end);
@@ -205,8 +205,8 @@ INSTANTIATE_TEST_SUITE_P(Models, DecoderOf, ::testing::ValuesIn(Variants()),
 
 // Each property changes the result: a case above could otherwise pass by both sides leaving it out.
 TEST_F(DecoderTest, EveryPropertyShows) {
-  const auto logits = [](const DecoderSpec& spec, bool pictured) {
-    return TinyDecoder(spec, kVocabulary).Logits(SomeIds(30), 29, pictured);
+  const auto logits = [](const DecoderSpec& spec, bool has_images) {
+    return TinyDecoder(spec, kVocabulary).Logits(SomeIds(30), 29, has_images);
   };
   const json minicpm = With(TinyConfig("moe_llava_minicpm"), {{"scale_emb", 12}});
   EXPECT_NE(logits(ReadSpec(minicpm), false), logits(ReadSpec(minicpm), true));

@@ -100,7 +100,7 @@ absl::StatusOr<std::vector<float>> Logits(const ModelOptions& options) {
   batch.block_tables = {0};
   batch.max_blocks = 1;
   batch.prompt_rows = {4};
-  batch.pictured = {false};
+  batch.has_images = {false};
   batch.logit_rows = {3};
   return backend->DownloadFloats(model->decoder->Forward(*backend, batch, *cache, nullptr).logits);
 }
@@ -202,21 +202,21 @@ TEST_F(Qwen3Test, ExpertsStandWhereTheConfigSays) {
   EXPECT_EQ(spec->decoder.experts, (std::vector<int>{0, 8, 0, 0}));
 }
 
-// More rows than a slice must have, of pictures that end inside one; every turn of every layer is
+// More rows than a slice must have, of images that end inside one; every turn of every layer is
 // cut.
-TEST_F(Qwen3Test, PicturesEncodedInSlicesHaveTheBitsOfTheWhole) {
+TEST_F(Qwen3Test, ImagesEncodedInSlicesHaveTheBitsOfTheWhole) {
   const auto backend = MakeCpuBackend({}).value();
   ModelOptions published;
   published.model_dir = Golden();
   const auto model = LoadModel(*backend, published, nullptr).value();
-  std::vector<PreparedImage> pictures(2);
-  for (PreparedImage& picture : pictures) {
-    picture.grid = {14, 24};
-    for (int64_t i = 0; i < picture.grid.patches() * 3 * 2 * 16 * 16; ++i) {
-      picture.patches.push_back(static_cast<float>(i * (i % 7 + 1) % 1001) / 500.0f - 1.0f);
+  std::vector<PreparedImage> images(2);
+  for (PreparedImage& image : images) {
+    image.grid = {14, 24};
+    for (int64_t i = 0; i < image.grid.patches() * 3 * 2 * 16 * 16; ++i) {
+      image.patches.push_back(static_cast<float>(i * (i % 7 + 1) % 1001) / 500.0f - 1.0f);
     }
   }
-  const PreparedImage* const both[] = {&pictures[0], &pictures[1]};
+  const PreparedImage* const both[] = {&images[0], &images[1]};
   std::vector<std::vector<float>> features;
   for (const double flops : {std::numeric_limits<double>::infinity(), 0.0}) {
     auto batch = model->vision->Begin(*backend, both);
@@ -232,8 +232,7 @@ TEST_F(Qwen3Test, PicturesEncodedInSlicesHaveTheBitsOfTheWhole) {
         backend->DownloadFloats((*model->vision->Finish(*backend, *batch))->tensor()));
     backend->ResetArena();
   }
-  EXPECT_EQ(features[0].size(), size_t{3} * 2 * 7 * 12 * 32)
-      << "rows of the picture and of two taps";
+  EXPECT_EQ(features[0].size(), size_t{3} * 2 * 7 * 12 * 32) << "rows of the image and of two taps";
   EXPECT_EQ(features[1], features[0]);
 }
 

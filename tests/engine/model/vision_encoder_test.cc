@@ -78,11 +78,11 @@ class VisionEncoderTest : public ::testing::Test {
     model.projector = projector;
     return VisionEncoder::Load(model, loader);
   }
-  Floats Encode(VisionEncoder& encoder, const std::vector<Floats>& pictures) {
-    std::vector<PreparedImage> prepared(pictures.size());
+  Floats Encode(VisionEncoder& encoder, const std::vector<Floats>& images) {
+    std::vector<PreparedImage> prepared(images.size());
     std::vector<const PreparedImage*> views;
-    for (size_t i = 0; i < pictures.size(); ++i) {
-      prepared[i].patches = pictures[i];
+    for (size_t i = 0; i < images.size(); ++i) {
+      prepared[i].patches = images[i];
       views.push_back(&prepared[i]);
     }
     auto batch = encoder.Begin(*backend_, views);
@@ -134,7 +134,7 @@ TEST_F(VisionEncoderTest, AllRowsIncludeTheClassToken) {
   EXPECT_EQ(Encode(**encoder, {pixels}), expected);
 }
 
-TEST_F(VisionEncoderTest, LearnedRowsStandAroundEachPicture) {
+TEST_F(VisionEncoderTest, LearnedRowsStandAroundEachImage) {
   const VisionSpec spec = PixelTower(2);
   AddEmbedding(spec);
   Add("before", {1, 1, kHidden}, {10, 20, 30});
@@ -144,9 +144,9 @@ TEST_F(VisionEncoderTest, LearnedRowsStandAroundEachPicture) {
   const auto encoder = Load(spec, projector);
   ASSERT_TRUE(encoder.ok()) << encoder.status();
   Floats expected;
-  for (const Floats& picture : {Pixels({1, 2, 3, 4}), Pixels({5, 6, 7, 8})}) {
+  for (const Floats& image : {Pixels({1, 2, 3, 4}), Pixels({5, 6, 7, 8})}) {
     expected.insert(expected.end(), {10, 20, 30});
-    expected.insert(expected.end(), picture.begin(), picture.end());
+    expected.insert(expected.end(), image.begin(), image.end());
     expected.insert(expected.end(), {40, 50, 60});
   }
   EXPECT_EQ(Encode(**encoder, {Pixels({1, 2, 3, 4}), Pixels({5, 6, 7, 8})}), expected);
@@ -198,13 +198,13 @@ TEST_F(VisionEncoderTest, ScalesStandSideBySide) {
   AddEmbedding(spec);
   const auto encoder = Load(spec);
   ASSERT_TRUE(encoder.ok()) << encoder.status();
-  // The picture at twice the size, tile by tile: tile t holds 10 t + {1, 2, 3, 4}. As a square,
+  // The image at twice the size, tile by tile: tile t holds 10 t + {1, 2, 3, 4}. As a square,
   //    1  2 11 12
   //    3  4 13 14
   //   21 22 31 32
   //   23 24 33 34
   // a 2 × 2 block is a tile, and one token.
-  const auto picture = [](float base) {
+  const auto image = [](float base) {
     return Pixels({base + 90, base + 91, base + 92, base + 93,  //
                    base + 1,  base + 2,  base + 3,  base + 4,   //
                    base + 11, base + 12, base + 13, base + 14,  //
@@ -218,7 +218,7 @@ TEST_F(VisionEncoderTest, ScalesStandSideBySide) {
   Floats both = expected(0);
   const Floats second = expected(1000);
   both.insert(both.end(), second.begin(), second.end());
-  EXPECT_EQ(Encode(**encoder, {picture(0), picture(1000)}), both);
+  EXPECT_EQ(Encode(**encoder, {image(0), image(1000)}), both);
 }
 
 TEST_F(VisionEncoderTest, BlocksOfALargeScaleReachAcrossTiles) {

@@ -7,7 +7,7 @@
 
 #include "engine/base/status.h"
 #include "tests/testing/collecting_sink.h"
-#include "tests/testing/pictures.h"
+#include "tests/testing/images.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 
@@ -17,10 +17,10 @@ namespace {
 constexpr int64_t kBudget = int64_t{512} << 20;
 constexpr std::chrono::seconds kPatience(60);
 
-// About some pictures of side × side pixels, which are more work than bytes.
-Request Ask(int pictures, int side) {
+// About some images of side × side pixels, which are more work than bytes.
+Request Ask(int images, int side) {
   Message message;
-  for (int i = 0; i < pictures; ++i) {
+  for (int i = 0; i < images; ++i) {
     message.parts.emplace_back(EncodedImage{testing::BlankPng(side, side), ""});
   }
   message.parts.emplace_back("What?");
@@ -34,14 +34,14 @@ class InputPoolTest : public ::testing::Test {
   void SetUp() override {
     testing::TokenizerFiles::Make("GPT2Tokenizer", {}).WriteSlow(directory_.path());
     tokenizer_ = Tokenizer::Load(directory_.path()).value();
-    PictureFormat format;
+    ImageFormat format;
     format.taken = true;
     format.rows = 4;
     preparer_.emplace(*tokenizer_, PromptFormat::kPhi, format,
                       InputLimits{.max_images = 16, .image = {}, .max_context = 1000});
     pool_.emplace(*preparer_, memory_, inbox_);
   }
-  void Start(int32_t picture_threads = 1) { pool_->Start({1000, 1000}, picture_threads); }
+  void Start(int32_t image_threads = 1) { pool_->Start({1000, 1000}, image_threads); }
 
   std::shared_ptr<LiveRequest> Live(Request request) {
     auto live = std::make_shared<LiveRequest>();
@@ -75,9 +75,9 @@ class InputPoolTest : public ::testing::Test {
     arrived_.erase(arrived_.begin());
     return message;
   }
-  // That no picture can be let in until it is given back.
+  // That no image can be let in until it is given back.
   MemoryCharge FillBudget() {
-    return memory_.Charge(MemoryUse::kPictures, kBudget - memory_.bytes() - (1 << 20)).value();
+    return memory_.Charge(MemoryUse::kImages, kBudget - memory_.bytes() - (1 << 20)).value();
   }
   template <typename Condition>
   void WaitUntil(Condition condition) {
@@ -100,7 +100,7 @@ class InputPoolTest : public ::testing::Test {
   std::optional<InputPool> pool_;
 };
 
-TEST_F(InputPoolTest, ARequestOfManyPicturesIsPreparedInTurns) {
+TEST_F(InputPoolTest, ARequestOfManyImagesIsPreparedInTurns) {
   Start();
   Add(Ask(3, 40));
   const PreparedMessage message = Next();
@@ -114,12 +114,12 @@ TEST_F(InputPoolTest, ARequestOfManyPicturesIsPreparedInTurns) {
   for (const auto& image : message.prompt->images) {
     patches += static_cast<int64_t>(image->patches.size() * sizeof(float));
   }
-  EXPECT_EQ(memory_.bytes(MemoryUse::kPictures), patches) << "only the patches are held";
-  EXPECT_EQ(Stats().pictures, 3u);
+  EXPECT_EQ(memory_.bytes(MemoryUse::kImages), patches) << "only the patches are held";
+  EXPECT_EQ(Stats().images, 3u);
   EXPECT_EQ(Stats().oldest_preparing, 0);
 }
 
-TEST_F(InputPoolTest, TextIsNeverBehindPictures) {
+TEST_F(InputPoolTest, TextIsNeverBehindImages) {
   const MemoryCharge held = FillBudget();
   Start(1);
   for (int i = 0; i < 4; ++i) Add(Ask(2, 40));
@@ -127,16 +127,16 @@ TEST_F(InputPoolTest, TextIsNeverBehindPictures) {
   EXPECT_EQ(Next().request->ticket, text);
 }
 
-TEST_F(InputPoolTest, ASmallRequestIsNotBehindOneOfManyPictures) {
+TEST_F(InputPoolTest, ASmallRequestIsNotBehindOneOfManyImages) {
   Start(1);
   const Ticket heavy = Add(Ask(12, 1500));
   const Ticket small = Add(Ask(1, 40));
   EXPECT_EQ(Next().request->ticket, small);
-  EXPECT_LT(Stats().pictures, 12u);
+  EXPECT_LT(Stats().images, 12u);
   EXPECT_EQ(Next().request->ticket, heavy);
 }
 
-TEST_F(InputPoolTest, NorBehindManyRequestsOfOneHeavyPicture) {
+TEST_F(InputPoolTest, NorBehindManyRequestsOfOneHeavyImage) {
   for (int i = 0; i < 8; ++i) Add(Ask(1, 1500));
   const Ticket small = Add(Ask(1, 40));
   Start(1);
@@ -162,27 +162,27 @@ TEST_F(InputPoolTest, WhatCanNeverFitIsRefusedBeforeAnythingIsDecoded) {
   const absl::Status work = Next().prompt.status();
   EXPECT_EQ(StatusReason(work), "IMAGE_TOO_LARGE");
   EXPECT_EQ(StatusField(work), "conversation.messages[0].parts[10].image");
-  EXPECT_NE(StatusMessage(work).find("the first 11 pictures takes about 9.6 s, limit 9.0 s"),
+  EXPECT_NE(StatusMessage(work).find("the first 11 images takes about 9.6 s, limit 9.0 s"),
             std::string_view::npos)
       << work;
 
-  // The last of its pictures is broken, and that shows in its header.
+  // The last of its images is broken, and that shows in its header.
   request = Ask(3, 3000);
   std::get<std::vector<Message>>(request.input)[0].parts.emplace_back(
       EncodedImage{"\xff\xd8\xff", ""});
   Add(std::move(request));
   EXPECT_EQ(StatusReason(Next().prompt.status()), "IMAGE_DECODE_FAILED");
-  EXPECT_EQ(Stats().pictures, 0u);
+  EXPECT_EQ(Stats().images, 0u);
   EXPECT_EQ(memory_.bytes(), 0);
 }
 
-TEST_F(InputPoolTest, PicturesWaitForMemoryInsteadOfFailing) {
+TEST_F(InputPoolTest, ImagesWaitForMemoryInsteadOfFailing) {
   std::optional<MemoryCharge> held = FillBudget();
   Start(2);
   const Ticket first = Add(Ask(1, 2000));
   const Ticket second = Add(Ask(1, 2000));
   WaitUntil([&] { return Stats().oldest_preparing > 0 && Stats().oldest_queued == 0; });
-  EXPECT_EQ(Stats().pictures, 0u);
+  EXPECT_EQ(Stats().images, 0u);
   held.reset();
   const PreparedMessage one = Next();
   const PreparedMessage other = Next();
@@ -190,7 +190,7 @@ TEST_F(InputPoolTest, PicturesWaitForMemoryInsteadOfFailing) {
   EXPECT_EQ(one.request->ticket + other.request->ticket, first + second);
 }
 
-TEST_F(InputPoolTest, FullOfWaitingRequestsOnePictureIsDecodedAfterTheOther) {
+TEST_F(InputPoolTest, FullOfWaitingRequestsOneImageIsDecodedAfterTheOther) {
   const MemoryCharge queued = memory_.Charge(MemoryUse::kRequests, kBudget - (2 << 20)).value();
   for (int i = 0; i < 3; ++i) Add(Ask(1, 2000));
   Start(2);
@@ -207,7 +207,7 @@ TEST_F(InputPoolTest, MoreMemoryThanThereEverIsIsRefused) {
   const absl::Status status = Next().prompt.status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusReason(status), "IMAGE_TOO_LARGE");
-  EXPECT_EQ(Stats().pictures, 0u);
+  EXPECT_EQ(Stats().images, 0u);
 }
 
 TEST_F(InputPoolTest, DroppedRequestsAreFreedAtOnceWhereverTheyStand) {
@@ -227,10 +227,10 @@ TEST_F(InputPoolTest, DroppedRequestsAreFreedAtOnceWhereverTheyStand) {
   held.reset();
 
   const Ticket decoding = Add(Ask(8, 3000));
-  WaitUntil([&] { return Stats().pictures > 0; });
+  WaitUntil([&] { return Stats().images > 0; });
   pool_->Drop(decoding);
   WaitUntil([&] { return memory_.bytes() == 0 && added_[decoding].expired(); });
-  EXPECT_LT(Stats().pictures, 8u);
+  EXPECT_LT(Stats().images, 8u);
   EXPECT_EQ(Stats().oldest_preparing, 0);
 
   const auto gone = Live(Ask(1, 40));  // cancelled before it is added
@@ -248,7 +248,7 @@ TEST_F(InputPoolTest, PastItsDeadlineARequestIsFreedAndNothingToldOfIt) {
   const Ticket ticket = Add(std::move(late));
   WaitUntil([&] { return added_[ticket].expired(); });
   EXPECT_EQ(memory_.bytes(), 0);
-  EXPECT_LT(Stats().pictures, 4u);
+  EXPECT_LT(Stats().images, 4u);
   EXPECT_TRUE(inbox_.Take(Clock::now()).empty());
 }
 
@@ -256,11 +256,11 @@ TEST_F(InputPoolTest, StopFreesTheQueueAndInterruptsWhatIsUnderWay) {
   Start(1);
   const Request heavy = Ask(8, 3000);
   for (int i = 0; i < 5; ++i) Add(heavy);
-  WaitUntil([&] { return Stats().pictures > 0; });
+  WaitUntil([&] { return Stats().images > 0; });
   pool_->Stop();
   EXPECT_EQ(memory_.bytes(), 0);
   for (const auto& [ticket, live] : added_) EXPECT_TRUE(live.expired()) << ticket;
-  EXPECT_LE(Stats().pictures, 2u);
+  EXPECT_LE(Stats().images, 2u);
   const Ticket late = Add(Ask(1, 40));
   EXPECT_TRUE(added_[late].expired());
   EXPECT_EQ(memory_.bytes(), 0);

@@ -1,4 +1,4 @@
-// Prompts of models whose vocabulary has a token for pictures, of one size or of any.
+// Prompts of models whose vocabulary has a token for images, of one size or of any.
 #include "engine/prepare/preparer.h"
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include "engine/base/status.h"
 #include "tests/testing/data_path.h"
-#include "tests/testing/pictures.h"
+#include "tests/testing/images.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/testing/tokenizer_files.h"
 
@@ -24,16 +24,16 @@ using testing::PromptOf;
 
 EncodedImage Blank(int width, int height) { return {testing::BlankPng(width, height), ""}; }
 
-class PictureTokenTest : public ::testing::Test {
+class ImageTokenTest : public ::testing::Test {
  protected:
   void SetUp() override {
     auto files = testing::TokenizerFiles::Make("GPT2Tokenizer", {});
     files.AddToken("<image>", /*special=*/true);
     files.WriteSlow(directory_.path());
     tokenizer_ = Tokenizer::Load(directory_.path()).value();
-    picture_ = tokenizer_->FindToken("<image>").value();
+    image_ = tokenizer_->FindToken("<image>").value();
     format_.rows = kRows;
-    format_.token = picture_;
+    format_.token = image_;
   }
   absl::StatusOr<PreparedPrompt> Tokenize(Input input, bool parse = false) const {
     Request request;
@@ -49,8 +49,8 @@ class PictureTokenTest : public ::testing::Test {
 
   testing::TemporaryDirectory directory_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  PictureFormat format_;
-  int32_t picture_ = 0;
+  ImageFormat format_;
+  int32_t image_ = 0;
 };
 
 Ids Joined(std::initializer_list<Ids> parts) {
@@ -59,7 +59,7 @@ Ids Joined(std::initializer_list<Ids> parts) {
   return all;
 }
 
-TEST_F(PictureTokenTest, AConversation) {
+TEST_F(ImageTokenTest, AConversation) {
   Message message;
   message.parts = {"What?", Blank(2, 2)};
   const auto prompt = Tokenize(std::vector<Message>{message});
@@ -71,7 +71,7 @@ TEST_F(PictureTokenTest, AConversation) {
   EXPECT_EQ(prompt->spans[0].rows, kRows);
 }
 
-TEST_F(PictureTokenTest, ATypedPictureStaysTextOrHasNoPicture) {
+TEST_F(ImageTokenTest, ATypedImageStaysTextOrHasNoImage) {
   Message message;
   message.parts = {"<image>"};
   const auto text = Tokenize(std::vector<Message>{message});
@@ -82,14 +82,14 @@ TEST_F(PictureTokenTest, ATypedPictureStaysTextOrHasNoPicture) {
   EXPECT_EQ(StatusField(parsed), "conversation");
 }
 
-TEST_F(PictureTokenTest, IdsHaveItsTokenOnceForAPictureOrForEachRow) {
+TEST_F(ImageTokenTest, IdsHaveItsTokenOnceForAnImageOrForEachRow) {
   const Ids expected = {65, kImagePlaceholder, 66, kImagePlaceholder, 67};
   const std::vector<EncodedImage> two(2, Blank(2, 2));
-  const Ids once = {65, picture_, 66, picture_, 67};
+  const Ids once = {65, image_, 66, image_, 67};
   Ids wide = {65};
-  wide.insert(wide.end(), kRows, picture_);
+  wide.insert(wide.end(), kRows, image_);
   wide.push_back(66);
-  wide.insert(wide.end(), kRows, picture_);
+  wide.insert(wide.end(), kRows, image_);
   wide.push_back(67);
   const Ids ours = expected;
   for (const Ids& ids : {once, wide, ours}) {
@@ -101,17 +101,17 @@ TEST_F(PictureTokenTest, IdsHaveItsTokenOnceForAPictureOrForEachRow) {
   EXPECT_EQ(StatusField(missing), "token_prompt.images");
 }
 
-TEST_F(PictureTokenTest, ARawPrompt) {
+TEST_F(ImageTokenTest, ARawPrompt) {
   const auto prompt =
       Tokenize(RawPrompt{"<image>a<image>", std::vector<EncodedImage>(2, Blank(2, 2))});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, Joined({{kImagePlaceholder}, IdsOf("a"), {kImagePlaceholder}}));
 }
 
-class NativePictureTest : public PictureTokenTest {
+class NativeImageTest : public ImageTokenTest {
  protected:
   void SetUp() override {
-    PictureTokenTest::SetUp();
+    ImageTokenTest::SetUp();
     format_.taken = true;
     format_.native = NativeSize{
         .patch_size = 16, .merge = 2, .frames = 2, .min_pixels = 1024, .max_pixels = 64 * 1024};
@@ -128,9 +128,9 @@ class NativePictureTest : public PictureTokenTest {
   }
 };
 
-TEST_F(NativePictureTest, EachTakesTheRowsOfItsShape) {
-  const auto prompt = TokenizeWithin(
-      TokenPrompt{{65, picture_, 66, picture_}, {Blank(96, 64), Blank(64, 64)}}, 0, {});
+TEST_F(NativeImageTest, EachTakesTheRowsOfItsShape) {
+  const auto prompt =
+      TokenizeWithin(TokenPrompt{{65, image_, 66, image_}, {Blank(96, 64), Blank(64, 64)}}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   ASSERT_EQ(prompt->spans.size(), 2u);
   EXPECT_EQ(prompt->spans[0].rows, 6);
@@ -144,10 +144,10 @@ TEST_F(NativePictureTest, EachTakesTheRowsOfItsShape) {
   EXPECT_EQ(prompt->positions->At(2, 12), 7) << "decoding goes on";
 }
 
-TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
+TEST_F(NativeImageTest, IdsMayHaveAnImagesTokenForEachOfItsRows) {
   Ids wide = {65};
-  wide.insert(wide.end(), 6, picture_);
-  wide.insert(wide.end(), 4, picture_);  // pictures may touch
+  wide.insert(wide.end(), 6, image_);
+  wide.insert(wide.end(), 4, image_);  // images may touch
   const std::vector<EncodedImage> images = {Blank(96, 64), Blank(64, 64)};
   const auto prompt = TokenizeWithin(TokenPrompt{wide, images}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
@@ -158,19 +158,19 @@ TEST_F(NativePictureTest, IdsMayHaveAPicturesTokenForEachOfItsRows) {
   EXPECT_EQ(few.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusField(few), "token_prompt.ids[7]");
   EXPECT_NE(few.message().find("takes 4 tokens, here are 3"), std::string::npos) << few;
-  wide.insert(wide.end(), 2, picture_);
+  wide.insert(wide.end(), 2, image_);
   EXPECT_FALSE(TokenizeWithin(TokenPrompt{wide, images}, 0, {}).ok());
 }
 
-TEST_F(NativePictureTest, PlaceholdersAndTokensMayMix) {
+TEST_F(NativeImageTest, PlaceholdersAndTokensMayMix) {
   Ids ids = {kImagePlaceholder, 65};
-  ids.insert(ids.end(), 4, picture_);
+  ids.insert(ids.end(), 4, image_);
   const auto prompt = TokenizeWithin(TokenPrompt{ids, {Blank(96, 64), Blank(64, 64)}}, 0, {});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->ids, (Ids{kImagePlaceholder, 65, kImagePlaceholder}));
 }
 
-TEST_F(NativePictureTest, LimitsShrinkPictures) {
+TEST_F(NativeImageTest, LimitsShrinkImages) {
   const struct {
     int32_t server;
     std::optional<int32_t> own;
@@ -180,20 +180,20 @@ TEST_F(NativePictureTest, LimitsShrinkPictures) {
   };
   for (const auto& test : cases) {
     const auto prompt =
-        TokenizeWithin(TokenPrompt{{picture_}, {Blank(512, 512)}}, test.server, test.own);
+        TokenizeWithin(TokenPrompt{{image_}, {Blank(512, 512)}}, test.server, test.own);
     ASSERT_TRUE(prompt.ok()) << prompt.status();
     EXPECT_EQ(prompt->spans[0].rows, test.rows);
   }
 }
 
-TEST_F(NativePictureTest, SaysWhichPicturesWereReduced) {
+TEST_F(NativeImageTest, SaysWhichImagesWereReduced) {
   std::ifstream file(testing::DataPath("golden/models/qwen3_vl_moe/images/bars.png"),
                      std::ios::binary);
   const EncodedImage bars = {{std::istreambuf_iterator<char>(file), {}}, ""};  // 90 × 70
   format_.patch_size = 16;
   for (const auto& [limit, rows, reduced] : {std::tuple(6, 6, 0), std::tuple(4, 2, 2)}) {
     Request request;
-    request.input = TokenPrompt{{picture_, picture_}, {bars, bars}};
+    request.input = TokenPrompt{{image_, image_}, {bars, bars}};
     request.max_image_tokens = limit;
     const auto prompt = Preparer(*tokenizer_, PromptFormat::kQwen3Vl, format_,
                                  {.max_images = 16, .image = {}, .max_context = 1000})
@@ -207,9 +207,9 @@ TEST_F(NativePictureTest, SaysWhichPicturesWereReduced) {
   }
 }
 
-TEST_F(NativePictureTest, AStripIsRefused) {
+TEST_F(NativeImageTest, AStripIsRefused) {
   const absl::Status strip =
-      TokenizeWithin(TokenPrompt{{picture_}, {Blank(10000, 1)}}, 0, {}).status();
+      TokenizeWithin(TokenPrompt{{image_}, {Blank(10000, 1)}}, 0, {}).status();
   EXPECT_EQ(strip.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(StatusField(strip), "token_prompt.images[0]");
   EXPECT_NE(strip.message().find("10000x1"), std::string::npos) << strip;

@@ -65,7 +65,7 @@ TEST(PromptTest, Templates) {
 }
 
 // The strings are those that llava-hf's chat_template makes.
-TEST(PromptTest, PicturesBeforeTexts) {
+TEST(PromptTest, ImagesBeforeTexts) {
   EXPECT_EQ(Text("llava_hf", {User({"Look:", ImageRef{0}, "What?", ImageRef{1}})}),
             "USER: <image>\n<image>\nLook: What? ASSISTANT:");
   EXPECT_EQ(Text("llava_hf", {User({ImageRef{0}, "What?"}), Assistant("A boat."), User({"Why?"})}),
@@ -82,7 +82,7 @@ TEST(PromptTest, PicturesBeforeTexts) {
 }
 
 // The strings are those that LLaVA-MoLE's vicuna_conversation.py makes.
-TEST(PromptTest, TheOnePictureComesToTheFront) {
+TEST(PromptTest, TheOneImageComesToTheFront) {
   const std::string begin = kUserSystem + "USER: <image>\n";
   EXPECT_EQ(Text("llava_mole", {User({ImageRef{0}, "What?"})}), begin + "What? ASSISTANT: ");
   EXPECT_EQ(Text("llava_mole", {User({" \t What ", ImageRef{0}, "is it?\n\xE3\x80\x80"})}),
@@ -99,7 +99,7 @@ TEST(PromptTest, TheOnePictureComesToTheFront) {
   EXPECT_EQ(prompt->chunks[1][0].text, "What?") << "the line break has no tokens";
 }
 
-TEST(PromptTest, OnePictureIsNeitherNoneNorTwo) {
+TEST(PromptTest, OneImageIsNeitherNoneNorTwo) {
   for (const Messages& messages :
        {Messages{User({"What?"})}, Messages{User({ImageRef{0}, ImageRef{1}})}}) {
     const auto prompt =
@@ -240,7 +240,7 @@ TEST_F(PromptEncodingTest, ARequestMayAskToParseThem) {
   EXPECT_EQ(ids.back(), kImagePlaceholder);
 }
 
-TEST_F(PromptEncodingTest, ABreakBehindAPictureMayBelongToItsPlace) {
+TEST_F(PromptEncodingTest, ABreakBehindAnImageMayBelongToItsPlace) {
   const auto encode = [&](std::string_view text, std::string_view image_break) {
     const auto raw = SplitRawPrompt(text, SpecialTokens::kText, image_break);
     return raw.ok() ? EncodePrompt(*tokenizer_, *raw) : Ids();

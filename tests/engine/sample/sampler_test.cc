@@ -34,12 +34,13 @@ Sampled Sample(std::vector<float> logits, const SamplingParams& params,
   const RowSampling sampling = ResolveSampling(input, params);
   const std::vector<float> raw = logits;
   std::set<int32_t> edited;
-  for (const LogitEdit& edit : sampling.edits) {
-    EXPECT_TRUE(edited.insert(edit.id).second) << "two edits of token " << edit.id;
-    float& logit = logits.at(static_cast<size_t>(edit.id));
-    logit = edit.Edited(logit);
+  for (const LogitAdjustment& adjustment : sampling.adjustments) {
+    EXPECT_TRUE(edited.insert(adjustment.id).second)
+        << "two adjustments of token " << adjustment.id;
+    float& logit = logits.at(static_cast<size_t>(adjustment.id));
+    logit = adjustment.Adjusted(logit);
   }
-  Sampled sampled = {DrawToken(logits, sampling.draw), 0, {}};
+  Sampled sampled = {SampleToken(logits, sampling.sample), 0, {}};
   EXPECT_EQ(sampling.whole, params.logprobs >= 0);
   if (!sampling.whole) return sampled;
   const Logprobs logprobs = LogprobsOf(raw, sampled.id, params.logprobs);
@@ -88,9 +89,9 @@ std::vector<double> Chances(const std::vector<float>& logits, const SamplingPara
   return chances;
 }
 
-std::vector<int> Frequencies(const std::vector<float>& logits, SamplingParams params, int draws) {
+std::vector<int> Frequencies(const std::vector<float>& logits, SamplingParams params, int samples) {
   std::vector<int> counts(logits.size());
-  for (int i = 0; i < draws; ++i) {
+  for (int i = 0; i < samples; ++i) {
     params.seed = static_cast<uint64_t>(i);
     ++counts[static_cast<size_t>(Sample(logits, params).id)];
   }
@@ -196,7 +197,7 @@ TEST(SamplerTest, ADrawIsKeyedBySeedAndPosition) {
   for (params.seed = 0; params.seed < 100; ++params.seed) {
     by_seed.insert(Sample(logits, params, tokens).id);
   }
-  EXPECT_GT(by_position.size(), 80u);  // 95 expected of 100 draws from 1000
+  EXPECT_GT(by_position.size(), 80u);  // 95 expected of 100 samples from 1000
   EXPECT_GT(by_seed.size(), 80u);
 }
 
@@ -341,15 +342,15 @@ TEST(SamplerTest, BarringEveryTokenGivesSomeTokenOfTheVocabulary) {
 
 // Greedy answers leave their logits as they are.
 TEST(SamplerTest, WithoutPenaltiesNothingIsEdited) {
-  SamplingParams filters;  // of a draw that is not made
+  SamplingParams filters;  // of a sample that is not made
   filters.top_k = 3;
   filters.top_p = 0.5f;
   filters.min_tokens = 2;
   const std::vector<int32_t> tokens = {5, 6, 7};
   const std::vector<int32_t> ends = {1};
   const RowSampling sampling = ResolveSampling({8, tokens, 1, {}, ends}, filters);
-  EXPECT_TRUE(sampling.edits.empty());
-  EXPECT_EQ(sampling.draw.temperature, 0);
+  EXPECT_TRUE(sampling.adjustments.empty());
+  EXPECT_EQ(sampling.sample.temperature, 0);
   EXPECT_FALSE(sampling.whole);
   EXPECT_EQ(Sample({1, 3, 3, 2}, filters, {5, 6, 7}, 1).id, 1);
 }

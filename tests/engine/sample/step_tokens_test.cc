@@ -19,10 +19,10 @@ const std::vector<float> kLogits = {0, 4, 1, 9,   //
 
 // Of the first three columns. The device must know the tokens, too.
 StepTokens Choose(Backend& backend, Tensor logits, std::span<const RowSampling> samplings) {
-  const Tensor drawn = backend.New(DType::kInt32, {8});
-  StepTokens step(backend, logits, 3, samplings, drawn);
+  const Tensor sampled = backend.New(DType::kInt32, {8});
+  StepTokens step(backend, logits, 3, samplings, sampled);
   step.Wait();
-  const std::vector<int32_t> known = backend.DownloadInts(drawn);
+  const std::vector<int32_t> known = backend.DownloadInts(sampled);
   for (size_t row = 0; row < samplings.size(); ++row) EXPECT_EQ(known[row], step.token(row));
   return step;
 }
@@ -51,8 +51,8 @@ TEST(StepTokensTest, RowsAreWholeWhereAskedFor) {
 TEST(StepTokensTest, EditsChangeTheirRowAloneAndNotWhatTheHostSees) {
   const auto backend = MakeCpuBackend({}).value();
   std::vector<RowSampling> samplings(3);
-  samplings[0].edits = {{0, 0, 1, 5}};
-  samplings[2].edits = {{0, 2, 16, 0}, {0, 1, 1, 0.25f}};
+  samplings[0].adjustments = {{0, 0, 1, 5}};
+  samplings[2].adjustments = {{0, 2, 16, 0}, {0, 1, 1, 0.25f}};
   samplings[2].whole = true;
   const StepTokens step = Choose(*backend, backend->Upload(kLogits, {3, 4}), samplings);
   EXPECT_EQ(step.token(0), 0);
@@ -64,7 +64,7 @@ TEST(StepTokensTest, EditsChangeTheirRowAloneAndNotWhatTheHostSees) {
 TEST(StepTokensTest, DrawsBesideGreedyRows) {
   const auto backend = MakeCpuBackend({}).value();
   std::vector<RowSampling> samplings(3);
-  samplings[1].draw = {.temperature = 100, .uniform = 0.5};  // about the middle of three
+  samplings[1].sample = {.temperature = 100, .uniform = 0.5};  // about the middle of three
   const StepTokens step = Choose(*backend, backend->Upload(kLogits, {3, 4}), samplings);
   EXPECT_EQ(step.token(0), 1);
   EXPECT_EQ(step.token(1), 1);
@@ -75,12 +75,12 @@ TEST(StepTokensTest, SaysWhichRowsAreNotFinite) {
   const auto backend = MakeCpuBackend({}).value();
   const std::vector<float> logits = {0, kNan, 1, 2, kInfinity, 1, -kInfinity, 0, 1};
   std::vector<RowSampling> samplings(3);
-  for (RowSampling& sampling : samplings) sampling.draw.temperature = 1;
-  samplings[2].edits = {{0, 1, 1, -kInfinity}, {0, 2, 1, -kInfinity}};
+  for (RowSampling& sampling : samplings) sampling.sample.temperature = 1;
+  samplings[2].adjustments = {{0, 1, 1, -kInfinity}, {0, 2, 1, -kInfinity}};
   const StepTokens step = Choose(*backend, backend->Upload(logits, {3, 3}), samplings);
   EXPECT_FALSE(step.finite(0));
   EXPECT_FALSE(step.finite(1));
-  EXPECT_TRUE(step.finite(2)) << "barred tokens are no fault of the model";
+  EXPECT_TRUE(step.finite(2)) << "masked tokens are no fault of the model";
 }
 
 }  // namespace

@@ -69,7 +69,7 @@ class RandomRun {
       const int32_t left = wanted - sequence->prompt_rows();
       const int32_t rows = 3 + kind;
       if (Below(5) == 0 && left >= rows) {
-        testing::AddPicture(*sequence, Below(3), rows);
+        testing::AddImage(*sequence, Below(3), rows);
       } else {
         testing::AddText(*sequence, {{Below(8) == 0 ? 1 : kind}});
       }

@@ -46,7 +46,7 @@ TEST(SchedulerTest, FirstComeFirstServedInChunksThenDecodingFirst) {
 TEST(SchedulerTest, YoungerDecodingRowsComeBeforeOlderPrefill) {
   SimulatedSteps steps(kFour, 100);
   const auto a = testing::MakeSequence();
-  testing::AddPicture(*a, 1, 6);
+  testing::AddImage(*a, 1, 6);
   a->max_rows = 8;
   const auto b = MakeText(200, 3, 5);
   steps.Add(a.get());
@@ -94,13 +94,13 @@ TEST(SchedulerTest, PlacesAreLimited) {
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get(), b.get(), c.get()}), "b:1! c:2!");
 }
 
-TEST(SchedulerTest, ImageRowsWaitForTheirPicture) {
+TEST(SchedulerTest, ImageRowsWaitForTheirImage) {
   SimulatedSteps steps(kFour, 100);
   const auto a = testing::MakeSequence();
   testing::AddText(*a, {{1, 2, 3}});
-  testing::AddPicture(*a, 1, 6);
+  testing::AddImage(*a, 1, 6);
   testing::AddText(*a, {{4}});
-  testing::AddPicture(*a, 2, 6);
+  testing::AddImage(*a, 2, 6);
   testing::AddText(*a, {{5, 6}});
   a->max_rows = 20;
   steps.Add(a.get());
@@ -110,7 +110,7 @@ TEST(SchedulerTest, ImageRowsWaitForTheirPicture) {
   EXPECT_EQ(steps.pool().used(), 1) << "keeps what it has";
   a->image_ready[0] = true;
   a->image_ready[1] = false;
-  EXPECT_EQ(Brief(steps.Step({4, 4}), {a.get()}), "a:4") << "part of a picture";
+  EXPECT_EQ(Brief(steps.Step({4, 4}), {a.get()}), "a:4") << "part of an image";
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get()}), "a:3");
   a->image_ready[1] = true;
   EXPECT_EQ(Brief(steps.Step(kAmple), {a.get()}), "a:8!");
@@ -124,14 +124,14 @@ TEST(SchedulerTest, WholePromptsAreNotCut) {
   const auto b = MakeText(200, 5, 2);
   const auto c = testing::MakeSequence();
   testing::AddText(*c, {{1, 2, 3}});
-  testing::AddPicture(*c, 1, 2);
+  testing::AddImage(*c, 1, 2);
   c->max_rows = 6;
   const std::vector<const Sequence*> names = {a.get(), b.get(), c.get()};
   for (Sequence* sequence : {a.get(), b.get(), c.get()}) steps.Add(sequence);
   EXPECT_EQ(Brief(steps.Step({4, 4}), names), "a:7!") << "beyond the budget, and alone";
   EXPECT_EQ(Brief(steps.Step({4, 0}), names), "a:1!") << "no prefill at all";
   EXPECT_EQ(Brief(steps.Step({4, 4}), names), "a:1! b:5!");
-  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "b:1!") << "c waits for its picture, text and all";
+  EXPECT_EQ(Brief(steps.Step({4, 4}), names), "b:1!") << "c waits for its image, text and all";
   c->image_ready[0] = true;
   EXPECT_EQ(Brief(steps.Step({4, 4}), names), "c:5!");
   EXPECT_TRUE(steps.idle());
@@ -270,7 +270,7 @@ TEST(SchedulerTest, APreemptedSequenceGoesOnWhereItWas) {
 TEST(SchedulerTest, PrefillTakesTheBlocksOfAYoungerSequenceThatWasPlanned) {
   SimulatedSteps steps(kFour, 4);
   const auto a = testing::MakeSequence();
-  testing::AddPicture(*a, 1, 12);  // 3 blocks, none taken while the picture is missing
+  testing::AddImage(*a, 1, 12);  // 3 blocks, none taken while the image is missing
   a->max_rows = 13;
   const auto b = MakeText(200, 7, 5);
   steps.Add(a.get());
@@ -314,11 +314,11 @@ std::vector<Digest> Hashes(Sequence& sequence) {
   return sequence.hashes;
 }
 
-// Text, a picture of 6 rows from row `begin` on, text up to 16 rows.
-std::unique_ptr<Sequence> Picture(int picture, int32_t begin, std::string_view salt = "") {
+// Text, an image of 6 rows from row `begin` on, text up to 16 rows.
+std::unique_ptr<Sequence> WithImage(int image, int32_t begin, std::string_view salt = "") {
   auto sequence = testing::MakeSequence(salt);
   testing::AddText(*sequence, std::vector<int32_t>(static_cast<size_t>(begin), 7));
-  testing::AddPicture(*sequence, picture, 6);
+  testing::AddImage(*sequence, image, 6);
   testing::AddText(*sequence, std::vector<int32_t>(static_cast<size_t>(10 - begin), 7));
   return sequence;
 }
@@ -347,44 +347,44 @@ TEST(ExtendHashesTest, CoverEverythingBefore) {
 }
 
 TEST(ExtendHashesTest, SaltsSeparate) {
-  EXPECT_NE(Hashes(*Picture(1, 4, "x"))[0], Hashes(*Picture(1, 4, "y"))[0]);
-  EXPECT_EQ(Hashes(*Picture(1, 4, "x")), Hashes(*Picture(1, 4, "x")));
+  EXPECT_NE(Hashes(*WithImage(1, 4, "x"))[0], Hashes(*WithImage(1, 4, "y"))[0]);
+  EXPECT_EQ(Hashes(*WithImage(1, 4, "x")), Hashes(*WithImage(1, 4, "x")));
 }
 
-TEST(ExtendHashesTest, PicturesSeparateFromTheirFirstBlockOn) {
-  const std::vector<Digest> one = Hashes(*Picture(1, 5));
-  const std::vector<Digest> two = Hashes(*Picture(2, 5));
+TEST(ExtendHashesTest, ImagesSeparateFromTheirFirstBlockOn) {
+  const std::vector<Digest> one = Hashes(*WithImage(1, 5));
+  const std::vector<Digest> two = Hashes(*WithImage(2, 5));
   EXPECT_EQ(one[0], two[0]);
   for (size_t block = 1; block < 4; ++block) EXPECT_NE(one[block], two[block]) << block;
 }
 
-// Blocks of placeholders alone, after equal histories: only the picture and the place in it tell
+// Blocks of placeholders alone, after equal histories: only the image and the place in it tell
 // them apart.
-TEST(ExtendHashesTest, ThePlaceInThePictureCounts) {
-  const auto rows_of_picture = [](int32_t first_row) {
+TEST(ExtendHashesTest, ThePlaceInTheImageCounts) {
+  const auto rows_of_image = [](int32_t first_row) {
     Sequence sequence;
-    testing::AddPicture(sequence, 1, 20);
+    testing::AddImage(sequence, 1, 20);
     sequence.prompt.spans[0].begin = -first_row;  // the block begins `first_row` rows into it
     sequence.tokens.resize(4);
     return Hashes(sequence).at(0);
   };
-  EXPECT_NE(rows_of_picture(0), rows_of_picture(1));
-  EXPECT_NE(rows_of_picture(0), rows_of_picture(16));
-  EXPECT_EQ(rows_of_picture(3), rows_of_picture(3));
+  EXPECT_NE(rows_of_image(0), rows_of_image(1));
+  EXPECT_NE(rows_of_image(0), rows_of_image(16));
+  EXPECT_EQ(rows_of_image(3), rows_of_image(3));
 }
 
-TEST(ExtendHashesTest, OrderAndBoundsOfPicturesInABlockCount) {
-  const auto pictures = [](std::vector<std::pair<int, int32_t>> list) {
+TEST(ExtendHashesTest, OrderAndBoundsOfImagesInABlockCount) {
+  const auto images = [](std::vector<std::pair<int, int32_t>> list) {
     Sequence sequence;
-    for (const auto& [picture, rows] : list) testing::AddPicture(sequence, picture, rows);
+    for (const auto& [image, rows] : list) testing::AddImage(sequence, image, rows);
     return Hashes(sequence).at(0);
   };
-  EXPECT_NE(pictures({{1, 2}, {2, 2}}), pictures({{2, 2}, {1, 2}}));
-  EXPECT_NE(pictures({{1, 1}, {2, 3}}), pictures({{1, 3}, {2, 1}}));
-  EXPECT_NE(pictures({{1, 4}}), pictures({{1, 2}, {1, 2}}));
+  EXPECT_NE(images({{1, 2}, {2, 2}}), images({{2, 2}, {1, 2}}));
+  EXPECT_NE(images({{1, 1}, {2, 3}}), images({{1, 3}, {2, 1}}));
+  EXPECT_NE(images({{1, 4}}), images({{1, 2}, {1, 2}}));
   Sequence text;
   testing::AddText(text, std::vector<int32_t>(4, kImagePlaceholder));
-  EXPECT_NE(Hashes(text).at(0), pictures({{1, 4}}));
+  EXPECT_NE(Hashes(text).at(0), images({{1, 4}}));
 }
 
 }  // namespace

@@ -16,23 +16,23 @@ class FakeBuffer : public Buffer {
   Tensor tensor_;
 };
 
-// Its memory is never read: only its address tells pictures apart.
-EncodedPicturePtr MakeEncoded(float* data, int32_t first_row, int32_t rows) {
-  auto picture = std::make_shared<EncodedPicture>();
-  picture->features =
+// Its memory is never read: only its address tells images apart.
+ImageFeaturesPtr MakeEncoded(float* data, int32_t first_row, int32_t rows) {
+  auto image = std::make_shared<ImageFeatures>();
+  image->features =
       std::make_shared<FakeBuffer>(Tensor(DType::kFloat32, {first_row + rows, 1}, data));
-  picture->first_row = first_row;
-  picture->rows = rows;
-  return picture;
+  image->first_row = first_row;
+  image->rows = rows;
+  return image;
 }
 
 // A sequence with what a batch needs of its request beside it.
 struct FakeRequest : Sequence {
-  std::vector<EncodedPicturePtr> pictures;
+  std::vector<ImageFeaturesPtr> images;
   uint64_t seed = 0;
 };
 
-// Its sequence has `tokens`, of which the pictures' rows are the placeholders.
+// Its sequence has `tokens`, of which the images' rows are the placeholders.
 std::unique_ptr<FakeRequest> MakeRequest(Ints tokens, std::vector<BlockId> blocks,
                                          uint64_t seed = 0) {
   static Ticket last_ticket = 0;
@@ -45,10 +45,10 @@ std::unique_ptr<FakeRequest> MakeRequest(Ints tokens, std::vector<BlockId> block
   return request;
 }
 
-void AddSpan(FakeRequest& request, int32_t begin, EncodedPicturePtr picture) {
-  const int32_t index = static_cast<int32_t>(request.pictures.size());
-  request.prompt.spans.push_back({begin, picture ? picture->rows : 2, index});
-  request.pictures.push_back(std::move(picture));
+void AddSpan(FakeRequest& request, int32_t begin, ImageFeaturesPtr image) {
+  const int32_t index = static_cast<int32_t>(request.images.size());
+  request.prompt.spans.push_back({begin, image ? image->rows : 2, index});
+  request.images.push_back(std::move(image));
 }
 
 // In blocks of 4. All sequences of the plan are FakeRequests.
@@ -56,7 +56,7 @@ BuiltBatch Build(const StepPlan& plan, int position_axes = 1, bool with_router_s
   std::vector<SequenceInput> inputs;
   for (const PlannedRows& rows : plan.rows) {
     const auto& request = static_cast<const FakeRequest&>(*rows.sequence);
-    inputs.push_back({request.pictures, request.seed});
+    inputs.push_back({request.images, request.seed});
   }
   return BuildBatch(plan, inputs, 4, position_axes, with_router_seeds);
 }
@@ -81,7 +81,7 @@ TEST(BatchBuilderTest, FlattensRowsOfSeveralSequences) {
   EXPECT_TRUE(batch.images.empty());
   EXPECT_TRUE(batch.router_seeds.empty());
   EXPECT_EQ(batch.prompt_rows, (Ints{1, 4}));
-  EXPECT_EQ(batch.pictured, std::vector<bool>(2, false));
+  EXPECT_EQ(batch.has_images, std::vector<bool>(2, false));
   EXPECT_EQ(batch.rows(), 5);
   EXPECT_EQ(batch.sequences(), 2);
 }
@@ -110,7 +110,7 @@ TEST(BatchBuilderTest, TellsPromptsFromAnswers) {
   plan.rows = {{a.get(), 1, 5, true}, {b.get(), 3, 1, true}};
   const Batch batch = Build(plan).batch;
   EXPECT_EQ(batch.prompt_rows, (Ints{3, 0}));
-  EXPECT_EQ(batch.pictured, (std::vector<bool>{true, false}));
+  EXPECT_EQ(batch.has_images, (std::vector<bool>{true, false}));
 }
 
 TEST(BatchBuilderTest, LogitRowsAreTheLastOnesOfThoseThatSample) {
@@ -137,7 +137,7 @@ TEST(BatchBuilderTest, RouterSeedsFollowTheirSequences) {
 TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
   float first[1], second[1];
   constexpr int32_t kImage = kImagePlaceholder;
-  // Rows: 0 text, 1-4 picture 0, 5 text, 6-8 picture 1, 9 text.
+  // Rows: 0 text, 1-4 image 0, 5 text, 6-8 image 1, 9 text.
   const auto b =
       MakeRequest({1, kImage, kImage, kImage, kImage, 2, kImage, kImage, kImage, 3}, {2, 0, 1});
   AddSpan(*b, 1, MakeEncoded(first, 0, 4));
@@ -157,7 +157,7 @@ TEST(BatchBuilderTest, ImageRowsAreThoseOfTheChunk) {
   EXPECT_EQ(built.batch.images[1].target, (Ints{4, 5}));
 }
 
-TEST(BatchBuilderTest, PicturesOutsideTheChunkNeedNotBeThere) {
+TEST(BatchBuilderTest, ImagesOutsideTheChunkNeedNotBeThere) {
   constexpr int32_t kImage = kImagePlaceholder;
   const auto request = MakeRequest({kImage, kImage, 5, 6, kImage, kImage}, {0, 1});
   AddSpan(*request, 0, nullptr);
@@ -182,7 +182,7 @@ TEST(BatchBuilderTest, SpatialPositionsGoOnBehindThePrompt) {
   a->prompt.positions.emplace();
   SpatialPositions& positions = *a->prompt.positions;
   positions.AddText(1);
-  positions.AddPicture(2, 3);
+  positions.AddImage(2, 3);
   positions.AddText(1);
   const auto b = MakeRequest({5, 6}, {3});
   StepPlan plan;
@@ -193,13 +193,13 @@ TEST(BatchBuilderTest, SpatialPositionsGoOnBehindThePrompt) {
                                    2, 3, 4, 5, 6, 1}));  // column
 }
 
-TEST(BatchBuilderTest, TellsWhereTheTapsOfAPictureLie) {
+TEST(BatchBuilderTest, TellsWhereTheTapsOfAnImageLie) {
   float data = 0;
   const auto a = MakeRequest({-200, -200, 7}, {0});
-  auto picture = std::make_shared<EncodedPicture>(*MakeEncoded(&data, 3, 2));
-  picture->taps = 2;
-  picture->level_rows = 9;
-  AddSpan(*a, 0, picture);
+  auto image = std::make_shared<ImageFeatures>(*MakeEncoded(&data, 3, 2));
+  image->taps = 2;
+  image->level_rows = 9;
+  AddSpan(*a, 0, image);
   StepPlan plan;
   plan.rows = {{a.get(), 1, 2, true}};
   const Batch batch = Build(plan).batch;

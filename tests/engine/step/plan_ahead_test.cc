@@ -23,15 +23,15 @@ EngineOptions Ahead(bool ahead, EngineOptions options = {}) {
   return options;
 }
 
-// Text and pictures, greedy and drawn, of many lengths; where `back`, some look back on their
+// Text and images, greedy and sampled, of many lengths; where `back`, some look back on their
 // tokens.
 std::vector<Request> Requests(bool back) {
-  const char* const pictures[] = {"", "wide.png", "", "gray.png", "tall.jpg"};
+  const char* const images[] = {"", "wide.png", "", "gray.png", "tall.jpg"};
   std::vector<Request> requests;
   for (int i = 0; i < 24; ++i) {
     Request request =
         Ask("Question " + std::to_string(i) + std::string(static_cast<size_t>(i), 'y'),
-            pictures[i % 5], 1 + i);
+            images[i % 5], 1 + i);
     request.sampling.seed = static_cast<uint64_t>(i);
     if (i % 3 == 1) request.sampling.temperature = 1.1f;
     if (i % 4 == 2) request.sampling.min_tokens = i / 2;

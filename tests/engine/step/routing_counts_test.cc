@@ -15,7 +15,7 @@ EngineStats Zeros(size_t layers, size_t experts) {
   return stats;
 }
 
-// Three rows that choose two of three experts each; the second is one of a picture.
+// Three rows that choose two of three experts each; the second is one of an image.
 const std::vector<bool> kRows = {false, true, false};
 const std::vector<int32_t> kEven = {0, 1, 1, 2, 2, 0};
 const std::vector<int32_t> kUneven = {2, 0, 2, 1, 2, 0};

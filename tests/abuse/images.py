@@ -1,4 +1,4 @@
-"""Pictures that are small as files and large to decode."""
+"""Images that are small as files and large to decode."""
 
 import struct
 import zlib
@@ -53,7 +53,7 @@ def jpeg_of_scans(width, height):
 
 
 def jpeg_of_segments(size):
-    """As many segments of two bytes as fit into `size` bytes, and no picture behind them."""
+    """As many segments of two bytes as fit into `size` bytes, and no image behind them."""
     return b"\xff\xd8" + _segment(0xE5, b"") * (size // 4) + b"\xff\xd9"
 
 
@@ -81,7 +81,7 @@ def interlaced_png(width, height):
 
 
 def animated_webp(width, height, frames):
-    """An animation of pictures of one colour."""
+    """An animation of images of one colour."""
     still = solid_webp(width, height)[12:]  # its chunk alone
 
     def u24(value):

@@ -1,4 +1,4 @@
-#include "tests/testing/pictures.h"
+#include "tests/testing/images.h"
 
 #include <gtest/gtest.h>
 #include <webp/encode.h>

@@ -11,16 +11,16 @@
 
 namespace tessera {
 
-class Landings {
+class PinnedReadbacks {
  public:
-  explicit Landings(gpu::StreamHandle stream) : stream_(stream) {}
+  explicit PinnedReadbacks(gpu::StreamHandle stream) : stream_(stream) {}
 
   // Ends no later than this object.
-  std::unique_ptr<Arrival> Start(std::span<const Download> downloads);
+  std::unique_ptr<PendingCopy> Start(std::span<const Download> downloads);
 
  private:
-  static constexpr size_t kLeastBytes = size_t{1} << 16;
-  static constexpr size_t kMostKept = size_t{32} << 20;  // larger pieces are given back
+  static constexpr size_t kMinBytes = size_t{1} << 16;
+  static constexpr size_t kMaxKept = size_t{32} << 20;  // larger pieces are given back
 
   struct Free {
     void operator()(char* memory) const { gpu::FreeHost(memory); }
@@ -33,7 +33,7 @@ class Landings {
     size_t bytes = 0;
     std::unique_ptr<CUevent_st, FreeEvent> landed;
   };
-  class Flight;
+  class Readback;
 
   Piece Take(size_t bytes);
 

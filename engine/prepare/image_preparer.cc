@@ -1,4 +1,4 @@
-#include "engine/prepare/picture_preparer.h"
+#include "engine/prepare/image_preparer.h"
 
 #include <algorithm>
 #include <utility>
@@ -11,9 +11,9 @@
 
 namespace tessera {
 
-absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
-                                                  std::optional<int32_t> max_tokens) const {
-  PicturePlan plan;
+absl::StatusOr<ImagePlan> ImagePreparer::Plan(const EncodedImage& image,
+                                              std::optional<int32_t> max_tokens) const {
+  ImagePlan plan;
   ASSIGN_OR_RETURN(plan.header, ReadImageHeader(image.bytes, image.mime_type, limits_));
   if (format_.upright) plan.orientation = ReadOrientation(image.bytes);
   if (format_.native) {
@@ -27,8 +27,7 @@ absl::StatusOr<PicturePlan> PicturePreparer::Plan(const EncodedImage& image,
   return plan;
 }
 
-absl::Status PicturePreparer::PlanShape(std::optional<int32_t> max_tokens,
-                                        PicturePlan& plan) const {
+absl::Status ImagePreparer::PlanShape(std::optional<int32_t> max_tokens, ImagePlan& plan) const {
   const ImageSize found = UprightSize({plan.header.width, plan.header.height}, plan.orientation);
   ASSIGN_OR_RETURN(plan.grid, FitGrid(found.width, found.height, *format_.native));
   NativeSize bounded = *format_.native;
@@ -46,12 +45,12 @@ absl::Status PicturePreparer::PlanShape(std::optional<int32_t> max_tokens,
   return absl::OkStatus();
 }
 
-void PicturePreparer::PlanMemory(PicturePlan& plan) const {
+void ImagePreparer::PlanMemory(ImagePlan& plan) const {
   const int64_t patch = format_.patch_size;
   int64_t width = plan.grid.cols * patch;
   int64_t seen = width * plan.grid.rows * patch;  // pixels in all views
   int64_t fitted = seen;
-  int64_t copies = 1;  // of the fitted picture in floating point
+  int64_t copies = 1;  // of the fitted image in floating point
   if (format_.native) {
     seen *= format_.native->frames;
   } else {
@@ -72,9 +71,9 @@ void PicturePreparer::PlanMemory(PicturePlan& plan) const {
                                    resizing, (kColours + copies * kFloats) * fitted});
 }
 
-absl::StatusOr<Image> PicturePreparer::Fitted(const EncodedImage& image, const PicturePlan& plan,
-                                              ImageMode mode,
-                                              const Cancellation& cancellation) const {
+absl::StatusOr<Image> ImagePreparer::Fitted(const EncodedImage& image, const ImagePlan& plan,
+                                            ImageMode mode,
+                                            const Cancellation& cancellation) const {
   ASSIGN_OR_RETURN(Image decoded, DecodeImage(image.bytes, image.mime_type, limits_, cancellation));
   decoded = TurnUpright(std::move(decoded), plan.orientation);
   const int patch = format_.patch_size;
@@ -85,9 +84,9 @@ absl::StatusOr<Image> PicturePreparer::Fitted(const EncodedImage& image, const P
   return fitted;
 }
 
-absl::StatusOr<PreparedImage> PicturePreparer::Prepare(const EncodedImage& image,
-                                                       const PicturePlan& plan, ImageMode mode,
-                                                       const Cancellation& cancellation) const {
+absl::StatusOr<PreparedImage> ImagePreparer::Prepare(const EncodedImage& image,
+                                                     const ImagePlan& plan, ImageMode mode,
+                                                     const Cancellation& cancellation) const {
   ASSIGN_OR_RETURN(const Image fitted, Fitted(image, plan, mode, cancellation));
   PreparedImage prepared;
   prepared.rows = plan.rows;

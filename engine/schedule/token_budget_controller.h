@@ -1,5 +1,5 @@
 // How much prefill and vision work a step may take, beside the rows that are decoding and where
-// there are none: learned from the times of past steps, small ones first. So an arriving picture or
+// there are none: learned from the times of past steps, small ones first. So an arriving image or
 // a long prompt does not stall those who decode, and a step ends soon enough for cancels, deadlines
 // and whoever watches the engine.
 //
@@ -10,7 +10,7 @@
 
 namespace tessera {
 
-struct PaceOptions {
+struct TokenBudgetOptions {
   int32_t step_rows = 512;
   // of added work in a step, at most; where nobody decodes, of the whole step
   double step_seconds = 0.25;
@@ -18,11 +18,11 @@ struct PaceOptions {
 };
 
 // A step has at least so many prefill rows to spend, whatever they take.
-constexpr int32_t kLeastPrefillRows = 16;
+constexpr int32_t kMinPrefillRows = 16;
 
-class Pace {
+class TokenBudgetController {
  public:
-  explicit Pace(const PaceOptions& options) : options_(options) {}
+  explicit TokenBudgetController(const TokenBudgetOptions& options) : options_(options) {}
 
   // Rows for the next step when `decoding` sequences decode and vision work is waiting or not: as
   // few as can be while nothing is known, and at most twice as many as a step has had before. Where
@@ -39,9 +39,9 @@ class Pace {
  private:
   double AddedSeconds(int decoding) const;
 
-  PaceOptions options_;
+  TokenBudgetOptions options_;
   double row_seconds_ = 0;          // of a step with one decoding row only
-  double least_step_seconds_ = 0;   // of a step with kLeastPrefillRows only
+  double least_step_seconds_ = 0;   // of a step with kMinPrefillRows only
   double decode_seconds_ = 0;       // of a step with decoding rows only
   double prefill_row_seconds_ = 0;  // of one more prefill row
   int32_t most_prefill_rows_ = 0;   // of any step

@@ -1,4 +1,4 @@
-#include "engine/backend/draw.h"
+#include "engine/backend/sample.h"
 
 #include <algorithm>
 #include <cmath>
@@ -32,17 +32,17 @@ uint64_t Total(std::span<const Candidate> candidates) {
 }
 
 // Cuts `candidates`, in order of their ids, down to those that are kept, in any order.
-void Keep(const Draw& draw, std::vector<Candidate>& candidates) {
+void Keep(const SampleParams& sample, std::vector<Candidate>& candidates) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   });
-  if (draw.top_k > 0 && static_cast<size_t>(draw.top_k) < candidates.size()) {
-    candidates.resize(static_cast<size_t>(draw.top_k));
+  if (sample.top_k > 0 && static_cast<size_t>(sample.top_k) < candidates.size()) {
+    candidates.resize(static_cast<size_t>(sample.top_k));
   }
-  const double enough = draw.top_p < 1
-                            ? std::ceil(double{draw.top_p} * static_cast<double>(Total(candidates)))
-                            : std::numeric_limits<double>::infinity();
-  const double least = double{draw.min_p} * kWeightUnits;
+  const double enough =
+      sample.top_p < 1 ? std::ceil(double{sample.top_p} * static_cast<double>(Total(candidates)))
+                       : std::numeric_limits<double>::infinity();
+  const double least = double{sample.min_p} * kWeightUnits;
   uint64_t reached = 0;
   size_t kept = 0;
   while (kept < candidates.size() &&
@@ -57,21 +57,21 @@ void Keep(const Draw& draw, std::vector<Candidate>& candidates) {
 
 }  // namespace
 
-int32_t DrawToken(std::span<const float> logits, const Draw& draw) {
-  TESSERA_CHECK(!logits.empty() && static_cast<int64_t>(logits.size()) <= kMostDrawn);
+int32_t SampleToken(std::span<const float> logits, const SampleParams& sample) {
+  TESSERA_CHECK(!logits.empty() && static_cast<int64_t>(logits.size()) <= kMaxSampled);
   const int32_t largest = PlaceOfLargest(logits);
   const float best = logits[static_cast<size_t>(largest)];
-  if (draw.temperature == 0 || !std::isfinite(best)) return largest;
+  if (sample.temperature == 0 || !std::isfinite(best)) return largest;
   std::vector<Candidate> candidates;
   for (size_t id = 0; id < logits.size(); ++id) {
-    const double over = (static_cast<double>(logits[id]) - best) / draw.temperature;
+    const double over = (static_cast<double>(logits[id]) - best) / sample.temperature;
     const auto weight = static_cast<uint64_t>(std::exp(over) * kWeightUnits);
     if (weight > 0) candidates.push_back({static_cast<int32_t>(id), logits[id], weight});
   }
-  if (draw.top_k > 0 || draw.top_p < 1 || draw.min_p > 0) Keep(draw, candidates);
+  if (sample.top_k > 0 || sample.top_p < 1 || sample.min_p > 0) Keep(sample, candidates);
   const uint64_t total = Total(candidates);
   uint64_t left =
-      std::min(static_cast<uint64_t>(draw.uniform * static_cast<double>(total)), total - 1);
+      std::min(static_cast<uint64_t>(sample.uniform * static_cast<double>(total)), total - 1);
   size_t at = 0;
   while (left >= candidates[at].weight) left -= candidates[at++].weight;
   return candidates[at].id;

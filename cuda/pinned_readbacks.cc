@@ -1,4 +1,4 @@
-#include "cuda/landings.h"
+#include "cuda/pinned_readbacks.h"
 
 #include <algorithm>
 #include <bit>
@@ -22,15 +22,15 @@ void WidenInPlace(DType dtype, int64_t count, float* values) {
 
 }  // namespace
 
-class Landings::Flight final : public Arrival {
+class PinnedReadbacks::Readback final : public PendingCopy {
  public:
-  Flight(Landings& landings, Piece piece, std::span<const Download> downloads)
-      : landings_(landings),
+  Readback(PinnedReadbacks& pinned_readbacks, Piece piece, std::span<const Download> downloads)
+      : pinned_readbacks_(pinned_readbacks),
         piece_(std::move(piece)),
         downloads_(downloads.begin(), downloads.end()) {}
-  ~Flight() override {
+  ~Readback() override {
     gpu::WaitFor(piece_.landed.get());
-    if (piece_.bytes <= kMostKept) landings_.free_.push_back(std::move(piece_));
+    if (piece_.bytes <= kMaxKept) pinned_readbacks_.free_.push_back(std::move(piece_));
   }
 
   void Wait() override {
@@ -47,12 +47,12 @@ class Landings::Flight final : public Arrival {
   }
 
  private:
-  Landings& landings_;
+  PinnedReadbacks& pinned_readbacks_;
   Piece piece_;
   std::vector<Download> downloads_;  // in the order in which they lie in the piece
 };
 
-Landings::Piece Landings::Take(size_t bytes) {
+PinnedReadbacks::Piece PinnedReadbacks::Take(size_t bytes) {
   const auto large_enough = [&](const Piece& piece) { return piece.bytes >= bytes; };
   const auto found = std::find_if(free_.begin(), free_.end(), large_enough);
   if (found != free_.end()) {
@@ -61,14 +61,14 @@ Landings::Piece Landings::Take(size_t bytes) {
     return piece;
   }
   Piece piece;
-  piece.bytes = std::bit_ceil(std::max(bytes, kLeastBytes));
+  piece.bytes = std::bit_ceil(std::max(bytes, kMinBytes));
   piece.memory.reset(static_cast<char*>(gpu::AllocateHost(piece.bytes)));
   TESSERA_CHECK_MSG(piece.memory != nullptr, "no page-locked memory for downloads");
   piece.landed.reset(gpu::MakeEvent());
   return piece;
 }
 
-std::unique_ptr<Arrival> Landings::Start(std::span<const Download> downloads) {
+std::unique_ptr<PendingCopy> PinnedReadbacks::Start(std::span<const Download> downloads) {
   size_t bytes = 0;
   for (const Download& download : downloads) bytes += download.source.bytes();
   Piece piece = Take(bytes);
@@ -78,7 +78,7 @@ std::unique_ptr<Arrival> Landings::Start(std::span<const Download> downloads) {
     to += download.source.bytes();
   }
   gpu::Record(piece.landed.get(), stream_);
-  return std::make_unique<Flight>(*this, std::move(piece), downloads);
+  return std::make_unique<Readback>(*this, std::move(piece), downloads);
 }
 
 }  // namespace tessera

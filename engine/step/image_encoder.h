@@ -1,9 +1,9 @@
-// Encodes the pictures that running sequences wait for and keeps the results for reuse. Pictures
+// Encodes the images that running sequences wait for and keeps the results for reuse. Images
 // that wait together are encoded together, slice by slice, so that the step loop decides how much
 // of it a step takes.
 //
 // Results are shared: a sequence holds those it still needs, the cache the most recently used ones
-// within its byte budget. Thread: the engine's. Tests: picture_encoder_test.cc.
+// within its byte budget. Thread: the engine's. Tests: image_encoder_test.cc.
 #pragma once
 
 #include <list>
@@ -15,46 +15,46 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "engine/image/prepared_image.h"
-#include "engine/model/encoded_picture.h"
+#include "engine/model/image_features.h"
 #include "engine/model/vision_encoder.h"
 
 namespace tessera {
 
-struct PictureCounts {
+struct ImageCounts {
   uint64_t encoded = 0;
   uint64_t hits = 0;
   uint64_t misses = 0;
 };
 
-class PictureEncoder {
+class ImageEncoder {
  public:
-  // `encoder` may be null for models that take no pictures; it works on `backend`.
-  PictureEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes);
+  // `encoder` may be null for models that take no images; it works on `backend`.
+  ImageEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes);
 
-  // The encoded picture if it is at hand. Find() counts as a lookup, Peek() does not.
-  EncodedPicturePtr Find(const Digest& digest);
-  EncodedPicturePtr Peek(const Digest& digest);
+  // The encoded image if it is at hand. Find() counts as a lookup, Peek() does not.
+  ImageFeaturesPtr Find(const Digest& digest);
+  ImageFeaturesPtr Peek(const Digest& digest);
 
   // What is to be encoded, most urgent first; replaces what was said before. A batch under way of
   // which nothing is wanted any more is dropped, with its memory.
-  void Want(std::vector<std::shared_ptr<const PreparedImage>> pictures);
+  void Want(std::vector<std::shared_ptr<const PreparedImage>> images);
   bool busy() const { return batch_.has_value() || !wanted_.empty(); }
 
-  // About `flops` floating-point operations on one batch; tells how many it were. Finished pictures
+  // About `flops` floating-point operations on one batch; tells how many it were. Finished images
   // are found by Find() from then on. RESOURCE_EXHAUSTED when there is no memory for them.
   absl::StatusOr<double> Advance(double flops);
-  // Pictures of the batch under way or, if none is, of the one that would be next.
+  // Images of the batch under way or, if none is, of the one that would be next.
   std::vector<Digest> Pending() const;
 
   int64_t cached_bytes() const { return cached_bytes_; }
-  const PictureCounts& counts() const { return counts_; }
+  const ImageCounts& counts() const { return counts_; }
 
  private:
   struct DigestHash {
     size_t operator()(const Digest& digest) const;
   };
   struct CacheEntry {
-    EncodedPicturePtr picture;
+    ImageFeaturesPtr image;
     std::list<Digest>::iterator recency;
   };
   struct Work {
@@ -66,7 +66,7 @@ class PictureEncoder {
   size_t NextBatch() const;
   absl::Status Begin();
   absl::Status Finish();
-  void Keep(const Digest& digest, EncodedPicturePtr picture);
+  void Keep(const Digest& digest, ImageFeaturesPtr image);
   void DropOldest();
 
   const VisionEncoder* encoder_;
@@ -77,11 +77,11 @@ class PictureEncoder {
   std::optional<Work> batch_;
   absl::flat_hash_map<Digest, CacheEntry, DigestHash> cache_;
   std::list<Digest> recency_;  // least recently used first
-  PictureCounts counts_;
+  ImageCounts counts_;
 };
 
 // What a client is told of an error of Advance(): where memory is short, the device's own words are
 // for the operator.
-absl::Status PictureErrorForClient(const absl::Status& status);
+absl::Status ImageErrorForClient(const absl::Status& status);
 
 }  // namespace tessera

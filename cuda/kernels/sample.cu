@@ -1,6 +1,6 @@
-// Tokens drawn from logits, as engine/backend/draw.h defines it: a block for each row. What is kept
-// is found by its least logit, digit by digit of the logits' bits as an unsigned number (a radix
-// select): weights are integers, so their sums in shared memory are the same in any order.
+// Tokens sampled from logits, as engine/backend/sample.h defines it: a block for each row. What is
+// kept is found by its least logit, digit by digit of the logits' bits as an unsigned number (a
+// radix select): weights are integers, so their sums in shared memory are the same in any order.
 #include "cuda/kernels/kernels.h"
 #include "gpu/gpu.h"
 
@@ -166,14 +166,14 @@ __device__ Cutoff TopP(const Row& row, float top_p, const Cutoff& kept) {
 
 // Each thread looks at a span of neighbouring tokens.
 __global__ void __launch_bounds__(kThreads)
-    DrawKernel(const float* x, int64_t stride, int columns, const Draw* draws, const float* best,
-               int32_t* places) {
+    SampleKernel(const float* x, int64_t stride, int columns, const SampleParams* samples,
+                 const float* best, int32_t* places) {
   gpu::WaitForPrevious();
-  const Draw draw = draws[blockIdx.x];
-  const Row row = {x + blockIdx.x * stride, columns, best[blockIdx.x], draw.temperature};
-  if (draw.temperature == 0 || !(fabsf(row.best) < INFINITY)) return;  // it is there already
-  const Cutoff cutoff = TopP(row, draw.top_p, TopK(row, draw.top_k));
-  const double least = static_cast<double>(draw.min_p) * kWeightUnits;
+  const SampleParams sample = samples[blockIdx.x];
+  const Row row = {x + blockIdx.x * stride, columns, best[blockIdx.x], sample.temperature};
+  if (sample.temperature == 0 || !(fabsf(row.best) < INFINITY)) return;  // it is there already
+  const Cutoff cutoff = TopP(row, sample.top_p, TopK(row, sample.top_k));
+  const double least = static_cast<double>(sample.min_p) * kWeightUnits;
 
   const int span = (columns + kThreads - 1) / kThreads;
   const int begin = min(columns, static_cast<int>(threadIdx.x) * span);
@@ -194,9 +194,9 @@ __global__ void __launch_bounds__(kThreads)
   Sum seen = equal_before;
   for (int i = begin; i < end; ++i) mine += weight(i, &seen);
   const Sum before = SumBefore(mine, &total);
-  const Sum drawn = min(static_cast<Sum>(draw.uniform * static_cast<double>(total)), total - 1);
-  if (drawn < before || drawn >= before + mine) return;
-  Sum left = drawn - before;
+  const Sum sampled = min(static_cast<Sum>(sample.uniform * static_cast<double>(total)), total - 1);
+  if (sampled < before || sampled >= before + mine) return;
+  Sum left = sampled - before;
   seen = equal_before;
   for (int i = begin; i < end; ++i) {
     const Sum units = weight(i, &seen);
@@ -209,30 +209,31 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    EditKernel(float* x, int64_t stride, const LogitEdit* edits, int count) {
+    AdjustLogitsKernel(float* x, int64_t stride, const LogitAdjustment* adjustments, int count) {
   gpu::WaitForPrevious();
   const int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   if (i >= count) return;
-  const LogitEdit edit = edits[i];
-  float* logit = x + edit.row * stride + edit.id;
-  if (edit.repetition != 1) {
-    *logit = *logit > 0 ? *logit / edit.repetition : *logit * edit.repetition;
+  const LogitAdjustment adjustment = adjustments[i];
+  float* logit = x + adjustment.row * stride + adjustment.id;
+  if (adjustment.repetition != 1) {
+    *logit = *logit > 0 ? *logit / adjustment.repetition : *logit * adjustment.repetition;
   }
-  *logit += edit.added;
+  *logit += adjustment.added;
 }
 
 }  // namespace
 
-void EditLogits(Tensor x, const LogitEdit* edits, int count, Stream stream) {
+void AdjustLogits(Tensor x, const LogitAdjustment* adjustments, int count, Stream stream) {
   const auto blocks = static_cast<unsigned>((count + kThreads - 1) / kThreads);
-  gpu::Launch(EditKernel, {dim3(blocks), kThreads}, stream, x.as<float>(), x.cols(), edits, count);
+  gpu::Launch(AdjustLogitsKernel, {dim3(blocks), kThreads}, stream, x.as<float>(), x.cols(),
+              adjustments, count);
 }
 
-void DrawTokens(Tensor x, int64_t columns, const Draw* draws, const Largest& largest,
-                Stream stream) {
-  gpu::Launch(DrawKernel, {dim3(static_cast<unsigned>(x.rows())), kThreads}, stream, x.as<float>(),
-              x.cols(), static_cast<int>(columns), draws, largest.values.as<float>(),
-              largest.places.as<int32_t>());
+void SampleTokens(Tensor x, int64_t columns, const SampleParams* samples, const Largest& largest,
+                  Stream stream) {
+  gpu::Launch(SampleKernel, {dim3(static_cast<unsigned>(x.rows())), kThreads}, stream,
+              x.as<float>(), x.cols(), static_cast<int>(columns), samples,
+              largest.values.as<float>(), largest.places.as<int32_t>());
 }
 
 }  // namespace tessera::cuda

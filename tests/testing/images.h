@@ -1,4 +1,4 @@
-// Picture files made by a test: blank ones that are small whatever their size, noisy ones, JPEGs of
+// Image files made by a test: blank ones that are small whatever their size, noisy ones, JPEGs of
 // many scans.
 #pragma once
 
@@ -20,7 +20,7 @@ std::string ProgressiveJpeg(int width, int height, int scans);
 // its scans repeated until there are `scans`.
 std::string RepeatedScansJpeg(int width, int height, int scans);
 
-// The pictures' prompt, without the pictures.
+// The images' prompt, without the images.
 absl::StatusOr<PreparedPrompt> PromptOf(const Preparer& preparer, const Request& request);
 
 }  // namespace tessera::testing

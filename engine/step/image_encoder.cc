@@ -1,4 +1,4 @@
-#include "engine/step/picture_encoder.h"
+#include "engine/step/image_encoder.h"
 
 #include <algorithm>
 #include <cstring>
@@ -14,61 +14,61 @@ constexpr int64_t kMaxRows = 4800;
 
 }  // namespace
 
-size_t PictureEncoder::DigestHash::operator()(const Digest& digest) const {
+size_t ImageEncoder::DigestHash::operator()(const Digest& digest) const {
   size_t hash = 0;
   std::memcpy(&hash, digest.data(), sizeof(hash));
   return hash;
 }
 
-PictureEncoder::PictureEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes)
+ImageEncoder::ImageEncoder(const VisionEncoder* encoder, Backend& backend, int64_t cache_bytes)
     : encoder_(encoder), backend_(backend), cache_bytes_(cache_bytes) {}
 
-EncodedPicturePtr PictureEncoder::Find(const Digest& digest) {
-  EncodedPicturePtr picture = Peek(digest);
-  ++(picture == nullptr ? counts_.misses : counts_.hits);
-  return picture;
+ImageFeaturesPtr ImageEncoder::Find(const Digest& digest) {
+  ImageFeaturesPtr image = Peek(digest);
+  ++(image == nullptr ? counts_.misses : counts_.hits);
+  return image;
 }
 
-EncodedPicturePtr PictureEncoder::Peek(const Digest& digest) {
+ImageFeaturesPtr ImageEncoder::Peek(const Digest& digest) {
   const auto found = cache_.find(digest);
   if (found == cache_.end()) return nullptr;
   recency_.splice(recency_.end(), recency_, found->second.recency);
-  return found->second.picture;
+  return found->second.image;
 }
 
-void PictureEncoder::Want(std::vector<std::shared_ptr<const PreparedImage>> pictures) {
+void ImageEncoder::Want(std::vector<std::shared_ptr<const PreparedImage>> images) {
   const auto in_batch = [&](const Digest& digest) {
     return batch_ && std::find(batch_->digests.begin(), batch_->digests.end(), digest) !=
                          batch_->digests.end();
   };
   bool batch_wanted = false;
   wanted_.clear();
-  for (auto& picture : pictures) {
-    if (in_batch(picture->digest)) {
+  for (auto& image : images) {
+    if (in_batch(image->digest)) {
       batch_wanted = true;
       continue;
     }
     const bool known = std::any_of(wanted_.begin(), wanted_.end(), [&](const auto& other) {
-      return other->digest == picture->digest;
+      return other->digest == image->digest;
     });
-    if (!known) wanted_.push_back(std::move(picture));
+    if (!known) wanted_.push_back(std::move(image));
   }
   if (batch_ && !batch_wanted) batch_.reset();
 }
 
-// How many of the wanted pictures are encoded together: those that fit into kMaxRows, at least one.
-size_t PictureEncoder::NextBatch() const {
+// How many of the wanted images are encoded together: those that fit into kMaxRows, at least one.
+size_t ImageEncoder::NextBatch() const {
   int64_t rows = 0;
   size_t count = 0;
-  for (const auto& picture : wanted_) {
-    rows += encoder_->Rows(*picture);
+  for (const auto& image : wanted_) {
+    rows += encoder_->Rows(*image);
     if (count > 0 && rows > kMaxRows) break;
     ++count;
   }
   return count;
 }
 
-std::vector<Digest> PictureEncoder::Pending() const {
+std::vector<Digest> ImageEncoder::Pending() const {
   if (batch_) return batch_->digests;
   std::vector<Digest> digests;
   const size_t count = NextBatch();
@@ -76,22 +76,22 @@ std::vector<Digest> PictureEncoder::Pending() const {
   return digests;
 }
 
-absl::Status PictureEncoder::Begin() {
+absl::Status ImageEncoder::Begin() {
   const size_t count = NextBatch();
   Work work;
-  std::vector<const PreparedImage*> pictures;
+  std::vector<const PreparedImage*> images;
   for (size_t i = 0; i < count; ++i) {
     work.digests.push_back(wanted_[i]->digest);
     work.rows.push_back(wanted_[i]->rows);
-    pictures.push_back(wanted_[i].get());
+    images.push_back(wanted_[i].get());
   }
-  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(backend_, pictures));
+  ASSIGN_OR_RETURN(work.batch, encoder_->Begin(backend_, images));
   batch_ = std::move(work);
   wanted_.erase(wanted_.begin(), wanted_.begin() + static_cast<int64_t>(count));
   return absl::OkStatus();
 }
 
-absl::StatusOr<double> PictureEncoder::Advance(double flops) {
+absl::StatusOr<double> ImageEncoder::Advance(double flops) {
   if (!batch_) {
     if (wanted_.empty()) return 0.0;
     RETURN_IF_ERROR(Begin());
@@ -105,7 +105,7 @@ absl::StatusOr<double> PictureEncoder::Advance(double flops) {
   return done;
 }
 
-absl::Status PictureEncoder::Finish() {
+absl::Status ImageEncoder::Finish() {
   Work work = *std::move(batch_);
   batch_.reset();
   ASSIGN_OR_RETURN(std::unique_ptr<Buffer> rows, encoder_->Finish(backend_, work.batch));
@@ -116,15 +116,15 @@ absl::Status PictureEncoder::Finish() {
   const auto level_rows = static_cast<int32_t>(features->tensor().rows() / (1 + taps));
   int32_t first = 0;
   for (size_t i = 0; i < work.digests.size(); ++i) {
-    auto picture = std::make_shared<EncodedPicture>();
-    picture->features = features;
-    picture->first_row = first;
-    picture->rows = work.rows[i];
-    picture->taps = taps;
-    picture->level_rows = level_rows;
-    picture->bytes = row_bytes * static_cast<size_t>(work.rows[i]) * static_cast<size_t>(1 + taps);
+    auto image = std::make_shared<ImageFeatures>();
+    image->features = features;
+    image->first_row = first;
+    image->rows = work.rows[i];
+    image->taps = taps;
+    image->level_rows = level_rows;
+    image->bytes = row_bytes * static_cast<size_t>(work.rows[i]) * static_cast<size_t>(1 + taps);
     first += work.rows[i];
-    Keep(work.digests[i], std::move(picture));
+    Keep(work.digests[i], std::move(image));
     ++counts_.encoded;
   }
   TESSERA_CHECK(first == level_rows);
@@ -133,24 +133,24 @@ absl::Status PictureEncoder::Finish() {
   return absl::OkStatus();
 }
 
-void PictureEncoder::Keep(const Digest& digest, EncodedPicturePtr picture) {
+void ImageEncoder::Keep(const Digest& digest, ImageFeaturesPtr image) {
   if (cache_.contains(digest)) return;
-  cached_bytes_ += static_cast<int64_t>(picture->bytes);
+  cached_bytes_ += static_cast<int64_t>(image->bytes);
   recency_.push_back(digest);
-  cache_[digest] = {std::move(picture), std::prev(recency_.end())};
+  cache_[digest] = {std::move(image), std::prev(recency_.end())};
 }
 
-void PictureEncoder::DropOldest() {
+void ImageEncoder::DropOldest() {
   const auto oldest = cache_.find(recency_.front());
-  cached_bytes_ -= static_cast<int64_t>(oldest->second.picture->bytes);
+  cached_bytes_ -= static_cast<int64_t>(oldest->second.image->bytes);
   cache_.erase(oldest);
   recency_.pop_front();
 }
 
-absl::Status PictureErrorForClient(const absl::Status& status) {
+absl::Status ImageErrorForClient(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kResourceExhausted) return status;
   return RequestError(absl::StatusCode::kResourceExhausted, ErrorReason::kQueueFull, "",
-                      "the server has no memory for these pictures just now; try again later, or "
+                      "the server has no memory for these images just now; try again later, or "
                       "send fewer or smaller ones");
 }
 

@@ -1,4 +1,4 @@
-// Pictures that are much work, through the whole engine: which are served, which are refused before
+// Images that are much work, through the whole engine: which are served, which are refused before
 // anything is decoded, and that nothing waits for them.
 #include <gtest/gtest.h>
 
@@ -7,10 +7,10 @@
 #include <iterator>
 
 #include "engine/base/status.h"
-#include "engine/step/picture_encoder.h"
+#include "engine/step/image_encoder.h"
 #include "tests/testing/data_path.h"
+#include "tests/testing/images.h"
 #include "tests/testing/phi_engine.h"
-#include "tests/testing/pictures.h"
 
 namespace tessera {
 namespace {
@@ -21,9 +21,9 @@ using testing::ExpectIdle;
 using testing::StartPhi;
 using testing::Submit;
 
-Request AskAbout(const std::vector<std::string>& pictures, int32_t max_tokens = 1) {
+Request AskAbout(const std::vector<std::string>& images, int32_t max_tokens = 1) {
   Message message;
-  for (const std::string& bytes : pictures) message.parts.emplace_back(EncodedImage{bytes, ""});
+  for (const std::string& bytes : images) message.parts.emplace_back(EncodedImage{bytes, ""});
   message.parts.emplace_back("\nWhat is it?");
   Request request;
   request.input = std::vector<Message>{message};
@@ -36,7 +36,7 @@ std::string ReadFile(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// Name and bytes of every picture of the clone and, where it is there, of the folder beside it.
+// Name and bytes of every image of the clone and, where it is there, of the folder beside it.
 std::vector<std::pair<std::string, std::string>> GoldenFiles() {
   std::vector<std::pair<std::string, std::string>> files;
   for (const auto& folder : {DataPath("golden/images"), DataPath("../../shared/golden/images")}) {
@@ -51,7 +51,7 @@ std::vector<std::pair<std::string, std::string>> GoldenFiles() {
   return files;
 }
 
-TEST(HeavyPicturesTest, LargePicturesOfFewScansAreServed) {
+TEST(HeavyImagesTest, LargeImagesOfFewScansAreServed) {
   auto files = GoldenFiles();
   EXPECT_GE(files.size(), 20u);
   files.emplace_back("a blank PNG of 8000²", testing::BlankPng(8000, 8000));
@@ -69,7 +69,7 @@ TEST(HeavyPicturesTest, LargePicturesOfFewScansAreServed) {
   ExpectIdle(*engine);
 }
 
-TEST(HeavyPicturesTest, WhatHeadersAndCountsTellIsToldBeforeTheFirstDecode) {
+TEST(HeavyImagesTest, WhatHeadersAndCountsTellIsToldBeforeTheFirstDecode) {
   const std::string blank = testing::BlankWebp(8000, 8000);
   const struct {
     const char* reason;
@@ -83,7 +83,7 @@ TEST(HeavyPicturesTest, WhatHeadersAndCountsTellIsToldBeforeTheFirstDecode) {
       {"IMAGE_TOO_LARGE", "conversation.messages[0].parts[1].image",
        AskAbout({blank, testing::RepeatedScansJpeg(8192, 8192, 64)})},
       {"IMAGE_DECODE_FAILED", "conversation.messages[0].parts[2].image",
-       AskAbout({blank, blank, "no picture"})},
+       AskAbout({blank, blank, "no image"})},
   };
   const auto engine = StartPhi();
   for (const auto& test : cases) {
@@ -98,13 +98,13 @@ TEST(HeavyPicturesTest, WhatHeadersAndCountsTellIsToldBeforeTheFirstDecode) {
   ExpectIdle(*engine);
 }
 
-TEST(HeavyPicturesTest, OthersAreServedWhileOneRequestIsDecoded) {
+TEST(HeavyImagesTest, OthersAreServedWhileOneRequestIsDecoded) {
   const auto engine = StartPhi();
   const auto heavy =
       Submit(*engine, AskAbout(std::vector<std::string>(3, testing::BlankWebp(8000, 8000))));
-  const auto picture = Submit(*engine, AskAbout({testing::ReadPicture("gray.png")}));
+  const auto image = Submit(*engine, AskAbout({testing::ReadImage("gray.png")}));
   const auto text = Submit(*engine, testing::Ask("And this?", "", 4));
-  picture->Wait();
+  image->Wait();
   text->Wait();
   EXPECT_EQ(heavy->finishes(), 0) << "the others were behind it";
   heavy->Wait();
@@ -112,9 +112,9 @@ TEST(HeavyPicturesTest, OthersAreServedWhileOneRequestIsDecoded) {
   ExpectIdle(*engine);
 }
 
-TEST(HeavyPicturesTest, ShutdownEndsAndFreesRequestsThatAreDecodedOrQueued) {
+TEST(HeavyImagesTest, ShutdownEndsAndFreesRequestsThatAreDecodedOrQueued) {
   EngineOptions options;
-  options.picture_threads = 1;
+  options.image_threads = 1;
   const auto engine = StartPhi(options);
   const Request heavy = AskAbout(std::vector<std::string>(8, testing::BlankPng(2500, 2500)));
   std::vector<std::shared_ptr<CollectingSink>> sinks;
@@ -130,9 +130,9 @@ TEST(HeavyPicturesTest, ShutdownEndsAndFreesRequestsThatAreDecodedOrQueued) {
   EXPECT_EQ(engine->memory().bytes(), 0);
 }
 
-TEST(HeavyPicturesTest, CancelledRequestsGiveTheirBytesBackWhileOthersAreDecoded) {
+TEST(HeavyImagesTest, CancelledRequestsGiveTheirBytesBackWhileOthersAreDecoded) {
   EngineOptions options;
-  options.picture_threads = 1;
+  options.image_threads = 1;
   const auto engine = StartPhi(options);
   const std::string blank = testing::BlankPng(4000, 4000);
   const Request heavy = AskAbout(std::vector<std::string>(6, blank));
@@ -153,16 +153,16 @@ TEST(HeavyPicturesTest, CancelledRequestsGiveTheirBytesBackWhileOthersAreDecoded
   EXPECT_LT(engine->Stats().images_decoded, 6u);
 }
 
-TEST(HeavyPicturesTest, WithoutMemoryAClientGetsAdviceForClients) {
+TEST(HeavyImagesTest, WithoutMemoryAClientGetsAdviceForClients) {
   const absl::Status device = absl::ResourceExhaustedError(
       "the GPU has no 77 MiB free; use a smaller model or --kv-cache-mib");
-  const absl::Status told = PictureErrorForClient(device);
+  const absl::Status told = ImageErrorForClient(device);
   EXPECT_EQ(told.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(StatusReason(told), "QUEUE_FULL");
   EXPECT_EQ(StatusMessage(told).find("--"), std::string_view::npos) << told;
   EXPECT_EQ(StatusMessage(told).find("GPU"), std::string_view::npos) << told;
   const absl::Status other = absl::InternalError("a bug");
-  EXPECT_EQ(PictureErrorForClient(other), other);
+  EXPECT_EQ(ImageErrorForClient(other), other);
 }
 
 }  // namespace
