@@ -56,6 +56,7 @@ check "a drain ends by its time, a second signal at once" tests/server/drain_tes
 check "client" $bin/client_test
 check "server as a process: log, signals, flags, too little memory" tests/server/process_test.py $bin
 check "published models by their headers" tests/published_models_test.py $bin/tessera-server
+check "clients of released versions" tests/compatibility/api_test.py $bin
 check "golden data of the clone" $bin/tessera-golden tests/golden
 check "demonstration model: quality over gRPC" tests/quality.sh 60
 check "soak: 300 requests, cancels and deadlines" tests/soak/soak.sh 300
