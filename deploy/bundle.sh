@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes a directory that runs on another x86-64 machine with a GPU, wherever it is put: programs, the shared libraries they need, and
-# bench/gpu/check.sh, which checks and times everything there.
-#   deploy/bundle.sh [--engine-only] BUILD_DIR OUT_DIR
-# BUILD_DIR is e.g. build/cuda. --engine-only leaves out what needs gRPC. OUT_DIR must not exist or be a bundle that is replaced.
+# Makes a directory that runs on another x86-64 machine, wherever it is put: programs and the shared libraries they need.
+#   deploy/bundle.sh --cpu BUILD_DIR OUT_DIR              the server and its client, for machines without a GPU; e.g. of build/release
+#   deploy/bundle.sh [--engine-only] BUILD_DIR OUT_DIR    for a GPU, e.g. of build/cuda, with bench/gpu/check.sh, which checks and times
+#                                                         everything there; --engine-only leaves out what needs gRPC
+# OUT_DIR must not exist or be a bundle that is replaced.
 #
 # What is not in it, and must be there: glibc and libstdc++ (of this release or newer; an older copy beside a newer system breaks both), the
-# driver, and for peers torch. oneDNN is left out too, by a stand-in that says so: it is 40 MB of products for the CPU.
+# driver of a GPU, and for peers torch. A GPU's has no oneDNN either, but a stand-in that says so: it is 40 MB of products for the CPU.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,21 +16,20 @@ fail() {
   exit 1
 }
 
-engine_only=false
-if [[ ${1:-} == --engine-only ]]; then
-  engine_only=true
-  shift
-fi
-(($# == 2)) || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+kind=gpu
+case ${1:-} in
+  --cpu) kind=cpu && shift ;;
+  --engine-only) kind=engine && shift ;;
+esac
+(($# == 2)) || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 build=$1
 out=$2
 marker=.tessera-bundle
-programs=(operations_test gpu_ops_bench gpu_ceilings)
-limit=20000000
-if ! $engine_only; then
-  programs+=(tessera-server tessera tessera-golden)
-  limit=60000000
-fi
+case $kind in
+  cpu) programs=(tessera-server tessera) limit=90000000 ;;
+  gpu) programs=(operations_test gpu_ops_bench gpu_ceilings tessera-server tessera tessera-golden) limit=60000000 ;;
+  engine) programs=(operations_test gpu_ops_bench gpu_ceilings) limit=20000000 ;;
+esac
 # Not taken along: the system's, and whatever belongs to CUDA or its driver.
 of_the_machine='^(ld-linux.*|lib(c|m|dl|rt|pthread|resolv|util|stdc\+\+|gcc_s|cuda|cudart|cublas.*|cudnn.*|nv.*|nccl))\.so'
 
@@ -39,7 +39,7 @@ if [[ -e $out ]]; then
   [[ -e $out/$marker ]] || fail "$out exists and is no bundle"
   rm -rf "$out"
 fi
-mkdir -p "$out/bin" "$out/lib" "$out/bench/gpu"
+mkdir -p "$out/bin" "$out/lib"
 touch "$out/$marker"
 
 # A libdnnl that has the names this bundle's programs ask for and ends the process when one is called.
@@ -66,8 +66,13 @@ copy_libraries() {
     [[ $name =~ $of_the_machine ]] && continue
     [[ $path == not ]] && fail "$name is found nowhere"
     case $name in
-      libdnnl.so.*) make_onednn_stand_in "$name" ;;
-      libOpenCL.so.*) ;; # of oneDNN alone
+      libdnnl.so.* | libOpenCL.so.*) # the latter is oneDNN's
+        if [[ $kind == cpu ]]; then
+          install -m 755 "$path" "$out/lib/$name"
+        elif [[ $name == libdnnl* ]]; then
+          make_onednn_stand_in "$name"
+        fi
+        ;;
       *) install -m 755 "$path" "$out/lib/$name" ;;
     esac
   done
@@ -86,7 +91,10 @@ strip --strip-debug "$out"/lib/*
 # --force-rpath: a DT_RPATH also holds for libraries of libraries, unlike a DT_RUNPATH.
 for program in "$out"/bin/*; do patchelf --force-rpath --set-rpath "\$ORIGIN/../lib" "$program"; done
 for library in "$out"/lib/*; do patchelf --force-rpath --set-rpath "\$ORIGIN" "$library"; done
-cp "$root"/bench/gpu/*.sh "$root"/bench/gpu/*.py "$out/bench/gpu/"
+if [[ $kind != cpu ]]; then
+  mkdir -p "$out/bench/gpu"
+  cp "$root"/bench/gpu/*.sh "$root"/bench/gpu/*.py "$out/bench/gpu/"
+fi
 
 # Every program starts, from elsewhere, with the bundle's own libraries.
 verify() {

@@ -6,7 +6,8 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-binaries="${1:-build/release/bin}"
+binaries="$(readlink -f "${1:-build/release/bin}")"
+build="$(dirname "$binaries")"
 python=/usr/bin/python3 # Debian's, also where another one comes first
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
@@ -158,6 +159,44 @@ check_packages() {
   fi
 }
 
+# What a build becomes for those who do not build.
+
+package_is_whole() {
+  (cd "$scratch" && cpack --config "$build/CPackConfig.cmake" -B "$scratch/package")
+  local package root="$scratch/package_root"
+  package="$(ls "$scratch"/package/tessera_*.deb)"
+  dpkg-deb --extract "$package" "$root"
+  "$root/usr/bin/tessera-server" --version
+  "$root/usr/bin/tessera" --help >/dev/null
+  grep -q '^ExecStart=/usr/bin/tessera-server ' "$root/usr/lib/systemd/system/tessera.service"
+  [[ -f $root/usr/share/tessera/proto/tessera/v1/generation.proto && -f $root/usr/share/doc/tessera/copyright ]]
+  dpkg-deb --field "$package" Depends | grep -q 'libgrpc++1.51, '
+  (($(stat --format=%s "$package") < 15000000))
+}
+
+client_library_is_usable() {
+  cmake --install "$build" --prefix "$scratch/prefix"
+  cmake -S tests/deploy/client_example -B "$scratch/client" -DCMAKE_PREFIX_PATH="$scratch/prefix"
+  cmake --build "$scratch/client"
+  local status=0
+  "$scratch/client/client_example" 127.0.0.1:1 || status=$?
+  ((status == 3)) # it runs, and nobody answers there
+}
+
+check_what_is_shipped() {
+  if [[ ! -f $build/CPackConfig.cmake || ! -x $binaries/tessera-server || ! -x $binaries/tessera ]]; then
+    echo "skipped: the programs are not built: package, bundle, client library"
+    return
+  fi
+  if have dpkg-deb "the package"; then
+    check "package" package_is_whole
+  fi
+  if have patchelf "the bundle"; then
+    check "bundle for the CPU" deploy/bundle.sh --cpu "$build" "$scratch/bundle"
+  fi
+  check "client library" client_library_is_usable
+}
+
 # Systemd and shell. `systemd-analyze verify` writes faults and exits with 0, so any line is a fault. The program need not be
 # installed here, so another one stands in for it.
 unit_is_valid() {
@@ -181,6 +220,7 @@ check_scripts() {
 check_monitoring
 check_kubernetes
 check_packages
+check_what_is_shipped
 check_scripts
 echo "$passed passed, $failed failed"
 ((failed == 0))
