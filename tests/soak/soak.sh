@@ -52,7 +52,7 @@ failed=0
 kinds_of_attack() { grep ': under way' "$work/attacks.log" | sort -u | wc -l; }
 if [[ -n $attacks ]]; then
   all_kinds=$("$root/tests/abuse/attacks.py" list | wc -l)
-  for ((round = 0; round < 40 && $(kinds_of_attack) < all_kinds; ++round)); do load 500 "$((5 + round))" --prompt-tokens 60 --max-tokens 40; done
+  for ((round = 0; round < 5 * all_kinds && $(kinds_of_attack) < all_kinds; ++round)); do load 500 "$((5 + round))" --prompt-tokens 60 --max-tokens 40; done
   echo "attacks: $(grep -c ': under way' "$work/attacks.log" || true), of $(kinds_of_attack) kinds"
   if (($(kinds_of_attack) < all_kinds)); then
     cat "$work/attacks.log" >&2
