@@ -215,6 +215,29 @@ TEST_F(GenerateStreamTest, GivesUpAReaderTooSlowForItsLogprobs) {
   EXPECT_EQ(Reason(status), "tessera.v1/SLOW_READER");
 }
 
+// So near the deadline it is told as one; the engine hears of it all the same, and at once: its own
+// look at the deadline would come later.
+TEST_F(GenerateStreamTest, ACancelInTheLastHundredthOfADeadlineReachesTheEngine) {
+  constexpr std::chrono::milliseconds kDeadline(12'000);
+  Script script = Lines(1);
+  script.stay = true;  // ends only by being cancelled
+  engine_->SetScript(script);
+  grpc::ClientContext context;
+  const auto deadline = std::chrono::system_clock::now() + kDeadline;
+  context.set_deadline(deadline);
+  const auto reader = generation_->StreamGenerate(&context, Question());
+  v1::StreamGenerateResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  std::this_thread::sleep_until(deadline - std::chrono::milliseconds(130));
+  context.TryCancel();
+  if (std::chrono::system_clock::now() > deadline - std::chrono::milliseconds(100)) {
+    GTEST_SKIP() << "the machine is too busy to cancel in time";
+  }
+  EXPECT_TRUE(engine_->WaitForFinish(FinishReason::kDeadline));
+  EXPECT_LT(std::chrono::system_clock::now(), deadline);
+  reader->Finish();
+}
+
 // Whose answers never leave: one that is being made, and one that is complete.
 class UnreadAnswerTest : public ServerFixture {
  protected:
